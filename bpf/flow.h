@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What happens to a packet: to the destination, to the client, or the first of a new connection. */
+#ifndef HEADGATE_FLOW_H
+#define HEADGATE_FLOW_H
+
+#include "forward.h"
+#include "fragment.h"
+#include "icmp.h"
+#include "schedule.h"
+
+#define FTP_DATA_PORT 20
+
+static __always_inline int drop(__u32 event)
+{
+	count_event(event);
+	return VERDICT_DROP;
+}
+
+/* Rewrites a packet and sends it to its next hop. */
+static __always_inline int transmit(struct __sk_buff *skb, const struct packet *packet,
+				    const struct rewrite *rewrite, struct hop *hop)
+{
+	/* Zero MAC addresses make it a packet for the loopback device. */
+	if (hop->kind == HOP_LOCAL)
+		__builtin_memset(hop->mac, 0, MAC_LENGTH);
+	if (!rewrite_packet(skb, packet, rewrite,
+			    packet->l3 && (hop->kind == HOP_LOCAL || hop->neighbour == NEIGHBOUR_CACHED) ? hop->mac
+													 : NULL))
+		return VERDICT_DROP;
+	if (!packet->l3 && !add_ethernet(skb, hop->mac))
+		return VERDICT_DROP;
+	if (hop->kind == HOP_LOCAL)
+		return bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
+	switch (hop->neighbour) {
+	case NEIGHBOUR_CACHED:
+		return bpf_redirect(hop->ifindex, 0);
+	case NEIGHBOUR_ROUTE:
+		return bpf_redirect_neigh(hop->ifindex, NULL, 0, 0);
+	default:
+		return bpf_redirect_neigh(hop->ifindex, &hop->via, sizeof(hop->via), 0);
+	}
+}
+
+/* A packet from the client, on to its destination. */
+__noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u32 slot, __u32 now)
+{
+	struct connection *connection = connection_at(slot);
+	struct destination *destination;
+	struct rewrite rewrite = {};
+	struct hop hop = {};
+
+	if (!connection || !packet)
+		return VERDICT_DROP;
+	destination = destination_at(connection->destination);
+	if (!destination || !(destination->flags & DESTINATION_AVAILABLE))
+		return drop(EVENT_DESTINATION_GONE);
+	count_packet(connection->destination, packet->length, 0);
+	pass_state(connection, packet, DIRECTION_INPUT, slot, now);
+	connection->packets++;
+	if (packet->fragment == FRAGMENT_FIRST)
+		remember_fragment(packet, slot, 0);
+
+	hop_to_destination(skb, packet, destination, &hop, now);
+	if (connection->word >> WORD_METHOD_SHIFT == METHOD_MASQUERADE) {
+		rewrite.translate = 1;
+		rewrite.address = destination->address;
+		rewrite.port = connection->real_port;
+	}
+	if (hop.kind == HOP_LOCAL) {
+		if (!runtime.local_destinations)
+			runtime.local_destinations = 1;
+		if (rewrite.translate && !rewrite_packet(skb, packet, &rewrite, NULL))
+			return VERDICT_DROP;
+		return VERDICT_PASS;
+	}
+	if (packet->ttl <= 1) {
+		count_event(EVENT_TTL);
+		return report(skb, packet, REPORT_TIME_EXCEEDED, 0);
+	}
+	if (hop.kind == HOP_UNKNOWN)
+		return drop(EVENT_NO_ROUTE);
+	if (is_too_big(skb, packet, hop.mtu)) {
+		count_event(EVENT_TOO_BIG);
+		if (!packet->do_not_fragment)
+			return VERDICT_DROP;
+		return report(skb, packet, REPORT_TOO_BIG, hop.mtu);
+	}
+	rewrite.forward = 1;
+	return transmit(skb, packet, &rewrite, &hop);
+}
+
+/* A packet of a masqueraded connection, or for a client on the director itself, on to the client. */
+__noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32 slot, __u32 now, __u32 egress)
+{
+	struct connection *connection = connection_at(slot);
+	struct destination *destination;
+	struct rewrite rewrite = { .reply = 1 };
+	struct hop hop = {};
+
+	if (!connection || !packet)
+		return VERDICT_DROP;
+	if (connection->word >> WORD_METHOD_SHIFT == METHOD_MASQUERADE) {
+		rewrite.translate = 1;
+		rewrite.port = connection->virtual_port;
+		virtual_address(connection, slot, &rewrite.address);
+	}
+	if (!egress) {
+		/* Brought to the loopback device by an earlier pass, or sent there: it has arrived. */
+		if (!rewrite.translate && skb->ifindex == LOOPBACK_IFINDEX)
+			return VERDICT_PASS;
+		hop_to_client(skb, packet, rewrite.translate ? &rewrite.address : &packet->source, connection, &hop, now);
+		/* What the kernel's ip_forward looks at before IPVS sees a reply. */
+		if (rewrite.translate && hop.kind != HOP_LOCAL) {
+			if (packet->ttl <= 1) {
+				count_event(EVENT_TTL);
+				return report(skb, packet, REPORT_TIME_EXCEEDED, 0);
+			}
+			if (hop.kind == HOP_UNKNOWN)
+				return drop(EVENT_NO_ROUTE);
+			if (is_too_big(skb, packet, hop.mtu)) {
+				count_event(EVENT_TOO_BIG);
+				if (!packet->do_not_fragment)
+					return VERDICT_DROP;
+				return report(skb, packet, REPORT_TOO_BIG, hop.mtu);
+			}
+			rewrite.forward = 1;
+		}
+	}
+	destination = destination_at(connection->destination);
+	if (destination && destination->flags & DESTINATION_AVAILABLE)
+		count_packet(connection->destination, packet->length, 1);
+	pass_state(connection, packet, DIRECTION_OUTPUT, slot, now);
+	if (packet->fragment == FRAGMENT_FIRST)
+		remember_fragment(packet, slot, 1);
+	if (egress) {
+		if (rewrite.translate && !rewrite_packet(skb, packet, &rewrite, NULL))
+			return VERDICT_DROP;
+		return VERDICT_PASS;
+	}
+	/* Replies that only pass by on their way to another host need no help. */
+	if (!rewrite.translate && hop.kind != HOP_LOCAL)
+		return VERDICT_PASS;
+	return transmit(skb, packet, &rewrite, &hop);
+}
+
+/* 1 when the virtual address is the director's own; asked of the kernel once a second. */
+__noinline int is_local(struct __sk_buff *skb, __u32 service_slot, const struct address *address, __u32 family)
+{
+	struct service *service = service_at(service_slot);
+	__u32 now = now_jiffies();
+	struct hop hop = {};
+
+	if (!service || !address)
+		return 0;
+	if (service->local_seen && now - service->local_seen <= settings.hz)
+		return service->local;
+	find_hop(skb, NULL, address, &hop, family);
+	if (!hop.refused)
+		service->local = hop.kind == HOP_LOCAL;
+	service->local_seen = now | 1;
+	return service->local;
+}
+
+/* Slot of the virtual service a packet is for, 0 when there is none. */
+__noinline __u32 find_service(const struct packet *packet)
+{
+	struct service_key key = {};
+	__u32 *slot;
+
+	if (!packet)
+		return 0;
+	key.address = packet->destination;
+	key.port = packet->destination_port;
+	key.protocol = packet->protocol;
+	key.family = packet->family;
+	slot = bpf_map_lookup_elem(&service_index, &key);
+	if (!slot && settings.catch_all) {
+		key.port = 0;
+		slot = bpf_map_lookup_elem(&service_index, &key);
+	}
+	return slot ? *slot : 0;
+}
+
+/*
+ * 1 when the stack would take the packet (ip_rcv, ip_route_input, ipv6_rcv): a source that can be answered, an intact
+ * IPv4 header. Asked before a connection is created.
+ */
+__noinline int is_sound(struct __sk_buff *skb, const struct packet *packet)
+{
+	const __be32 *source;
+
+	if (!packet)
+		return 0;
+	source = packet->source.word;
+	if (packet->family == 4) {
+		__u8 first = bpf_ntohl(source[3]) >> 24;
+
+		if (first == 0 || first == 127 || first >= 224)
+			return 0;
+	} else if ((bpf_ntohl(source[0]) >> 24) == 0xff ||
+		   (!source[0] && !source[1] && !source[2] && bpf_ntohl(source[3]) <= 1)) {
+		return 0;
+	}
+	/* A packet from its own destination can only come from this host itself. */
+	if (skb->ifindex != LOOPBACK_IFINDEX && source[3] == packet->destination.word[3] &&
+	    source[2] == packet->destination.word[2] && source[1] == packet->destination.word[1] &&
+	    source[0] == packet->destination.word[0])
+		return 0;
+	if (packet->family == 6)
+		return 1;
+	if (packet->l4 - packet->l3 == sizeof(struct iphdr)) {
+		__be32 *word = (void *)(long)skb->data + (packet->l3 ? ETHERNET_LENGTH : 0);
+
+		if ((void *)(word + 5) > (void *)(long)skb->data_end)
+			return 0;
+		return !fold_sum64((__u64)word[0] + word[1] + word[2] + word[3] + word[4]);
+	}
+	return !fold_sum(sum_packet(skb, packet->l3, packet->l4 - packet->l3, 0));
+}
+
+/* A packet that no connection claims: a new connection if it may open one and a virtual service wants it. */
+__noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
+{
+	struct service *service;
+	struct counters *counters;
+	__u32 service_slot, destination, slot;
+
+	if (!packet)
+		return VERDICT_PASS;
+	if (packet->protocol == IPPROTO_TCP) {
+		if (!(packet->tcp_flags & TCP_SYN) || packet->tcp_flags & TCP_RST)
+			return pass_by(packet);
+	}
+	if (packet->source_port == bpf_htons(FTP_DATA_PORT))
+		return pass_by(packet);
+	service_slot = find_service(packet);
+	service = service_at(service_slot);
+	if (!service_slot || !service || !is_local(skb, service_slot, &packet->destination, packet->family) ||
+	    !is_sound(skb, packet))
+		return pass_by(packet);
+	if (settings.hold)
+		return drop(EVENT_HELD);
+	destination = choose(service, service_slot, packet);
+	if (!destination) {
+		count_event(EVENT_NO_DESTINATION);
+		return report(skb, packet, REPORT_PORT_UNREACHABLE, 0);
+	}
+	slot = enter_connection(packet, destination, skb->ifindex);
+	if (!slot)
+		return VERDICT_DROP;
+	counters = bpf_map_lookup_elem(&destination_counters, &destination);
+	if (counters)
+		counters->connections++;
+	return forward_request(skb, packet, slot, now);
+}
+
+/* A later fragment follows its first. */
+__noinline int pass_fragment(struct __sk_buff *skb, struct packet *packet, __u32 egress)
+{
+	struct fragment *fragment;
+
+	if (!packet)
+		return VERDICT_PASS;
+	fragment = find_fragment(packet);
+	if (!fragment)
+		return egress ? VERDICT_PASS : drop(EVENT_FRAGMENT_LOST);
+	if (!fragment->slot)
+		return VERDICT_PASS;
+	if (fragment->reply)
+		return forward_reply(skb, packet, fragment->slot, now_jiffies(), egress);
+	return egress ? VERDICT_PASS : forward_request(skb, packet, fragment->slot, now_jiffies());
+}
+
+#endif

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * The ebpf data plane at tc. Entry points:
+ *   headgate_ethernet, headgate_raw   ingress of every interface with and without Ethernet headers
+ *   headgate_egress, headgate_raw_egress
+ *                                     egress of the same: replies of destinations on the director itself
+ *   headgate_report                   ingress of the internal veth: builds ICMP errors
+ *   headgate_xdp                      XDP of physical interfaces that asked for it: the fast path alone
+ *   headgate_start                    run once by user space: starts the sweeper
+ *   headgate_alive                    sk_lookup program whose link tells whether the namespace still exists
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+#include "layout.h"
+#include "maps.h"
+#include "parse.h"
+#include "connection.h"
+#include "state.h"
+#include "sweep.h"
+#include "schedule.h"
+#include "forward.h"
+#include "icmp.h"
+#include "fragment.h"
+#include "flow.h"
+#include "error.h"
+#include "xdp.h"
+
+#define PACKET_HOST 0
+#define PULL_LENGTH 256
+
+static __always_inline int is_icmp(const struct packet *packet)
+{
+	return packet->family == 4 ? packet->protocol == IPPROTO_ICMP : packet->protocol == NEXT_ICMPV6;
+}
+
+/*
+ * 1 when the lengths in the headers agree with the packet's (ip_rcv, ipv6_rcv). Super-packets over 64 KiB carry none:
+ * theirs is the buffer's.
+ */
+static __always_inline int has_length(const struct __sk_buff *skb, struct packet *packet)
+{
+	__u32 most = skb->len - packet->l3, headers = packet->l4 - packet->l3;
+
+	if (skb->gso_size && packet->length <= (packet->family == 4 ? 0 : sizeof(struct ipv6hdr)))
+		packet->length = most;
+	if (packet->fragment != FRAGMENT_LATER)
+		headers += packet->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	return packet->length <= most && packet->length >= headers;
+}
+
+/* Reads the headers; when they are not all in the linear part, pulls them there and reads again. */
+__noinline int read_packet(struct __sk_buff *skb, __u32 l3, struct packet *packet)
+{
+	int result;
+
+	if (!packet || l3 > ETHERNET_LENGTH)
+		return PARSED_MALFORMED;
+	result = parse((void *)(long)skb->data, (void *)(long)skb->data_end, l3, skb->protocol, packet);
+	if (result == PARSED_SHORT) {
+		if (bpf_skb_pull_data(skb, skb->len < PULL_LENGTH ? skb->len : PULL_LENGTH))
+			return PARSED_MALFORMED;
+		__builtin_memset(packet, 0, sizeof(*packet));
+		result = parse((void *)(long)skb->data, (void *)(long)skb->data_end, l3, skb->protocol, packet);
+	}
+	if ((result == PARSED || (result == PARSED_NOT_OURS && is_icmp(packet))) && !has_length(skb, packet))
+		result = PARSED_MALFORMED;
+	return result;
+}
+
+/* 1 when a SYN reuses the ports of a connection that has ended: it opens a new one (conn_reuse_mode 1). */
+static __always_inline int is_reuse(const struct packet *packet, const struct connection *connection)
+{
+	__u32 state = connection->word & WORD_STATE;
+
+	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_RST)) == TCP_SYN &&
+	       (state == STATE_TIME_WAIT || state == STATE_CLOSE);
+}
+
+static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
+{
+	struct packet packet = {};
+	__u32 now, slot, *first;
+	int result, is_virtual;
+
+	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return VERDICT_PASS;
+	result = read_packet(skb, l3, &packet);
+	if (result == PARSED_NOT_OURS && is_icmp(&packet))
+		return pass_error(skb, &packet, 0);
+	if (result == PARSED_MALFORMED || result == PARSED_SHORT)
+		count_event(EVENT_MALFORMED);
+	if (result != PARSED)
+		return VERDICT_PASS;
+	is_virtual = in_filter(settings.virtual_filter, &packet.destination);
+	now = now_jiffies();
+	if (in_filter(settings.reply_filter, &packet.source)) {
+		if (packet.fragment == FRAGMENT_LATER)
+			return pass_fragment(skb, &packet, 0);
+		first = chain_of(&packet, 1);
+		slot = first ? find_from(&packet, *first, 1, now) : 0;
+		if (slot)
+			return forward_reply(skb, &packet, slot, now, 0);
+		if (!is_virtual)
+			return pass_by(&packet);
+	}
+	if (!is_virtual)
+		return VERDICT_PASS;
+	if (packet.fragment == FRAGMENT_LATER)
+		return pass_fragment(skb, &packet, 0);
+	first = chain_of(&packet, 0);
+	slot = first ? find_from(&packet, *first, 0, now) : 0;
+	if (slot) {
+		struct connection *connection = connection_at(slot);
+
+		if (!connection || !is_reuse(&packet, connection))
+			return forward_request(skb, &packet, slot, now);
+		if (end_connection(connection, connection->word))
+			note_expiry(slot, now);
+	}
+	return schedule(skb, &packet, now);
+}
+
+SEC("tc")
+int headgate_ethernet(struct __sk_buff *skb)
+{
+	return ingress(skb, ETHERNET_LENGTH);
+}
+
+SEC("tc")
+int headgate_raw(struct __sk_buff *skb)
+{
+	return ingress(skb, 0);
+}
+
+static __always_inline int egress(struct __sk_buff *skb, __u32 l3)
+{
+	struct packet packet = {};
+	__u32 now, slot, *first;
+	int result;
+
+	if (!runtime.local_destinations)
+		return VERDICT_PASS;
+	result = read_packet(skb, l3, &packet);
+	if (result == PARSED_NOT_OURS && is_icmp(&packet))
+		return pass_error(skb, &packet, 1);
+	if (result != PARSED || !in_filter(settings.reply_filter, &packet.source))
+		return VERDICT_PASS;
+	if (packet.fragment == FRAGMENT_LATER)
+		return pass_fragment(skb, &packet, 1);
+	now = now_jiffies();
+	first = chain_of(&packet, 1);
+	slot = first ? find_from(&packet, *first, 1, now) : 0;
+	return slot ? forward_reply(skb, &packet, slot, now, 1) : VERDICT_PASS;
+}
+
+SEC("tc")
+int headgate_egress(struct __sk_buff *skb)
+{
+	return egress(skb, ETHERNET_LENGTH);
+}
+
+SEC("tc")
+int headgate_raw_egress(struct __sk_buff *skb)
+{
+	return egress(skb, 0);
+}
+
+SEC("tc")
+int headgate_report(struct __sk_buff *skb)
+{
+	return make_report(skb);
+}
+
+SEC("tc")
+int headgate_start(struct __sk_buff *skb)
+{
+	return start_sweeper();
+}
+
+SEC("xdp")
+int headgate_xdp(struct xdp_md *xdp)
+{
+	return fast_path(xdp);
+}
+
+SEC("sk_lookup")
+int headgate_alive(struct bpf_sk_lookup *lookup)
+{
+	return SK_PASS;
+}
+
+char headgate_license[] SEC("license") = "Dual MIT/GPL";

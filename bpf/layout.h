@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The records that the program and user space share. User space reads their shapes from the object's BTF, by
+ * field name; nothing here is mirrored by hand.
+ *
+ * Who writes what: "(user)" fields are written by the one writer in user space, each by a single aligned store
+ * into the mapped map; all others are written by the program alone.
+ *
+ * A build with other records takes over a running table by copying field by field, by name (src/dataplane/ebpf/
+ * convert.ts): a field that is renamed is a field that is lost.
+ */
+#ifndef HEADGATE_LAYOUT_H
+#define HEADGATE_LAYOUT_H
+
+#include <linux/types.h>
+
+/* An address in network order: IPv6 in all four words, IPv4 in the last, the others zero. */
+struct address {
+	__be32 word[4];
+};
+
+/* Forwarding methods by the kernel's numbers (include/uapi/linux/ip_vs.h, IP_VS_CONN_F_*). */
+enum method {
+	METHOD_MASQUERADE = 0,
+	METHOD_TUNNEL = 2,
+	METHOD_DIRECT_ROUTING = 3,
+};
+
+/* TCP states by the kernel's numbers (include/net/ip_vs.h), and one for UDP. */
+enum state {
+	STATE_NONE = 0,
+	STATE_ESTABLISHED,
+	STATE_SYN_SENT,
+	STATE_SYN_RECV,
+	STATE_FIN_WAIT,
+	STATE_TIME_WAIT,
+	STATE_CLOSE,
+	STATE_CLOSE_WAIT,
+	STATE_LAST_ACK,
+	STATE_LISTEN,
+	STATE_SYNACK,
+	STATE_UDP,
+	STATE_COUNT,
+};
+
+/*
+ * connection.word: the part of a connection that is changed by compare-and-swap only. Whoever wins the swap
+ * adjusts the counts, so counts and entries always agree.
+ */
+enum connection_word {
+	WORD_STATE = 0xff,
+	WORD_LIVE = 1 << 8,          /* in the table and found by lookups */
+	WORD_DEAD = 1 << 9,          /* no longer found; the sweeper takes it out of its chain */
+	WORD_INACTIVE = 1 << 10,     /* counted as inactive */
+	WORD_NO_OUTPUT = 1 << 11,    /* replies are not seen here: the input-only state table rules */
+	WORD_TEMPLATE = 1 << 12,     /* a persistence template */
+	WORD_METHOD_SHIFT = 16,
+};
+
+/* One connection: the cache line that every packet touches. */
+struct connection {
+	__be32 client;               /* last words of the three addresses */
+	__be32 virtual;
+	__be32 real;
+	__be16 client_port;
+	__be16 virtual_port;
+	__be16 real_port;
+	__u8 protocol;
+	__u8 family;                 /* 4 or 6 */
+	__u32 word;                  /* 0: the slot is free, or resting before it is */
+	__u32 seen;                  /* jiffies of the last packet */
+	__u32 timeout;               /* jiffies of silence after which the entry is gone */
+	__u32 next;                  /* next slot of the chain, 0 at its end; of a free slot: of the free list */
+	__u32 destination;           /* slot of the destination */
+	__u32 packets;               /* packets from the client */
+	__u32 hop_ifindex;           /* next hop towards the client; until it was looked up: where the client came from */
+	__u16 hop_seen;              /* jiffies >> HOP_SHIFT when it was looked up */
+	__u16 hop_mtu;
+	__u8 hop_mac[12];            /* Ethernet destination and source */
+};
+
+/* The rest of the connection in the same slot: what IPv6 and rarer events need. Zero in a free slot, but for generation. */
+struct connection_detail {
+	__be32 client_head[3];       /* first words of the addresses, IPv6 */
+	__be32 virtual_head[3];
+	__be32 real_head[3];
+	__u32 fwmark;
+	__u32 control;               /* slot of the template that rules this connection */
+	__u32 sequence;              /* reference to sequence deltas of a rewritten stream */
+	__u32 synced;                /* jiffies of the last connection sync */
+	__u32 limbo;                 /* of a resting slot: next of the sweeper's list */
+	__u32 generation;            /* how many connections the slot has held before */
+	__u32 spare;
+};
+
+enum destination_flag {
+	DESTINATION_USED = 1,        /* the slot holds a destination, listed or deleted */
+	DESTINATION_AVAILABLE = 2,   /* listed; without it connections are dropped silently */
+	DESTINATION_OVERLOAD = 4,    /* at its upper threshold */
+};
+
+enum hop_kind {
+	HOP_UNKNOWN = 0,
+	HOP_NEIGHBOUR,               /* hop_mac and hop_ifindex are good */
+	HOP_LOCAL,                   /* the address is one of the director's own */
+};
+
+/* One destination: the first line is read for every packet, the second when connections come and go. */
+struct destination {
+	__u32 flags;                 /* (user) */
+	__u32 method;                /* (user) */
+	struct address address;      /* (user) */
+	__be16 port;                 /* (user) */
+	__u16 hop_mtu;
+	__u32 hop_kind;
+	__u32 hop_seen;              /* jiffies */
+	__u32 hop_ifindex;
+	__u8 hop_mac[12];
+	__s32 weight;                /* (user) */
+	__u32 next;                  /* (user) next of the service's list, newest first, 0 at its end */
+
+	__u32 active __attribute__((aligned(64)));
+	__u32 inactive;
+	__u32 persistent;
+	__u32 service;               /* (user) slot of the service */
+	__u32 upper;                 /* (user) thresholds */
+	__u32 lower;                 /* (user) */
+	__u32 family;                /* (user) 4 or 6 */
+	__u32 tunnel;                /* (user) type | checksum << 8 | port << 16, host order */
+	__u32 added;                 /* (user) order of addition */
+	__u32 deleted;               /* (user) seconds of uptime when it was deleted */
+	__u32 last_weight;           /* (user) last weight that was not zero */
+	struct address hop_via;      /* address of the next hop: a gateway or the destination itself */
+	__u32 hop_via_family;        /* address family of hop_via */
+};
+
+/* Packets and bytes of one destination on one CPU; the sums over services are made when they are read. */
+struct counters {
+	__u64 connections;
+	__u64 packets_in;
+	__u64 packets_out;
+	__u64 bytes_in;
+	__u64 bytes_out;
+};
+
+enum scheduler {
+	SCHEDULER_NONE = 0,
+	SCHEDULER_RR,
+	SCHEDULER_WRR,
+	SCHEDULER_LC,
+	SCHEDULER_WLC,
+	SCHEDULER_LBLC,
+	SCHEDULER_LBLCR,
+	SCHEDULER_DH,
+	SCHEDULER_SH,
+	SCHEDULER_SED,
+	SCHEDULER_NQ,
+	SCHEDULER_FO,
+	SCHEDULER_OVF,
+	SCHEDULER_MH,
+	SCHEDULER_TWOS,
+};
+
+enum service_flag {
+	SERVICE_USED = 1,
+	SERVICE_PERSISTENT = 2,
+	SERVICE_ONE_PACKET = 4,
+	SERVICE_FLAG1 = 8,           /* sh-fallback, mh-fallback */
+	SERVICE_FLAG2 = 16,          /* sh-port, mh-port */
+	SERVICE_FLAG3 = 32,
+	SERVICE_FWMARK = 64,
+};
+
+/* Buckets of the sh and dh tables (CONFIG_IP_VS_SH_TAB_BITS, CONFIG_IP_VS_DH_TAB_BITS). */
+#define HASH_TABLE_SIZE 256
+
+struct service {
+	__u32 flags;                 /* (user) */
+	__u32 scheduler;             /* (user) */
+	__u32 first;                 /* (user) newest destination, 0 when there is none */
+	__u32 count;                 /* (user) destinations */
+	__u32 wheel_step;            /* (user) wrr: greatest common divisor of the weights */
+	__s32 wheel_top;             /* (user) wrr: weight at which a turn of the wheel starts */
+	__u32 table;                 /* (user) 1 + number of the hash table, 0 when there is none */
+	__u32 local_seen;            /* jiffies when local was looked up, | 1 */
+	__u64 turn;                  /* rr and wrr: slot of the last choice, | current weight << 32; compare-and-swap */
+	__u32 local;                 /* the virtual address is one of the director's own */
+	__u32 family;                /* (user) 4 or 6 */
+	struct address address;      /* (user) */
+	__be16 port;                 /* (user) */
+	__u16 protocol;              /* (user) IP protocol number */
+	__u32 fwmark;                /* (user) */
+	__u32 timeout;               /* (user) persistence, seconds */
+	__u32 netmask;               /* (user) persistence: IPv4 mask in host order, IPv6 prefix length */
+	__u32 added;                 /* (user) order of addition */
+	__u32 engine;                /* (user) persistence engine: 0 none, 1 sip */
+	__u32 spare[8];
+};
+
+/* What a virtual service is looked up by. */
+struct service_key {
+	struct address address;
+	__be16 port;
+	__u8 protocol;
+	__u8 family;
+};
+
+#define FILTER_BITS 4096
+
+/* How chains are found; a table hashed in another way cannot be taken over. */
+enum connection_hash {
+	CONNECTION_HASH_CLIENT = 1,  /* client_hash() of connection.h */
+};
+
+/* Written by user space, read by the program. */
+struct settings {
+	__u32 layout;                /* which layout all records have; stays first in every layout */
+	__u32 hz;                    /* jiffies a second */
+	__u32 salt;                  /* of the connection hash */
+	__u32 hash;                  /* enum connection_hash */
+	__u32 internal_ifindex;      /* hg0, where packets that deserve an ICMP error go */
+	__u32 build[2];              /* which object the attached programs come from */
+	__u32 service_slots;         /* slots of services used so far */
+	__u32 destination_slots;     /* slots of destinations used so far */
+	__u32 order;                 /* counter for the order of addition */
+	__u32 connections;           /* connections the table can hold */
+	__u32 timeout[16];           /* jiffies by enum state */
+	__u32 hold;                  /* 1: no new connections (a layout conversion is under way) */
+	__u32 catch_all;             /* services with port 0 exist */
+	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */
+	__u32 reply_filter[FILTER_BITS / 32];   /* addresses that replies may come from */
+};
+
+/* Shared words of the program. */
+struct runtime {
+	__u64 free __attribute__((aligned(64)));     /* free list: slot | tag << 32 */
+	__u32 fresh __attribute__((aligned(64)));    /* first slot that was never used */
+	__u32 born __attribute__((aligned(64)));     /* counter for connection.born */
+	__u32 entries __attribute__((aligned(64)));  /* live connections */
+	__u32 local_destinations;                    /* 1: a destination on the director itself was used */
+	__u32 limbo_first;                           /* the sweeper's own list of slots in their grace */
+	__u32 limbo_last;
+	__u32 cursor;                                /* slice the sweeper goes on with */
+	__u64 sweeps;                                /* ticks of the sweeper */
+	__u64 tick_ns;                               /* when the last tick was: monotonic clock */
+	__u32 tick_jiffies;                          /* and the same moment in jiffies */
+	__u64 icmp_tokens __attribute__((aligned(64))); /* global ICMP bucket: jiffies << 32 | tokens */
+};
+
+/* Why packets did not go the usual way; counted per CPU. */
+enum event {
+	EVENT_TABLE_FULL = 0,        /* new connections refused: the connection table is full */
+	EVENT_NO_DESTINATION,        /* new connections refused: no destination available */
+	EVENT_DESTINATION_GONE,      /* dropped: the connection's destination was deleted */
+	EVENT_FRAGMENT_LOST,         /* dropped: a later fragment came without its first */
+	EVENT_TTL,                   /* dropped: time to live exceeded */
+	EVENT_TOO_BIG,               /* dropped: longer than the next hop's MTU */
+	EVENT_NO_ROUTE,              /* dropped: no route to the next hop */
+	EVENT_MALFORMED,             /* passed on untouched: headers cut short */
+	EVENT_CONTENTION,            /* new connections refused: too many CPUs at one bucket */
+	EVENT_HELD,                  /* new connections refused during a layout conversion */
+	EVENT_ICMP_SENT,
+	EVENT_ICMP_LIMITED,          /* ICMP errors not sent: rate limit */
+	EVENT_COUNT,
+};
+
+struct fragment_key {
+	struct address source;
+	struct address destination;
+	__be32 identification;
+	__u8 protocol;
+	__u8 family;
+	__u16 zero;
+};
+
+struct fragment {
+	__u32 slot;                  /* of the connection the first fragment belonged to, 0: of none */
+	__u32 generation;            /* of that slot, so that its next connection is told apart */
+	__u32 reply;                 /* 1: towards the client */
+	__u32 seen;                  /* jiffies */
+};
+
+struct icmp_peer {
+	__u32 seen;                  /* jiffies */
+	__u32 tokens;                /* jiffies saved up */
+};
+
+#endif

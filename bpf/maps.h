@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The maps. Sizes given here are the demonstration's; user space sets them when it makes the maps. */
+#ifndef HEADGATE_MAPS_H
+#define HEADGATE_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "layout.h"
+
+/* Connection slots; slot 0 is never used: it means "none". */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 65537);
+	__type(key, __u32);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 65537);
+	__type(key, __u32);
+	__type(value, struct connection_detail);
+} connection_details SEC(".maps");
+
+#define BUCKET_LINE_BITS 4
+
+/* First slots of sixteen hash chains: a cache line of them, as array values are padded to eight bytes. */
+struct bucket_line {
+	__u32 first[1 << BUCKET_LINE_BITS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 32768 >> BUCKET_LINE_BITS);
+	__type(key, __u32);
+	__type(value, struct bucket_line);
+} buckets SEC(".maps");
+
+#define SLICE_BITS 8
+#define SLICE_SIZE (1 << SLICE_BITS)
+
+/* For each slice of 256 connection slots a moment (jiffies) before which none of them expires; 0: nothing there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 257);
+	__type(key, __u32);
+	__type(value, __u32);
+} slices SEC(".maps");
+
+/* Slot 0 is never used. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct destination);
+} destinations SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct counters);
+} destination_counters SEC(".maps");
+
+/* (user) Where counting started: subtracted from the counters when they are shown. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct counters);
+} destination_baselines SEC(".maps");
+
+/* Slot 0 is never used. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct service);
+} services SEC(".maps");
+
+/* (user) The same for the sum over a service's destinations. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct counters);
+} service_baselines SEC(".maps");
+
+/* Key of a virtual service -> its slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct service_key);
+	__type(value, __u32);
+} service_index SEC(".maps");
+
+struct hash_table {
+	__u32 destination[HASH_TABLE_SIZE]; /* (user) slots, 0: none */
+};
+
+/* Tables of the services with a hash scheduler. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct hash_table);
+} hash_tables SEC(".maps");
+
+/* First fragments seen lately; losing one only costs the datagram. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
+/* Who got ICMP errors lately (inet_peer of the kernel). */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct address);
+	__type(value, struct icmp_peer);
+} icmp_peers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EVENT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} events SEC(".maps");
+
+struct sweeper {
+	struct bpf_timer timer;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sweeper);
+} sweepers SEC(".maps");
+
+struct settings settings SEC(".data.settings");
+struct runtime runtime SEC(".data.runtime");
+
+/* Puts the shared enumerations and records into the object's type information. */
+const struct {
+	enum connection_word connection_word;
+	enum destination_flag destination_flag;
+	enum hop_kind hop_kind;
+	enum scheduler scheduler;
+	enum service_flag service_flag;
+	enum event event;
+	enum state state;
+	enum method method;
+	enum connection_hash connection_hash;
+} vocabulary;
+
+/* Fixed when the program is loaded. */
+const volatile __u32 bucket_mask = 32767;
+const volatile __u32 connection_limit = 65536;   /* slots 1..limit */
+const volatile __u32 slice_count = 257;
+
+/* Counts an event. */
+static __always_inline void count_event(__u32 event)
+{
+	__u64 *count = bpf_map_lookup_elem(&events, &event);
+
+	if (count)
+		*count += 1;
+}
+
+#endif

@@ -1,0 +1,69 @@
+import type { DestinationState, ServiceState } from '../../model/table.ts';
+import type { ForwardingMethod, Tunnel, VirtualService } from '../../model/virtual-service.ts';
+import { flagWords, type Label, labels, maskText, portProtocol } from './labels.ts';
+import type { Names } from './names.ts';
+import { destinationsInOrder, inOrder, lookUpAll } from './print.ts';
+
+/**
+ * The table as command lines which `-R` reads. Thresholds, timeouts and daemons have no place in this format. Unlike
+ * ipvsadm's, all lines can be read again: marks from 2^31 on are not negative, and no flag is lost.
+ */
+export async function printRules(
+  services: readonly ServiceState[],
+  numeric: boolean,
+  names: Names,
+): Promise<string> {
+  const label = labels(numeric, names);
+  if (!numeric) await lookUpAll(services, names);
+  const lines: string[] = [];
+  for (const state of inOrder(services, true)) {
+    const name = await serviceArguments(state.service, label);
+    lines.push(`-A ${name} -s ${state.service.scheduler}${serviceSettings(state.service)}\n`);
+    for (const destination of destinationsInOrder(state, true)) {
+      const server = await label(destination.destination, portProtocol(state.service));
+      lines.push(`-a ${name} -r ${server} ${serverSettings(destination)}\n`);
+    }
+  }
+  return lines.join('');
+}
+
+const protocolOptions = { tcp: '-t', udp: '-u', sctp: '--sctp-service' } as const;
+
+async function serviceArguments({ id }: VirtualService, label: Label): Promise<string> {
+  if (id.kind === 'fwmark') return `-f ${id.mark}${id.family === 6 ? ' -6' : ''}`;
+  return `${protocolOptions[id.protocol]} ${await label(id, id.protocol)}`;
+}
+
+function serviceSettings(service: VirtualService): string {
+  const { persistence } = service;
+  const mask = maskText(service);
+  const flags = flagWords(service);
+  return [
+    persistence ? ` -p ${persistence.timeoutSeconds}` : '',
+    mask ? ` -M ${mask}` : '',
+    persistence?.engine ? ` --pe ${persistence.engine}` : '',
+    service.onePacket ? ' -o' : '',
+    flags.length > 0 ? ` -b ${flags.join(',')}` : '',
+  ].join('');
+}
+
+const methodOptions: Readonly<Record<ForwardingMethod, string>> = {
+  masquerade: '-m',
+  'direct-routing': '-g',
+  tunnel: '-i',
+};
+const checksumOptions: Readonly<Record<Tunnel['checksum'], string>> = {
+  none: '--tun-nocsum',
+  checksum: '--tun-csum',
+  remote: '--tun-remcsum',
+};
+
+function serverSettings({ destination }: DestinationState): string {
+  return `${methodOptions[destination.method]} -w ${destination.weight}${destination.tunnel ? tunnelSettings(destination.tunnel) : ''}`;
+}
+
+function tunnelSettings({ type, port, checksum }: Tunnel): string {
+  const portOption = type === 'gue' ? ` --tun-port ${port}` : '';
+  const checksumOption = type === 'ipip' ? '' : ` ${checksumOptions[checksum]}`;
+  return ` --tun-type ${type}${portOption}${checksumOption}`;
+}

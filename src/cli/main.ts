@@ -1,0 +1,41 @@
+import { productVersion, type Streams } from './context.ts';
+import { type OutputFormat, reportError } from './report-error.ts';
+import { findVerb } from './verbs.ts';
+
+/**
+ * Runs one command line (without node and script) and returns its exit code; never rejects. Words of ipvsadm's
+ * grammar go straight to it, so that a rule change costs Node's start and little more.
+ */
+export async function main(args: readonly string[], streams: Streams = process): Promise<number> {
+  try {
+    if (findVerb(args[0])?.grammar === 'ipvsadm') {
+      const ipvsadm = await import('./ipvsadm/main.ts');
+      const words = args[0] === 'service' ? ['ipvsadm', ...args] : args;
+      const { stdout, stderr } = streams;
+      // Standard input is opened by being looked at, which most commands have no use for.
+      return await ipvsadm.runProgram(words, {
+        stdout,
+        stderr,
+        env: process.env,
+        get stdin() {
+          return process.stdin;
+        },
+      });
+    }
+    const { runProgram } = await import('./program.ts');
+    return await runProgram(args, streams);
+  } catch (error) {
+    return reportError(error, {
+      write: (text) => streams.stderr.write(text),
+      format: outputFormat(args),
+      version: productVersion(),
+    });
+  }
+}
+
+/** The format asked for with `-o`, read without the parser because the parser may be what failed. */
+function outputFormat(args: readonly string[]): OutputFormat {
+  const at = args.findIndex((arg) => arg === '-o' || arg === '--output');
+  const joined = args.includes('-ojson') || args.includes('--output=json');
+  return joined || (at >= 0 && args[at + 1] === 'json') ? 'json' : 'text';
+}

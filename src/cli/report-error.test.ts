@@ -1,0 +1,35 @@
+import { expect, test } from 'vitest';
+import { HeadgateError } from '../model/errors.ts';
+import { type OutputFormat, reportError } from './report-error.ts';
+
+function report(error: unknown, format: OutputFormat = 'text'): { exitCode: number; text: string } {
+  let text = '';
+  const exitCode = reportError(error, { write: (part) => (text += part), format, version: '9.8.7' });
+  return { exitCode, text };
+}
+
+test('an error of the catalogue shows sentence, code and hint; exit 1, for HG_USAGE 2', () => {
+  expect(report(new HeadgateError('HG_NOT_ROOT', 'Cannot do this', { hint: 'do that.' }))).toEqual({
+    exitCode: 1,
+    text: 'headgate: Cannot do this [HG_NOT_ROOT]\n  next: do that.\n',
+  });
+  expect(report(new HeadgateError('HG_USAGE', 'Cannot read')).exitCode).toBe(2);
+});
+
+test('JSON holds the same three', () => {
+  const { text } = report(new HeadgateError('HG_NOT_ROOT', 'Cannot do "this"', { hint: 'do that.' }), 'json');
+  expect(JSON.parse(text)).toEqual({
+    error: { code: 'HG_NOT_ROOT', message: 'Cannot do "this"', hint: 'do that.' },
+  });
+});
+
+test.each([new TypeError('x is not a function'), 'a string'])(
+  'anything else is a defect of ours, exit 70, with what a report needs: %s',
+  (thrown) => {
+    const { exitCode, text } = report(thrown);
+    expect(exitCode).toBe(70);
+    expect(text).toContain('a defect in Headgate');
+    expect(text).toContain('headgate 9.8.7, node v');
+    expect(JSON.parse(report(thrown, 'json').text).error).toMatchObject({ defect: true });
+  },
+);

@@ -1,0 +1,38 @@
+import { release } from 'node:os';
+import { HeadgateError } from '../model/errors.ts';
+
+/** Exit codes of every command that is not in ipvsadm's grammar; docs/reference/cli.md explains them. */
+export const exitCodes = { done: 0, failed: 1, usage: 2, defect: 70 } as const;
+
+export type OutputFormat = 'text' | 'json';
+
+/**
+ * Writes an error the way every command does and returns the exit code that goes with it. An error that is not a
+ * HeadgateError is a defect of ours: the text says so and carries what a report needs.
+ */
+export function reportError(
+  error: unknown,
+  options: { write: (text: string) => void; format: OutputFormat; version: string },
+): number {
+  if (error instanceof HeadgateError) {
+    const { code, message, hint } = error;
+    options.write(
+      options.format === 'json'
+        ? `${JSON.stringify({ error: { code, message, hint } })}\n`
+        : `headgate: ${message} [${code}]\n  next: ${hint}\n`,
+    );
+    return code === 'HG_USAGE' ? exitCodes.usage : exitCodes.failed;
+  }
+  const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  const stack = error instanceof Error && error.stack !== undefined ? error.stack : message;
+  const host = `headgate ${options.version}, node ${process.version}, linux ${release()} ${process.arch}`;
+  options.write(
+    options.format === 'json'
+      ? `${JSON.stringify({ error: { message, defect: true, stack, host } })}\n`
+      : `headgate: Cannot go on: ${message}\n` +
+          '  This is a defect in Headgate, not in what you typed.\n' +
+          '  next: report the command you ran and the lines below\n' +
+          `  ${host}\n${stack.replaceAll(/^/gm, '  ')}\n`,
+  );
+  return exitCodes.defect;
+}

@@ -1,0 +1,66 @@
+/** One command of the program. docs/reference/cli.md holds the same table; a test compares the two. */
+export type Verb = {
+  readonly name: string;
+  /** What follows `headgate`, as the help and the documentation show it. */
+  readonly usage: string;
+  /** One sentence without a full stop. */
+  readonly summary: string;
+  /**
+   * `ipvsadm`: everything after the word belongs to the ipvsadm grammar and is handed on untouched, so that flags,
+   * messages and exit codes are those of ipvsadm; commander is not even loaded.
+   */
+  readonly grammar: 'headgate' | 'ipvsadm';
+};
+
+/** Every word that may follow `headgate`, in the order the help lists them. */
+export const verbs = [
+  {
+    name: 'demo',
+    usage: 'demo',
+    summary: 'Balance real connections between namespaces on this machine and show who serves what',
+    grammar: 'headgate',
+  },
+  {
+    name: 'ipvsadm',
+    usage: 'ipvsadm [OPTIONS OF IPVSADM]',
+    summary: 'Add, edit, delete and list virtual services and their real servers',
+    grammar: 'ipvsadm',
+  },
+  {
+    name: 'ipvsadm-save',
+    usage: 'ipvsadm-save [-n]',
+    summary: 'Print the rules in force, in the form that ipvsadm-restore reads',
+    grammar: 'ipvsadm',
+  },
+  {
+    name: 'ipvsadm-restore',
+    usage: 'ipvsadm-restore',
+    summary: 'Read rules from standard input and put them in force',
+    grammar: 'ipvsadm',
+  },
+  {
+    name: 'service',
+    usage: 'service start|stop|restart|reload|save|status',
+    summary: 'Load, clear, save or show the rules that survive a reboot',
+    grammar: 'ipvsadm',
+  },
+  {
+    name: 'shims',
+    usage: 'shims install|remove [--dir DIRECTORY]',
+    summary: 'Put the names ipvsadm, ipvsadm-save and ipvsadm-restore on the PATH, or take them off',
+    grammar: 'headgate',
+  },
+  {
+    name: 'clean-up',
+    usage: 'clean-up',
+    summary: 'Remove the data plane from this network namespace, with its rules and connections',
+    grammar: 'headgate',
+  },
+] as const satisfies readonly Verb[];
+
+export type VerbName = (typeof verbs)[number]['name'];
+
+/** The verb of this name; undefined when there is none. */
+export function findVerb(name: string | undefined): Verb | undefined {
+  return verbs.find((verb) => verb.name === name);
+}

@@ -1,0 +1,8 @@
+import type { DataPlane } from '../dataplane/data-plane.ts';
+
+/**
+ * The one writer's view of this network namespace: the data plane, held under the instance's lock until `close`.
+ * A command opens it embedded (this file); with a daemon running it is opened over the control socket instead,
+ * behind the same type.
+ */
+export type Controller = Pick<DataPlane, 'capabilities' | 'read' | 'apply' | 'connections' | 'close'>;

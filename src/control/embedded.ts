@@ -1,0 +1,32 @@
+import { openHostPlane } from '../dataplane/ebpf/host.ts';
+import { HeadgateError } from '../model/errors.ts';
+import type { Controller } from './controller.ts';
+
+/** Sizes a connection table may have. */
+const [leastConnections, mostConnections] = [256, 1 << 27];
+
+/**
+ * Opens this network namespace's data plane in this process and holds its lock until `close`. The table is made for
+ * HEADGATE_CONNECTIONS connections (default 1 Mi) when the first change sets the plane up. Rejects with a HeadgateError.
+ */
+export async function openController(): Promise<Controller> {
+  const connections = connectionsFromEnvironment();
+  return openHostPlane(connections === undefined ? {} : { connections });
+}
+
+/** Removes this network namespace's data plane; no error when there is none. */
+export async function removePlane(): Promise<void> {
+  const plane = await openHostPlane();
+  await plane.cleanUp();
+}
+
+function connectionsFromEnvironment(): number | undefined {
+  const text = process.env.HEADGATE_CONNECTIONS;
+  if (text === undefined || text === '') return undefined;
+  const wanted = Number(text);
+  if (Number.isInteger(wanted) && wanted >= leastConnections && wanted <= mostConnections) return wanted;
+  throw new HeadgateError(
+    'HG_USAGE',
+    `Cannot read HEADGATE_CONNECTIONS "${text}": wanted a number from ${leastConnections} to ${mostConnections}`,
+  );
+}

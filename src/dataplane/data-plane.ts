@@ -1,0 +1,29 @@
+import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
+
+/** What a data plane can do here, and why not where it cannot. */
+export type Capabilities = {
+  readonly name: 'ebpf' | 'ipvs' | 'proxy' | 'memory';
+  /** One line a person can read: where the plane is attached, or what it lacks. */
+  readonly description: string;
+};
+
+/**
+ * A forwarding engine. All planes behave alike (test/conformance); what differs is named there with its reason.
+ * Methods reject with a HeadgateError when the plane itself fails; a refused operation is a value, not an error.
+ */
+export type DataPlane = {
+  readonly capabilities: Capabilities;
+  /** Services, destinations, counts, counters and timeouts as they are now. */
+  read(): Promise<Observed>;
+  /**
+   * Applies the operations in order. The result has one element per operation: undefined when it was applied, the
+   * refusal when it was not; a refused operation changes nothing and the ones after it are still tried.
+   */
+  apply(operations: readonly Operation[]): Promise<readonly (Refusal | undefined)[]>;
+  /** The live entries of the connection table, in no order. */
+  connections(): Promise<readonly Connection[]>;
+  /** Lets go of what this process holds; forwarding goes on. */
+  close(): Promise<void>;
+  /** Removes the plane from the host: programs, maps, links. Idempotent; also cleans up after a dead process. */
+  cleanUp(): Promise<void>;
+};

@@ -1,0 +1,253 @@
+import { closeSync, existsSync, openSync, readdirSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { attachSocketLookup, attachTcx, openLink } from '../../sys/bpf/link.ts';
+import { openPinned, pin } from '../../sys/bpf/pin.ts';
+import { bpfFeatures } from '../../sys/bpf/probe.ts';
+import type { ProgramHandle } from '../../sys/bpf/program.ts';
+import { setOffloads } from '../../sys/ethtool.ts';
+import { createVeth, deleteLink, findLink, type Link, listLinks, setLink } from '../../sys/netlink/link.ts';
+import { type Netlink, withNetlink } from '../../sys/netlink/socket.ts';
+import { addClsact, attachBpfFilter, deleteBpfFilter, listBpfFilters } from '../../sys/netlink/tc.ts';
+import { readSysctl, writeSysctl } from '../../sys/sysctl.ts';
+import type { AttachedProgram, Instance } from './instance.ts';
+
+/** The veth pair through which packets go that become ICMP errors: its two ends. */
+export const internalDevice = 'hg0';
+const reportDevice = 'hg1';
+
+const loopbackIndex = 1;
+
+/** ARPHRD types whose frames start with an Ethernet header: Ethernet and loopback. */
+const ethernetTypes: readonly number[] = [1, 772];
+/** ARPHRD types whose packets start with the IP header: none, rawip, ppp, tunnels. */
+const rawTypes: readonly number[] = [65534, 519, 512, 768, 769, 776, 778, 823];
+
+/** clsact filters of ours are recognised, and replaced, by this place. */
+const filterPlace = { priority: 1, handle: 1 } as const;
+
+type Place = {
+  readonly index: number;
+  readonly direction: 'ingress' | 'egress';
+  readonly program: AttachedProgram;
+};
+
+/**
+ * Attaches the programs wherever they are missing: both directions of every layer-3 interface, loopback included, and
+ * the internal pair, which is made if needed. Cheap when all is in place; every command calls it, so that interfaces
+ * that came later are covered.
+ */
+export async function attachEverywhere(instance: Instance): Promise<void> {
+  await addMissingPrograms(instance);
+  const { tcx } = bpfFeatures();
+  if (!tcx) await attachSign(instance);
+  withNetlink({}, (netlink) => {
+    ensureInternalPair(netlink, instance);
+    prepareLoopback();
+    const pinned = new Set(readdirSync(instance.directory));
+    const places = placesOf(listLinks(netlink));
+    for (const place of places) {
+      try {
+        if (tcx) attachByLink(instance, place, pinned);
+        else attachByFilter(netlink, place, instance.program(place.program)!);
+      } catch (error) {
+        // An interface that has gone meanwhile needs nothing.
+        if (findLink(netlink, place.index)) throw error;
+      }
+    }
+    // Interfaces that have gone, and those that have become a port of another.
+    const wanted = new Set([signFile, ...places.map(linkFile)]);
+    for (const name of pinned) {
+      if (name.startsWith('link_') && !wanted.has(name)) unlinkSync(join(instance.directory, name));
+    }
+  });
+}
+
+/** Loads what the interfaces need and the instance does not have yet; the loader is only imported then. */
+async function addMissingPrograms(instance: Instance): Promise<void> {
+  const places = withNetlink({}, (netlink) => placesOf(listLinks(netlink)));
+  for (const program of new Set(places.map((place) => place.program))) {
+    if (instance.program(program)) continue;
+    const { addProgram } = await import('./create.ts');
+    addProgram(instance, program);
+  }
+}
+
+/** Where programs belong, given the interfaces there are: not on ports of a bridge or bond, those have no layer 3. */
+export function placesOf(links: readonly Link[]): Place[] {
+  return links.flatMap((link): Place[] => {
+    const { index, name, arpType, master } = link;
+    if (name === internalDevice) return [];
+    if (name === reportDevice) return [{ index, direction: 'ingress', program: 'headgate_report' }];
+    if (master !== undefined && isPort(link)) return [];
+    if (ethernetTypes.includes(arpType)) {
+      return [
+        { index, direction: 'ingress', program: 'headgate_ethernet' },
+        { index, direction: 'egress', program: 'headgate_egress' },
+      ];
+    }
+    if (rawTypes.includes(arpType)) {
+      return [
+        { index, direction: 'ingress', program: 'headgate_raw' },
+        { index, direction: 'egress', program: 'headgate_raw_egress' },
+      ];
+    }
+    return [];
+  });
+}
+
+/** A port of a bridge, bond, team or switch; members of a VRF keep their layer 3. */
+function isPort(link: Link): boolean {
+  return link.slaveKind !== 'vrf';
+}
+
+/** Pinned only where there is no tcx. */
+const signFile = 'link_namespace';
+
+const linkFile = ({ index, direction }: Place) => `link_${index}_${direction}`;
+
+function attachByLink(instance: Instance, place: Place, pinned: ReadonlySet<string>): void {
+  const name = linkFile(place);
+  const path = join(instance.directory, name);
+  if (pinned.has(name)) {
+    if (isAlive(path)) return;
+    unlinkSync(path);
+  }
+  const link = attachTcx({ ...place, ifindex: place.index, programFd: instance.program(place.program)!.fd });
+  try {
+    pin(link.fd, path);
+  } finally {
+    link.close();
+  }
+}
+
+/** Without tcx: the filter is replaced in one step by its handle, so attaching again is harmless. */
+function attachByFilter(netlink: Netlink, place: Place, program: ProgramHandle): void {
+  addClsact(netlink, place.index);
+  attachBpfFilter(netlink, { ...place, ...filterPlace, programFd: program.fd, name: place.program });
+}
+
+/**
+ * Without tcx no pinned link tells whether the namespace still exists: one of a socket lookup program does, which
+ * lets every lookup pass.
+ */
+async function attachSign(instance: Instance): Promise<void> {
+  const path = join(instance.directory, signFile);
+  if (existsSync(path)) return;
+  const { loadPrograms } = await import('./create.ts');
+  const loaded = loadPrograms(instance.map, ['headgate_alive']);
+  const namespace = openSync('/proc/self/ns/net', 'r');
+  try {
+    const link = attachSocketLookup(loaded.programs.headgate_alive!.fd, namespace);
+    pin(link.fd, path);
+    link.close();
+  } finally {
+    closeSync(namespace);
+    loaded.close();
+  }
+}
+
+/** Takes the programs off every interface. Links detach with their pins; filters have to be deleted. */
+export function detachEverywhere(): void {
+  withNetlink({}, (netlink) => {
+    const links = listLinks(netlink);
+    if (!bpfFeatures().tcx) {
+      for (const { index, direction } of placesOf(links)) {
+        if (listBpfFilters(netlink, index, direction).some(({ name }) => name?.startsWith('headgate_'))) {
+          deleteBpfFilter(netlink, { index, direction, ...filterPlace });
+        }
+      }
+    }
+    const internal = links.find(({ name }) => name === internalDevice);
+    if (internal) deleteLink(netlink, internal.index);
+  });
+}
+
+/** Whether the interface, or the namespace, a pinned link was made for still exists. */
+export function isAlive(path: string): boolean {
+  const link = openLink(openPinned(path));
+  try {
+    const { ifindex, netnsInode } = link.info();
+    return ifindex !== 0 || netnsInode !== 0;
+  } finally {
+    link.close();
+  }
+}
+
+/** The pinned links of an instance: path and what is attached there. */
+function pinnedLinks(directory: string): { path: string; index: number; direction: 'ingress' | 'egress' }[] {
+  return readdirSync(directory).flatMap((name) => {
+    const match = /^link_(\d+)_(ingress|egress)$/.exec(name);
+    if (!match) return [];
+    return [
+      { path: join(directory, name), index: Number(match[1]), direction: match[2] as 'ingress' | 'egress' },
+    ];
+  });
+}
+
+/** Hands every interface over to other programs, each in one step. */
+export function swapPrograms(directory: string, programOf: (name: AttachedProgram) => ProgramHandle): void {
+  withNetlink({}, (netlink) => {
+    const places = placesOf(listLinks(netlink));
+    if (!bpfFeatures().tcx) {
+      for (const place of places) attachByFilter(netlink, place, programOf(place.program));
+      return;
+    }
+    for (const { path, index, direction } of pinnedLinks(directory)) {
+      const place = places.find(
+        (candidate) => candidate.index === index && candidate.direction === direction,
+      );
+      if (!place || !isAlive(path)) continue;
+      const link = openLink(openPinned(path));
+      try {
+        link.update(programOf(place.program).fd);
+      } finally {
+        link.close();
+      }
+    }
+  });
+}
+
+/**
+ * Whether an instance's network namespace still exists: its link at the loopback device lives exactly as long.
+ * `unattached` when the command that made it was cut off before it got that far.
+ */
+export function habitation(directory: string): 'inhabited' | 'abandoned' | 'unattached' {
+  const path = [`link_${loopbackIndex}_ingress`, signFile]
+    .map((name) => join(directory, name))
+    .find((path) => existsSync(path));
+  if (path === undefined) return 'unattached';
+  return isAlive(path) ? 'inhabited' : 'abandoned';
+}
+
+function ensureInternalPair(netlink: Netlink, instance: Instance): void {
+  let link = findLink(netlink, internalDevice);
+  if (!link) {
+    createVeth(netlink, { name: internalDevice, peer: { name: reportDevice } });
+    for (const device of [internalDevice, reportDevice]) {
+      setOffloads(device, { txChecksum: false, tso: false, gso: false, gro: false });
+      if (readSysctl(`net.ipv6.conf.${device}.disable_ipv6`) !== undefined) {
+        writeSysctl(`net.ipv6.conf.${device}.disable_ipv6`, 1);
+      }
+      setLink(netlink, findLink(netlink, device)!.index, { up: true });
+    }
+    link = findLink(netlink, internalDevice)!;
+  }
+  if (instance.settings.get(0, 'internal_ifindex') !== link.index) {
+    instance.settings.set(0, 'internal_ifindex', link.index);
+  }
+}
+
+/**
+ * Route lookups of the program start at the loopback device, whose forwarding flag makes them work with ip_forward
+ * off; replies to clients on the director itself come in there with one of its own addresses as source.
+ */
+function prepareLoopback(): void {
+  for (const name of [
+    'net.ipv4.conf.lo.forwarding',
+    'net.ipv4.conf.lo.accept_local',
+    'net.ipv6.conf.lo.forwarding',
+  ]) {
+    const value = readSysctl(name);
+    if (value !== undefined && value !== '1') writeSysctl(name, 1);
+  }
+}

@@ -1,0 +1,67 @@
+import { tcpStateNames } from '../../model/connection-states.ts';
+import { protocolNumbers } from '../../model/service-id.ts';
+import type { Connection } from '../../model/table.ts';
+import { decodeAddress, swapPort } from './encoding.ts';
+import type { Instance } from './instance.ts';
+import { numbers } from './layout.generated.ts';
+import { mapRecords } from './records.ts';
+import type { TableMaps } from './tables.ts';
+
+const { WORD_STATE, WORD_LIVE, WORD_INACTIVE, WORD_TEMPLATE } = numbers.connection_word;
+
+/** The live entries of the connection table, straight from its memory. */
+export function readConnections(instance: Instance, { settings }: Pick<TableMaps, 'settings'>): Connection[] {
+  const entries = mapRecords(instance.map('connections'), 'connection');
+  const details = mapRecords(instance.map('connection_details'), 'connection_detail');
+  try {
+    const last = Math.min(instance.runtime.get(0, 'fresh'), entries.count - 1);
+    const hertz = settings.get(0, 'hz');
+    const now = jiffiesNow(instance, hertz);
+    const found: Connection[] = [];
+    for (let slot = 1; slot <= last; slot++) {
+      const word = entries.get(slot, 'word');
+      if (!(word & WORD_LIVE)) continue;
+      const left = entries.get(slot, 'timeout') - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
+      if (left <= 0) continue;
+      const family = entries.get(slot, 'family');
+      const end = (side: 'client' | 'virtual' | 'real') => {
+        const address = new Uint8Array(16);
+        const words = new Uint32Array(address.buffer);
+        if (family === 6) {
+          for (let i = 0; i < 3; i++) words[i] = details.get(slot, `${side}_head`, i);
+        }
+        words[3] = entries.get(slot, side);
+        return { address: decodeAddress(address, family), port: swapPort(entries.get(slot, `${side}_port`)) };
+      };
+      found.push({
+        protocol: protocolName(entries.get(slot, 'protocol')),
+        client: end('client'),
+        virtual: end('virtual'),
+        destination: end('real'),
+        state: stateName(word & WORD_STATE),
+        active: (word & WORD_INACTIVE) === 0,
+        template: (word & WORD_TEMPLATE) !== 0,
+        expiresInMs: Math.round((left * 1000) / hertz),
+      });
+    }
+    return found;
+  } finally {
+    entries.close();
+    details.close();
+  }
+}
+
+function protocolName(number: number): Connection['protocol'] {
+  if (number === protocolNumbers.tcp) return 'tcp';
+  return number === protocolNumbers.udp ? 'udp' : 'ip';
+}
+
+function stateName(state: number): string {
+  return state === numbers.state.STATE_UDP ? 'UDP' : (tcpStateNames[state] ?? 'NONE');
+}
+
+/** The kernel's jiffies, from the moment the sweeper last noted them and the clock since. */
+export function jiffiesNow({ runtime }: Instance, hertz: number): number {
+  const elapsed = process.hrtime.bigint() - runtime.getBig(0, 'tick_ns');
+  return (runtime.get(0, 'tick_jiffies') + Number((elapsed * BigInt(hertz)) / 1_000_000_000n)) >>> 0;
+}

@@ -1,0 +1,98 @@
+import type { Counters } from '../../model/table.ts';
+import { type MapHandle, splitPerCpu } from '../../sys/bpf/map.ts';
+import { records } from './layout.generated.ts';
+import type { Records } from './records.ts';
+
+/*
+ * The program counts once per destination and CPU and never starts over. Where counting began is kept beside: what is
+ * shown for a destination is its count less its baseline, for a service the sum over its listed destinations less the
+ * service's baseline. A destination that leaves or joins moves the service's baseline, so its sum does not jump.
+ */
+
+export type CounterMaps = {
+  readonly destinationCounters: MapHandle;
+  readonly destinationBaselines: Records<'counters'>;
+  readonly serviceBaselines: Records<'counters'>;
+};
+
+const names = ['connections', 'packets_in', 'packets_out', 'bytes_in', 'bytes_out'] as const;
+type Sums = readonly bigint[];
+
+/** What the program has counted for a destination slot, over all CPUs. */
+function countedOf(maps: CounterMaps, slot: number): Sums {
+  const value = maps.destinationCounters.lookup(slot);
+  return value ? sumCpus(splitPerCpu(maps.destinationCounters, value)) : names.map(() => 0n);
+}
+
+function sumCpus(perCpu: readonly Buffer[]): Sums {
+  return names.map((name) =>
+    perCpu.reduce((sum, cpu) => sum + cpu.readBigUInt64LE(records.counters.fields[name].offset), 0n),
+  );
+}
+
+/** A destination begins to count for a service; a `fresh` one shows zero, one that comes back what it had. */
+export function joinCounters(maps: CounterMaps, service: number, destination: number, fresh: boolean): void {
+  const counted = countedOf(maps, destination);
+  names.forEach((name, i) => {
+    move(maps.serviceBaselines, service, name, counted[i]!);
+    if (fresh) maps.destinationBaselines.setBig(destination, name, counted[i]!);
+  });
+}
+
+/** A destination is deleted: what it counted stays in the service's sum. */
+export function leaveCounters(maps: CounterMaps, service: number, destination: number): void {
+  const counted = countedOf(maps, destination);
+  names.forEach((name, i) => {
+    move(maps.serviceBaselines, service, name, -counted[i]!);
+  });
+}
+
+function move(baselines: Records<'counters'>, slot: number, name: (typeof names)[number], by: bigint): void {
+  baselines.setBig(slot, name, baselines.getBig(slot, name) + by);
+}
+
+/** A service and its destinations show zero from here on. */
+export function zeroCounters(maps: CounterMaps, service: number, destinations: readonly number[]): void {
+  const sums = names.map(() => 0n);
+  for (const slot of destinations) {
+    const counted = countedOf(maps, slot);
+    names.forEach((name, i) => {
+      sums[i]! += counted[i]!;
+      maps.destinationBaselines.setBig(slot, name, counted[i]!);
+    });
+  }
+  names.forEach((name, i) => {
+    maps.serviceBaselines.setBig(service, name, sums[i]!);
+  });
+}
+
+/** Counters to show: of each destination slot, and of the service. */
+export function readCounters(
+  maps: CounterMaps,
+  service: number,
+  destinations: readonly number[],
+): { readonly service: Counters; readonly destinations: readonly Counters[] } {
+  const sums = names.map(() => 0n);
+  const shown = destinations.map((slot) => {
+    const counted = countedOf(maps, slot);
+    names.forEach((_, i) => {
+      sums[i]! += counted[i]!;
+    });
+    return above(maps.destinationBaselines, slot, counted);
+  });
+  return { service: above(maps.serviceBaselines, service, sums), destinations: shown };
+}
+
+function above(baselines: Records<'counters'>, slot: number, counted: Sums): Counters {
+  const at = (i: number) => BigInt.asUintN(64, counted[i]! - baselines.getBig(slot, names[i]!));
+  return { connections: at(0), packetsIn: at(1), packetsOut: at(2), bytesIn: at(3), bytesOut: at(4) };
+}
+
+/** Rates are not estimated by this plane yet. */
+export const noRates: Counters = {
+  connections: 0n,
+  packetsIn: 0n,
+  packetsOut: 0n,
+  bytesIn: 0n,
+  bytesOut: 0n,
+};

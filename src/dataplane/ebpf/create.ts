@@ -1,0 +1,155 @@
+import { randomInt } from 'node:crypto';
+import { mkdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
+import { HeadgateError } from '../../model/errors.ts';
+import { structLayout } from '../../sys/bpf/layout.ts';
+import { type LoadedObject, loadObject } from '../../sys/bpf/load.ts';
+import { type ObjectSpec, parseObject } from '../../sys/bpf/object.ts';
+import { pin } from '../../sys/bpf/pin.ts';
+import type { ProgramHandle } from '../../sys/bpf/program.ts';
+import { testRunSkb } from '../../sys/bpf/test-run.ts';
+import { ticksPerSecond } from '../../sys/clock.ts';
+import {
+  type AttachedProgram,
+  ethernetPrograms,
+  type Instance,
+  mapFile,
+  pinnedMaps,
+  programFile,
+  rawPrograms,
+  readObject,
+  removePins,
+  unfinishedOf,
+} from './instance.ts';
+import { buildId, layoutId, numbers, records } from './layout.generated.ts';
+import { mapRecords } from './records.ts';
+
+const sliceSize = 256;
+const bucketsPerLine = 16;
+/** Half as many hash chains as connections: at a full table two entries a chain, at a usual load fewer cache misses. */
+const bucketCount = (size: number) => 2 ** Math.max(4, Math.ceil(Math.log2(size)) - 1);
+const sliceCount = (size: number) => Math.ceil((size + 1) / sliceSize);
+
+/** What the verifier gets to know about a table of `size` connections. */
+function constants(size: number): Record<string, number> {
+  return {
+    connection_limit: size,
+    bucket_mask: bucketCount(size) - 1,
+    slice_count: sliceCount(size),
+  };
+}
+
+/** The object of this build. Throws HG_LAYOUT when it was built from other records than this program was. */
+function parseOwnObject(): ObjectSpec {
+  const spec = parseObject(readObject());
+  for (const [name, { size, fields }] of Object.entries(records)) {
+    const built = structLayout(spec.btf!, name);
+    const differs = Object.entries(fields).some(
+      ([field, { offset }]) => built.fields[field]?.offset !== offset,
+    );
+    if (built.size !== size || differs) {
+      throw new HeadgateError(
+        'HG_LAYOUT',
+        `Cannot load the data plane: its object has another layout of "${name}" than this build`,
+        {
+          hint: 'The installation is incomplete: install the package again, or run npm run build in a checkout.',
+        },
+      );
+    }
+  }
+  return spec;
+}
+
+/** Loads programs of this build over an instance's maps. */
+export function loadPrograms(
+  map: Instance['map'],
+  names: readonly (AttachedProgram | 'headgate_start' | 'headgate_alive')[],
+): LoadedObject {
+  return loadObject(parseOwnObject(), {
+    maps: Object.fromEntries(pinnedMaps.map((name) => [name, { fd: map(name).fd }])),
+    variables: constants(map('connections').maxEntries - 1),
+    programs: names,
+  });
+}
+
+/** Loads a program that this host did not need so far, and pins it. */
+export function addProgram(instance: Instance, name: AttachedProgram): void {
+  const loaded = loadPrograms(instance.map, [name]);
+  try {
+    pin(loaded.programs[name]!.fd, join(instance.directory, programFile(name)));
+  } finally {
+    loaded.close();
+  }
+}
+
+/**
+ * Makes the maps for a table of `size` connections, loads the programs, starts the sweeper and pins it all. The folder
+ * appears under its name in one step, complete or not at all.
+ */
+export function createInstance(directory: string, size: number): void {
+  const unfinished = unfinishedOf(directory);
+  const loaded = loadInstance(size);
+  try {
+    startSweeper(loaded.programs.headgate_start!);
+    pinInstance(loaded, unfinished);
+    renameSync(unfinished, directory);
+  } catch (error) {
+    removePins(unfinished);
+    throw error;
+  } finally {
+    loaded.close();
+  }
+}
+
+/** Maps of this build's layout, settings filled in, and its programs; nothing runs or is pinned yet. */
+export function loadInstance(size: number, more: readonly AttachedProgram[] = []): LoadedObject {
+  const loaded = loadObject(parseOwnObject(), {
+    maps: {
+      connections: { maxEntries: size + 1 },
+      connection_details: { maxEntries: size + 1 },
+      buckets: { maxEntries: bucketCount(size) / bucketsPerLine },
+      slices: { maxEntries: sliceCount(size) },
+    },
+    variables: constants(size),
+    programs: [...ethernetPrograms, ...more, 'headgate_start'],
+  });
+  fillSettings(loaded, size);
+  return loaded;
+}
+
+/** Pins maps and programs in a new folder. */
+export function pinInstance(loaded: LoadedObject, directory: string): void {
+  removePins(directory);
+  mkdirSync(directory, { mode: 0o700 });
+  for (const name of pinnedMaps) pin(loaded.maps[name]!.fd, join(directory, mapFile(name)));
+  for (const name of [...ethernetPrograms, ...rawPrograms]) {
+    const program = loaded.programs[name];
+    if (program) pin(program.fd, join(directory, programFile(name)));
+  }
+}
+
+function fillSettings(loaded: LoadedObject, size: number): void {
+  const settings = mapRecords(loaded.maps['.data.settings']!, 'settings');
+  const hertz = ticksPerSecond();
+  settings.set(0, 'layout', layoutId);
+  settings.set(0, 'hz', hertz);
+  settings.set(0, 'salt', randomInt(2 ** 32));
+  settings.set(0, 'hash', numbers.connection_hash.CONNECTION_HASH_CLIENT);
+  settings.set(0, 'connections', size);
+  tcpTimeoutsSeconds.forEach((seconds, state) => {
+    settings.set(0, 'timeout', seconds * hertz, state);
+  });
+  settings.set(0, 'timeout', udpTimeoutsSeconds[0]! * hertz, numbers.state.STATE_UDP);
+  buildId.forEach((word, index) => {
+    settings.set(0, 'build', word, index);
+  });
+  settings.close();
+}
+
+/** Runs the program that arms the sweeper's timer with its own callback. */
+export function startSweeper(program: ProgramHandle): void {
+  const { returnValue } = testRunSkb(program.fd, Buffer.alloc(64));
+  if (returnValue !== 0)
+    throw new Error(`start the sweeper: the program answers ${returnValue | 0}, wanted 0`);
+}

@@ -1,0 +1,117 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { HeadgateError } from '../../model/errors.ts';
+import { bpfAccess } from '../../sys/bpf/probe.ts';
+import { isSystemError } from '../../sys/ffi.ts';
+import { acquireLock, type Lock, LockHeldError, removeIdleLock } from '../../sys/lock.ts';
+import { BpffsError, ensureBpffs } from '../../sys/mount.ts';
+import { netnsCookie } from '../../sys/netns.ts';
+import type { DataPlane } from '../data-plane.ts';
+import { openEbpfPlane, removeDeadInstances } from './plane.ts';
+
+/** Where instances keep what is not pinned: one folder each, named by the network namespace's cookie. */
+const runDirectory = '/run/headgate';
+
+const lockPath = (instance: string) => join(runDirectory, instance, 'lock');
+
+/** A second command waits this long for the first to finish. */
+const lockWaitMs = 10_000;
+
+/**
+ * Opens the ebpf plane of this process's network namespace and takes its lock, which `close` and `cleanUp` let go of:
+ * whoever holds it is the one writer. Rejects with a HeadgateError: no root, no BPF, no bpffs, or the lock is held.
+ */
+export async function openHostPlane(options: { readonly connections?: number } = {}): Promise<DataPlane> {
+  refuseWithoutPrivilege();
+  const instance = String(netnsCookie());
+  const lock = await takeLock(instance);
+  try {
+    const bpffs = bpffsOrError();
+    removeDeadInstances(bpffs, instance, (other) => removeIdleLock(lockPath(other)));
+    removeLeftLocks(bpffs);
+    const plane = openEbpfPlane({ bpffs, instance, ...options });
+    return {
+      ...plane,
+      async close() {
+        await plane.close();
+        // Looking at a namespace without a plane leaves nothing behind.
+        if (existsSync(join(bpffs, instance))) lock.release();
+        else lock.remove();
+      },
+      async cleanUp() {
+        await plane.cleanUp();
+        lock.remove();
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function refuseWithoutPrivilege(): void {
+  if (!mayAdministerNetwork()) {
+    throw new HeadgateError(
+      'HG_NOT_ROOT',
+      'Cannot open the data plane: this user may not administer the network',
+    );
+  }
+  const access = bpfAccess();
+  if (access.state === 'allowed') return;
+  if (access.state === 'forbidden') {
+    throw new HeadgateError('HG_NOT_ROOT', 'Cannot open the data plane: the kernel refuses BPF to this user');
+  }
+  throw new HeadgateError('HG_NO_BPF', 'Cannot open the data plane: this kernel has no BPF system call');
+}
+
+/** Whether this process may change interfaces and filters (CAP_NET_ADMIN). */
+function mayAdministerNetwork(): boolean {
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
+  const netAdmin = 1n << 12n;
+  return (BigInt(`0x${effective}`) & netAdmin) !== 0n;
+}
+
+async function takeLock(instance: string): Promise<Lock> {
+  try {
+    // One by one: a recursive mkdir does not tell a read-only file system from a missing folder.
+    for (const folder of [runDirectory, join(runDirectory, instance)]) makeFolder(folder);
+    return await acquireLock(lockPath(instance), { waitMs: lockWaitMs });
+  } catch (error) {
+    if (error instanceof LockHeldError) {
+      throw new HeadgateError('HG_LOCK_HELD', `Cannot change the data plane: ${error.message}`, {
+        cause: error,
+      });
+    }
+    if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOENT')) {
+      const why = error.code === 'EROFS' ? 'the file system is read-only' : error.code;
+      throw new HeadgateError('HG_RUN_DIRECTORY', `Cannot write to "${runDirectory}": ${why}`, {
+        cause: error,
+      });
+    }
+    throw error;
+  }
+}
+
+/** Locks without an instance are what commands that were killed left behind; one in use is left alone. */
+function removeLeftLocks(bpffs: string): void {
+  for (const name of readdirSync(runDirectory)) {
+    if (/^\d+$/.test(name) && !existsSync(join(bpffs, name))) removeIdleLock(lockPath(name));
+  }
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (!isSystemError(error, 'EEXIST')) throw error;
+  }
+}
+
+function bpffsOrError(): string {
+  try {
+    return ensureBpffs();
+  } catch (error) {
+    if (!(error instanceof BpffsError)) throw error;
+    throw new HeadgateError('HG_NO_BPFFS', `Cannot open the data plane: ${error.message}`, { cause: error });
+  }
+}

@@ -1,0 +1,115 @@
+import { existsSync, readdirSync, readFileSync, renameSync, rmdirSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import type { MapHandle } from '../../sys/bpf/map.ts';
+import { openPinnedMap, openPinnedProgram } from '../../sys/bpf/pin.ts';
+import type { ProgramHandle } from '../../sys/bpf/program.ts';
+import { packageRoot } from '../../sys/program.ts';
+import { mapRecords, type Records } from './records.ts';
+
+/** The built program; it ships beside its source. */
+const objectPath = join(packageRoot, 'bpf/headgate.bpf.o');
+
+/** Maps that outlive a program: pinned under these names. The constants of a program stay with it. */
+export const pinnedMaps = [
+  'connections',
+  'connection_details',
+  'buckets',
+  'slices',
+  'destinations',
+  'destination_counters',
+  'destination_baselines',
+  'services',
+  'service_baselines',
+  'service_index',
+  'hash_tables',
+  'fragments',
+  'icmp_peers',
+  'events',
+  'sweepers',
+  'ports',
+  '.data.settings',
+  '.data.runtime',
+] as const;
+export type PinnedMap = (typeof pinnedMaps)[number];
+
+/** Programs every instance has: for interfaces with Ethernet headers and for the internal pair. */
+export const ethernetPrograms = ['headgate_ethernet', 'headgate_egress', 'headgate_report'] as const;
+/** Programs for interfaces without Ethernet headers, loaded when there is one. */
+export const rawPrograms = ['headgate_raw', 'headgate_raw_egress'] as const;
+export type AttachedProgram = (typeof ethernetPrograms)[number] | (typeof rawPrograms)[number];
+
+/** One network namespace's data plane: the maps and programs pinned in a folder of the bpffs. */
+export type Instance = {
+  readonly directory: string;
+  readonly settings: Records<'settings'>;
+  readonly runtime: Records<'runtime'>;
+  map(name: PinnedMap): MapHandle;
+  /** A pinned program; undefined when it has not been needed so far. */
+  program(name: AttachedProgram): ProgramHandle | undefined;
+  close(): void;
+};
+
+/** A bpffs allows no dots in names. */
+export const mapFile = (map: string) => `map_${map.replaceAll('.', '_')}`;
+export const programFile = (name: string) => `program_${name}`;
+
+/** Folders that exist only while an instance is made or replaced. */
+export const unfinishedOf = (directory: string) => `${directory}_unfinished`;
+export const replacedOf = (directory: string) => `${directory}_replaced`;
+
+/** The object's bytes. */
+export const readObject = (): Buffer => readFileSync(objectPath);
+
+/** Opens the instance in a folder of the bpffs; undefined when there is none. */
+export function openInstance(directory: string): Instance | undefined {
+  if (!existsSync(directory) && !finishReplacement(directory)) return undefined;
+  const opened: { close(): void }[] = [];
+  const maps = new Map<string, MapHandle>();
+  const programs = new Map<string, ProgramHandle>();
+  const keep = <Item extends { close(): void }>(item: Item): Item => {
+    opened.push(item);
+    return item;
+  };
+  const map = (name: PinnedMap) => {
+    let handle = maps.get(name);
+    if (!handle) {
+      handle = keep(openPinnedMap(join(directory, mapFile(name))));
+      maps.set(name, handle);
+    }
+    return handle;
+  };
+  const program = (name: AttachedProgram) => {
+    let handle = programs.get(name);
+    const path = join(directory, programFile(name));
+    if (!handle && existsSync(path)) {
+      handle = keep(openPinnedProgram(path));
+      programs.set(name, handle);
+    }
+    return handle;
+  };
+  return {
+    directory,
+    settings: keep(mapRecords(map('.data.settings'), 'settings')),
+    runtime: keep(mapRecords(map('.data.runtime'), 'runtime')),
+    map,
+    program,
+    close() {
+      for (const item of opened.splice(0).reverse()) item.close();
+    },
+  };
+}
+
+/** A replacement that was cut off between its two last steps is complete but for its name. */
+function finishReplacement(directory: string): boolean {
+  if (!existsSync(replacedOf(directory)) || !existsSync(unfinishedOf(directory))) return false;
+  renameSync(unfinishedOf(directory), directory);
+  removePins(replacedOf(directory));
+  return true;
+}
+
+/** Removes everything pinned in a folder, and the folder. Links that lose their pin detach. */
+export function removePins(directory: string): void {
+  if (!existsSync(directory)) return;
+  for (const name of readdirSync(directory)) unlinkSync(join(directory, name));
+  rmdirSync(directory);
+}

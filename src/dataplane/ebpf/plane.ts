@@ -1,0 +1,214 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
+import { HeadgateError } from '../../model/errors.ts';
+import type { Observed, Operation, Refusal, ServiceState } from '../../model/table.ts';
+import type { Timeouts } from '../../model/virtual-service.ts';
+import { VerifierError } from '../../sys/bpf/errors.ts';
+import { isSystemError } from '../../sys/ffi.ts';
+import type { DataPlane } from '../data-plane.ts';
+import { attachEverywhere, detachEverywhere, habitation } from './attach.ts';
+import { readConnections } from './connections.ts';
+import { noRates, readCounters } from './counters.ts';
+import { type Instance, openInstance, removePins } from './instance.ts';
+import { buildId, layoutId, numbers } from './layout.generated.ts';
+import { mapRecords } from './records.ts';
+import { openTables, type TableMaps, type Tables } from './tables.ts';
+
+/** Connections a table holds when nobody says otherwise. */
+export const defaultConnections = 1 << 20;
+
+export type EbpfOptions = {
+  /** The bpffs, as this process reaches it. */
+  readonly bpffs: string;
+  /** Name of this network namespace's instance: its cookie. */
+  readonly instance: string;
+  /** Connections the table can hold, fixed when the plane is set up. */
+  readonly connections?: number;
+};
+
+/**
+ * The data plane of this network namespace. Nothing is set up before the first operation is applied: reading where
+ * there is no plane shows an empty table. The caller holds the instance's lock, and its thread stays in this namespace:
+ * the methods resume after awaiting.
+ */
+export function openEbpfPlane(options: EbpfOptions): DataPlane {
+  const directory = join(options.bpffs, options.instance);
+  let open: { instance: Instance; maps: TableMaps; tables: Tables } | undefined;
+
+  return {
+    capabilities: { name: 'ebpf', description: `BPF programs at tc, instance ${options.instance}` },
+    read: async () => inPlane('read the table', () => read()),
+    apply: async (operations) => inPlane('apply a change', () => apply(operations)),
+    connections: async () =>
+      inPlane('read the connections', async () => {
+        const plane = await find();
+        return plane ? readConnections(plane.instance, plane.maps) : [];
+      }),
+    close: async () => close(),
+    cleanUp: async () => inPlane('remove the plane', cleanUp),
+  };
+
+  async function find() {
+    if (open) return open;
+    let instance = openInstance(directory);
+    if (!instance) return undefined;
+    if (instance.settings.get(0, 'layout') !== layoutId) {
+      instance.close();
+      (await import('./takeover.ts')).takeOver(directory);
+      instance = openInstance(directory)!;
+    }
+    // The loader is imported only where it has something to do: a command's start counts every module.
+    if (buildId.some((word, index) => instance.settings.get(0, 'build', index) !== word)) {
+      (await import('./upgrade.ts')).upgradeInstance(instance);
+    }
+    await attachEverywhere(instance);
+    const maps = mapTables(instance);
+    open = { instance, maps, tables: openTables(maps) };
+    return open;
+  }
+
+  async function setUp() {
+    const found = await find();
+    if (found) return found;
+    (await import('./create.ts')).createInstance(directory, options.connections ?? defaultConnections);
+    try {
+      return (await find())!;
+    } catch (error) {
+      // Nothing half made stays.
+      await cleanUp();
+      throw error;
+    }
+  }
+
+  async function apply(operations: readonly Operation[]): Promise<(Refusal | undefined)[]> {
+    // What changes nothing in an empty table needs no plane.
+    if (!(await find()) && operations.every(({ kind }) => kind === 'flush' || kind === 'zero')) {
+      return operations.map((operation) =>
+        operation.kind === 'zero' && operation.id
+          ? { reason: 'no-such-service', detail: 'there is no virtual service' }
+          : undefined,
+      );
+    }
+    const { tables } = await setUp();
+    try {
+      return operations.map((operation) => tables.apply(operation));
+    } finally {
+      tables.finish();
+    }
+  }
+
+  async function read(): Promise<Observed> {
+    const plane = await find();
+    if (!plane) {
+      return {
+        services: [],
+        timeouts: timeoutsOf((state) => tcpTimeoutsSeconds[state] ?? udpTimeoutsSeconds[0]!),
+        connectionTableSize: options.connections ?? defaultConnections,
+      };
+    }
+    const { maps, tables } = plane;
+    const { settings, destinations } = maps;
+    const hertz = settings.get(0, 'hz');
+    return {
+      services: [...tables.listed.values()].map((entry): ServiceState => {
+        const listed = [...entry.destinations.values()];
+        const counters = readCounters(
+          maps,
+          entry.slot,
+          listed.map(({ slot }) => slot),
+        );
+        return {
+          service: entry.service,
+          counters: counters.service,
+          rates: noRates,
+          destinations: listed.map(({ slot, destination }, index) => ({
+            destination,
+            activeConnections: destinations.get(slot, 'active'),
+            inactiveConnections: destinations.get(slot, 'inactive'),
+            persistentConnections: destinations.get(slot, 'persistent'),
+            counters: counters.destinations[index]!,
+            rates: noRates,
+          })),
+        };
+      }),
+      timeouts: timeoutsOf((state) => settings.get(0, 'timeout', state) / hertz),
+      connectionTableSize: settings.get(0, 'connections'),
+    };
+  }
+
+  function close(): void {
+    if (!open) return;
+    for (const records of [
+      open.maps.services,
+      open.maps.destinations,
+      open.maps.hashTables,
+      open.maps.destinationBaselines,
+      open.maps.serviceBaselines,
+    ]) {
+      records.close();
+    }
+    open.instance.close();
+    open = undefined;
+  }
+
+  async function cleanUp(): Promise<void> {
+    close();
+    removePins(`${directory}_unfinished`);
+    if (!existsSync(directory)) return;
+    detachEverywhere();
+    removePins(directory);
+  }
+}
+
+function mapTables(instance: Instance): TableMaps {
+  const { map, settings } = instance;
+  return {
+    services: mapRecords(map('services'), 'service'),
+    destinations: mapRecords(map('destinations'), 'destination'),
+    settings,
+    hashTables: mapRecords(map('hash_tables'), 'hash_table'),
+    destinationBaselines: mapRecords(map('destination_baselines'), 'counters'),
+    serviceBaselines: mapRecords(map('service_baselines'), 'counters'),
+    destinationCounters: map('destination_counters'),
+    serviceIndex: map('service_index'),
+  };
+}
+
+function timeoutsOf(secondsOf: (state: number) => number): Timeouts {
+  const { STATE_ESTABLISHED, STATE_FIN_WAIT, STATE_UDP } = numbers.state;
+  return { tcp: secondsOf(STATE_ESTABLISHED), tcpFin: secondsOf(STATE_FIN_WAIT), udp: secondsOf(STATE_UDP) };
+}
+
+/**
+ * Removes the instances whose network namespace is gone, and what commands that were cut off left half made; `isIdle`
+ * tells whether nobody is at work on an instance.
+ */
+export function removeDeadInstances(bpffs: string, own: string, isIdle: (instance: string) => boolean): void {
+  for (const name of readdirSync(bpffs)) {
+    const instance = /^(\d+)(_unfinished|_replaced)?$/.exec(name)?.[1];
+    if (instance === undefined || instance === own) continue;
+    const directory = join(bpffs, name);
+    const state = habitation(directory);
+    if (state === 'abandoned' || (state === 'unattached' && isIdle(instance))) removePins(directory);
+  }
+}
+
+/** Turns what the kernel says into an error for users. */
+async function inPlane<T>(action: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof HeadgateError) throw error;
+    if (error instanceof VerifierError) {
+      throw new HeadgateError('HG_PLANE_REFUSED', `Cannot ${action}: ${error.message}`, { cause: error });
+    }
+    if (isSystemError(error, 'EPERM', 'EACCES')) {
+      throw new HeadgateError('HG_NOT_ROOT', `Cannot ${action}: ${error.message}`, { cause: error });
+    }
+    if (isSystemError(error, 'ENOMEM')) {
+      throw new HeadgateError('HG_NO_MEMORY', `Cannot ${action}: ${error.message}`, { cause: error });
+    }
+    throw error;
+  }
+}

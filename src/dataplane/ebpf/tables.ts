@@ -1,0 +1,401 @@
+import { readFileSync } from 'node:fs';
+import { normaliseDestination } from '../../model/real-server.ts';
+import { destinationKey, serviceKey } from '../../model/service-id.ts';
+import type { Operation, Refusal } from '../../model/table.ts';
+import { checkOperation } from '../../model/validate.ts';
+import type {
+  Destination,
+  DestinationId,
+  ServiceId,
+  Timeouts,
+  VirtualService,
+} from '../../model/virtual-service.ts';
+import type { MapHandle } from '../../sys/bpf/map.ts';
+import { joinCounters, leaveCounters, zeroCounters } from './counters.ts';
+import {
+  encodeServiceKey,
+  readDestination,
+  readService,
+  readServiceId,
+  writeDestination,
+  writeService,
+} from './encoding.ts';
+import { numbers } from './layout.generated.ts';
+import type { ListedService } from './listing.ts';
+import type { Records } from './records.ts';
+import { equipScheduler, rescheduleDestinations, stepBack } from './scheduling.ts';
+
+const { DESTINATION_USED, DESTINATION_AVAILABLE } = numbers.destination_flag;
+const { SERVICE_USED } = numbers.service_flag;
+
+/** The kernel forgets a deleted destination after two idle minutes (IP_VS_DEST_TRASH_PERIOD). */
+const rememberedSeconds = 120;
+
+/** A deleted destination's slot rests this long before another takes it: no packet can still be on its way there. */
+const restSeconds = 1;
+
+/** The maps that make up the table, in this process's memory. */
+export type TableMaps = {
+  readonly services: Records<'service'>;
+  readonly destinations: Records<'destination'>;
+  readonly settings: Records<'settings'>;
+  readonly hashTables: Records<'hash_table'>;
+  readonly destinationBaselines: Records<'counters'>;
+  readonly serviceBaselines: Records<'counters'>;
+  readonly destinationCounters: MapHandle;
+  readonly serviceIndex: MapHandle;
+};
+
+/** The table of virtual services as it stands in the maps. One process edits it at a time, under the instance's lock. */
+export type Tables = {
+  readonly listed: ReadonlyMap<string, ListedService>;
+  /** Applies one operation; a refused one changes nothing. `finish` must follow the last of a series. */
+  apply(operation: Operation): Refusal | undefined;
+  /** Brings schedulers and address filters in line with what is listed now. */
+  finish(): void;
+};
+
+/** Reads the table and gets ready to edit it. */
+export function openTables(maps: TableMaps): Tables {
+  const { services, destinations, settings } = maps;
+  const listed = new Map<string, ListedService>();
+  /** Deleted destinations that may still have connections, by service slot and key. */
+  const deleted = new Map<string, number>();
+  /** Slots of deleted services, by key. */
+  const retired = new Map<string, number>();
+  /** Services whose destinations changed in this series. */
+  const unscheduled = new Set<ListedService>();
+  const hertz = settings.get(0, 'hz');
+  let touched = false;
+
+  load();
+  return { listed, apply, finish };
+
+  function load(): void {
+    const bySlot = new Map<number, ListedService>();
+    const found: { order: number; entry: ListedService }[] = [];
+    for (let slot = 1; slot <= settings.get(0, 'service_slots'); slot++) {
+      if (!(services.get(slot, 'flags') & SERVICE_USED)) {
+        retired.set(serviceKey(readServiceId(services, slot)), slot);
+        continue;
+      }
+      const entry = { slot, service: readService(services, slot), destinations: new Map() };
+      bySlot.set(slot, entry);
+      found.push({ order: services.get(slot, 'added'), entry });
+    }
+    found.sort((a, b) => a.order - b.order);
+    for (const { entry } of found) listed.set(serviceKey(entry.service.id), entry);
+    const listing: { order: number; slot: number }[] = [];
+    for (let slot = 1; slot <= settings.get(0, 'destination_slots'); slot++) {
+      const flags = destinations.get(slot, 'flags');
+      if (flags & DESTINATION_AVAILABLE) listing.push({ order: destinations.get(slot, 'added'), slot });
+      else if (flags & DESTINATION_USED) deleted.set(deletedKey(slot), slot);
+    }
+    listing.sort((a, b) => a.order - b.order);
+    for (const { slot } of listing) {
+      const destination = readDestination(destinations, slot);
+      bySlot
+        .get(destinations.get(slot, 'service'))
+        ?.destinations.set(destinationKey(destination), { slot, destination });
+    }
+  }
+
+  function deletedKey(slot: number): string {
+    return `${destinations.get(slot, 'service')} ${destinationKey(readDestination(destinations, slot))}`;
+  }
+
+  function apply(operation: Operation): Refusal | undefined {
+    const refusal = check(operation);
+    if (refusal) return refusal;
+    touched = true;
+    switch (operation.kind) {
+      case 'add-service':
+        return addService(operation.service);
+      case 'edit-service':
+        return editService(listed.get(serviceKey(operation.service.id))!, operation.service);
+      case 'delete-service':
+        return deleteService(listed.get(serviceKey(operation.id))!);
+      case 'add-destination':
+        return addDestination(listed.get(serviceKey(operation.id))!, operation.destination);
+      case 'edit-destination':
+        return editDestination(listed.get(serviceKey(operation.id))!, operation.destination);
+      case 'delete-destination':
+        return deleteDestination(listed.get(serviceKey(operation.id))!, operation.destination);
+      case 'set-timeouts':
+        return setTimeouts(operation.timeouts);
+      case 'zero':
+        for (const entry of operation.id ? [listed.get(serviceKey(operation.id))!] : listed.values()) {
+          zeroCounters(
+            maps,
+            entry.slot,
+            [...entry.destinations.values()].map(({ slot }) => slot),
+          );
+        }
+        return undefined;
+      case 'flush':
+        for (const entry of [...listed.values()]) deleteService(entry);
+        return undefined;
+    }
+  }
+
+  /** The kernel's rules, asked with just the entries the operation is about. */
+  function check(operation: Operation): Refusal | undefined {
+    const id = idOf(operation);
+    const entry = id && listed.get(serviceKey(id));
+    if (!entry) return checkOperation(operation, { services: [] });
+    const named =
+      'destination' in operation ? entry.destinations.get(destinationKey(operation.destination)) : undefined;
+    return checkOperation(operation, {
+      services: [{ service: entry.service, destinations: named ? [named.destination] : [] }],
+    });
+  }
+
+  function addService(service: VirtualService): Refusal | undefined {
+    const key = serviceKey(service.id);
+    const slot = slotForService(service.id);
+    if (slot === undefined) return full('virtual services', services.count - 1);
+    services.set(slot, 'first', 0);
+    services.set(slot, 'count', 0);
+    services.set(slot, 'local_seen', 0);
+    services.set(slot, 'added', nextOrder());
+    const entry: ListedService = { slot, service, destinations: new Map() };
+    zeroCounters(maps, slot, []);
+    writeService(services, slot, service);
+    const problem = equipScheduler(maps, entry);
+    if (problem) {
+      services.set(slot, 'flags', 0);
+      retired.set(key, slot);
+      return problem;
+    }
+    listed.set(key, entry);
+    openFilter('virtual_filter', services.address(slot, 'address'), service.id);
+    openFilter('reply_filter', services.address(slot, 'address'), service.id);
+    if (service.id.kind === 'address' && service.id.port === 0) settings.set(0, 'catch_all', 1);
+    const value = Buffer.alloc(4);
+    value.writeUInt32LE(slot);
+    maps.serviceIndex.update(encodeServiceKey(service.id), value);
+    return undefined;
+  }
+
+  /** The slot this service had before, so that its connections find it again; else a new one; else one nobody refers to. */
+  function slotForService(id: ServiceId): number | undefined {
+    const key = serviceKey(id);
+    const before = retired.get(key);
+    if (before !== undefined) {
+      retired.delete(key);
+      return before;
+    }
+    const used = settings.get(0, 'service_slots');
+    if (used + 1 < services.count) {
+      settings.set(0, 'service_slots', used + 1);
+      return used + 1;
+    }
+    const busy = new Set(
+      [...deleted.values()].filter(isBusy).map((slot) => destinations.get(slot, 'service')),
+    );
+    for (const [other, slot] of retired) {
+      if (busy.has(slot)) continue;
+      retired.delete(other);
+      forgetDeleted(slot);
+      return slot;
+    }
+    return undefined;
+  }
+
+  /** Deleted destinations of a service whose slot goes to another one are of no more use. */
+  function forgetDeleted(service: number): void {
+    for (const [key, slot] of deleted) {
+      if (destinations.get(slot, 'service') !== service) continue;
+      deleted.delete(key);
+      destinations.set(slot, 'flags', 0);
+    }
+  }
+
+  function isBusy(slot: number): boolean {
+    return (
+      destinations.get(slot, 'active') +
+        destinations.get(slot, 'inactive') +
+        destinations.get(slot, 'persistent') >
+      0
+    );
+  }
+
+  /** Whether a deleted destination still counts as the one that comes back. */
+  function isRemembered(slot: number): boolean {
+    return isBusy(slot) || uptimeSeconds() - destinations.get(slot, 'deleted') < rememberedSeconds;
+  }
+
+  function editService(entry: ListedService, service: VirtualService): Refusal | undefined {
+    const before = entry.service;
+    entry.service = service;
+    writeService(services, entry.slot, service);
+    return before.scheduler === service.scheduler ? undefined : equipScheduler(maps, entry);
+  }
+
+  function deleteService(entry: ListedService): undefined {
+    maps.serviceIndex.delete(encodeServiceKey(entry.service.id));
+    for (const { destination } of [...entry.destinations.values()]) deleteDestination(entry, destination);
+    services.set(entry.slot, 'table', 0);
+    services.set(entry.slot, 'flags', 0);
+    unscheduled.delete(entry);
+    listed.delete(serviceKey(entry.service.id));
+    retired.set(serviceKey(entry.service.id), entry.slot);
+    return undefined;
+  }
+
+  function addDestination(entry: ListedService, wanted: Destination): Refusal | undefined {
+    const destination = normaliseDestination(wanted, entry.service.id);
+    const key = destinationKey(destination);
+    const before = deleted.get(`${entry.slot} ${key}`);
+    const slot = before ?? slotForDestination();
+    if (slot === undefined) return full('destinations', destinations.count - 1);
+    deleted.delete(`${entry.slot} ${key}`);
+    const revived = before !== undefined && isRemembered(before);
+    destinations.set(slot, 'service', entry.slot);
+    destinations.set(slot, 'hop_kind', 0);
+    destinations.set(slot, 'last_weight', 0);
+    destinations.set(slot, 'added', nextOrder());
+    writeDestination(destinations, slot, destination);
+    const listing = { slot, destination };
+    joinCounters(maps, entry.slot, slot, !revived);
+    if (destination.method === 'masquerade')
+      openFilter('reply_filter', destinations.address(slot, 'address'), entry.service.id);
+    destinations.set(slot, 'flags', DESTINATION_USED | DESTINATION_AVAILABLE);
+    destinations.set(slot, 'next', services.get(entry.slot, 'first'));
+    services.set(entry.slot, 'first', slot);
+    entry.destinations.set(key, listing);
+    changed(entry);
+    return undefined;
+  }
+
+  /** A slot that was never used, else that of a destination deleted long enough ago and without connections. */
+  function slotForDestination(): number | undefined {
+    const used = settings.get(0, 'destination_slots');
+    if (used + 1 < destinations.count) {
+      settings.set(0, 'destination_slots', used + 1);
+      return used + 1;
+    }
+    const now = uptimeSeconds();
+    for (const [key, slot] of deleted) {
+      if (isBusy(slot) || now - destinations.get(slot, 'deleted') <= restSeconds) continue;
+      deleted.delete(key);
+      return slot;
+    }
+    return undefined;
+  }
+
+  function editDestination(entry: ListedService, wanted: Destination): Refusal | undefined {
+    const destination = normaliseDestination(wanted, entry.service.id);
+    const listing = entry.destinations.get(destinationKey(destination))!;
+    if (destination.method === 'masquerade')
+      openFilter('reply_filter', destinations.address(listing.slot, 'address'), entry.service.id);
+    listing.destination = destination;
+    writeDestination(destinations, listing.slot, destination);
+    changed(entry);
+    return undefined;
+  }
+
+  function deleteDestination(entry: ListedService, id: DestinationId): Refusal | undefined {
+    const key = destinationKey(id);
+    const { slot } = entry.destinations.get(key)!;
+    leaveCounters(maps, entry.slot, slot);
+    const next = destinations.get(slot, 'next');
+    const before = [...entry.destinations.values()].find(
+      (other) => destinations.get(other.slot, 'next') === slot,
+    );
+    stepBack(maps, entry, slot, before?.slot ?? 0);
+    if (before) destinations.set(before.slot, 'next', next);
+    else services.set(entry.slot, 'first', next);
+    destinations.set(slot, 'flags', DESTINATION_USED);
+    destinations.set(slot, 'deleted', uptimeSeconds());
+    entry.destinations.delete(key);
+    deleted.set(`${entry.slot} ${key}`, slot);
+    changed(entry);
+    return undefined;
+  }
+
+  function changed(entry: ListedService): undefined {
+    services.set(entry.slot, 'count', entry.destinations.size);
+    unscheduled.add(entry);
+  }
+
+  function setTimeouts(timeouts: Partial<Timeouts>): undefined {
+    const { state } = numbers;
+    const places = { tcp: state.STATE_ESTABLISHED, tcpFin: state.STATE_FIN_WAIT, udp: state.STATE_UDP };
+    for (const [name, place] of Object.entries(places)) {
+      const seconds = timeouts[name as keyof Timeouts];
+      if (seconds) settings.set(0, 'timeout', seconds * hertz, place);
+    }
+    return undefined;
+  }
+
+  function nextOrder(): number {
+    const order = settings.get(0, 'order') + 1;
+    settings.set(0, 'order', order);
+    return order;
+  }
+
+  function openFilter(filter: Filter, address: Uint8Array, id: ServiceId): void {
+    if (id.kind === 'fwmark' && filter === 'virtual_filter') return;
+    const bit = filterBit(address);
+    const word = bit >>> 5;
+    settings.set(0, filter, settings.get(0, filter, word) | (1 << (bit & 31)), word);
+  }
+
+  function finish(): void {
+    for (const entry of unscheduled) rescheduleDestinations(maps, entry);
+    unscheduled.clear();
+    if (!touched) return;
+    touched = false;
+    const filters = { virtual_filter: new Uint32Array(128), reply_filter: new Uint32Array(128) };
+    const open = (filter: Filter, address: Uint8Array) => {
+      const bit = filterBit(address);
+      filters[filter][bit >>> 5]! |= 1 << (bit & 31);
+    };
+    const openService = (slot: number) => {
+      open('virtual_filter', services.address(slot, 'address'));
+      open('reply_filter', services.address(slot, 'address'));
+    };
+    let catchAll = 0;
+    for (const entry of listed.values()) {
+      if (entry.service.id.kind === 'address') openService(entry.slot);
+      if (entry.service.id.kind === 'address' && entry.service.id.port === 0) catchAll = 1;
+      for (const { slot } of entry.destinations.values())
+        open('reply_filter', destinations.address(slot, 'address'));
+    }
+    for (const slot of deleted.values()) {
+      // Packets of connections that are left must still be recognised, to be dropped as the kernel does.
+      if (!isBusy(slot)) continue;
+      openService(destinations.get(slot, 'service'));
+      open('reply_filter', destinations.address(slot, 'address'));
+    }
+    for (const filter of ['virtual_filter', 'reply_filter'] as const) {
+      filters[filter].forEach((word, index) => {
+        if (settings.get(0, filter, index) !== word) settings.set(0, filter, word, index);
+      });
+    }
+    settings.set(0, 'catch_all', catchAll);
+  }
+}
+
+type Filter = 'virtual_filter' | 'reply_filter';
+
+/** The bit of an address in a filter: in_filter() of bpf/headgate.bpf.c. */
+export function filterBit(address: Uint8Array): number {
+  const view = new DataView(address.buffer, address.byteOffset, 16);
+  const folded = view.getUint32(0) ^ view.getUint32(4) ^ view.getUint32(8) ^ view.getUint32(12);
+  return Math.imul(folded, 0x61c88647) >>> 20;
+}
+
+function idOf(operation: Operation): ServiceId | undefined {
+  if ('service' in operation) return operation.service.id;
+  return 'id' in operation ? operation.id : undefined;
+}
+
+function full(what: string, most: number): Refusal {
+  return { reason: 'table-full', detail: `there is room for ${most} ${what}` };
+}
+
+function uptimeSeconds(): number {
+  return Math.floor(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]));
+}

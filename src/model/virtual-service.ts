@@ -1,0 +1,78 @@
+import type { Address, Family } from './address.ts';
+
+/** Transport protocols a virtual service can be defined for. */
+export type Protocol = 'tcp' | 'udp' | 'sctp';
+
+/** A virtual service named by protocol, virtual address and port (port 0: every port, persistent services only). */
+export type AddressServiceId = {
+  readonly kind: 'address';
+  readonly protocol: Protocol;
+  readonly address: Address;
+  readonly port: number;
+};
+
+/** A virtual service named by a firewall mark; IPv4 and IPv6 are separate services of one mark. */
+export type FwmarkServiceId = { readonly kind: 'fwmark'; readonly mark: number; readonly family: Family };
+
+/** What identifies a virtual service. */
+export type ServiceId = AddressServiceId | FwmarkServiceId;
+
+/** Schedulers by the kernel's names, in the order ipvsadm's help lists them, `twos` last. */
+// biome-ignore format: as a list
+export const schedulerNames = [
+  'rr', 'wrr', 'lc', 'wlc', 'lblc', 'lblcr', 'dh', 'sh', 'sed', 'nq', 'fo', 'ovf', 'mh', 'twos',
+] as const;
+export type SchedulerName = (typeof schedulerNames)[number];
+
+/** The three scheduler flag bits; for `sh` and `mh` flag 1 is fallback and flag 2 is port. */
+export type SchedulerFlags = { readonly flag1: boolean; readonly flag2: boolean; readonly flag3: boolean };
+
+/** Persistence: connections of one client (masked by `netmask`) stay with one destination. */
+export type Persistence = {
+  /** Lifetime of a template, seconds. */
+  readonly timeoutSeconds: number;
+  /** IPv4: the mask as unsigned 32-bit number (0xffffffff: every client for itself). IPv6: prefix length 1..128. */
+  readonly netmask: number;
+  /** Persistence engine; absent means by client address. */
+  readonly engine?: string;
+};
+
+/** A virtual service and its settings, without destinations. */
+export type VirtualService = {
+  readonly id: ServiceId;
+  readonly scheduler: SchedulerName | 'none';
+  readonly schedulerFlags: SchedulerFlags;
+  readonly persistence?: Persistence;
+  /** One-packet scheduling: every UDP datagram is scheduled on its own. */
+  readonly onePacket: boolean;
+};
+
+/** How packets reach a real server (ipvsadm -m, -g, -i). */
+export type ForwardingMethod = 'masquerade' | 'direct-routing' | 'tunnel';
+
+/** Encapsulation of the `tunnel` method. */
+export type Tunnel = {
+  readonly type: 'ipip' | 'gue' | 'gre';
+  /** UDP port of `gue`, else 0. */
+  readonly port: number;
+  readonly checksum: 'none' | 'checksum' | 'remote';
+};
+
+/** What identifies a destination inside its virtual service. */
+export type DestinationId = { readonly address: Address; readonly port: number };
+
+/** A real server's entry in a data plane. */
+export type Destination = DestinationId & {
+  readonly method: ForwardingMethod;
+  /** 0: quiescent, gets no new connections. */
+  readonly weight: number;
+  /** Connections (active + inactive) from which the destination is overloaded; 0: never. */
+  readonly upperThreshold: number;
+  /** Connections below which an overloaded destination serves again; 0: three quarters of the upper threshold. */
+  readonly lowerThreshold: number;
+  /** Present exactly when the method is `tunnel`. */
+  readonly tunnel?: Tunnel;
+};
+
+/** Timeouts that users can set (ipvsadm --set), seconds. */
+export type Timeouts = { readonly tcp: number; readonly tcpFin: number; readonly udp: number };

@@ -1,0 +1,165 @@
+import { errnoName, errnoText } from '../errno.ts';
+import { closeFd } from '../ffi.ts';
+import { withNetns } from '../netns.ts';
+import {
+  bindSocket,
+  families,
+  openSocket,
+  receiveDatagram,
+  sendDatagram,
+  setReceiveBuffer,
+  setReceiveTimeout,
+  setSocketOption,
+  socketTypes,
+} from '../socket.ts';
+import {
+  type Acknowledgement,
+  controlTypes,
+  decodeAcknowledgement,
+  decodeMessages,
+  encodeMessage,
+  type Message,
+  messageFlags,
+} from './message.ts';
+
+export const netlinkProtocols = { route: 0, generic: 16 } as const;
+
+const solNetlink = 270;
+const optionCapAck = 10;
+const optionExtAck = 11;
+const optionStrictCheck = 12;
+const answerTimeoutMs = 5000;
+const dumpAttempts = 8;
+/** The kernel fills at most 32 KiB per datagram of a dump; the rest is room for one large message. */
+const receiveLength = 128 * 1024;
+
+/** A request the kernel refused. `code` is the name of the error number, `kernelText` the kernel's own sentence. */
+export class NetlinkError extends Error {
+  readonly errno: number;
+  readonly code: string;
+  readonly kernelText: string | undefined;
+
+  constructor(action: string, { errno, text }: Acknowledgement) {
+    const code = errnoName(errno);
+    const words = errnoText(errno);
+    super(
+      `${action}: ${code}${words ? `, ${words}` : ''}${text ? ` (the kernel says: ${text.replace(/\.$/, '')})` : ''}`,
+    );
+    this.name = 'NetlinkError';
+    this.errno = errno;
+    this.code = code;
+    this.kernelText = text;
+  }
+}
+
+/** An open netlink socket. It stays in the network namespace it was opened in, whatever its process does later. */
+export type Netlink = {
+  /** Sends one request and waits for its acknowledgement; returns the messages the kernel answered with. */
+  request(action: string, type: number, flags: number, parts: readonly Buffer[]): Message[];
+  /** The same for a look-up: an empty list where the kernel says that there is no such thing. */
+  tryRequest(type: number, flags: number, parts: readonly Buffer[]): Message[];
+  /** Sends a dump request and returns all of the answer. A dump the kernel marks as inconsistent is repeated. */
+  dump(action: string, type: number, parts: readonly Buffer[]): Message[];
+  close(): void;
+};
+
+const absent = new Set(['ENODEV', 'ENOENT', 'ESRCH', 'ENETUNREACH', 'EHOSTUNREACH']);
+
+/**
+ * Opens a netlink socket: rtnetlink in the caller's namespace unless told otherwise. `netns` is a path such as
+ * `/run/netns/name` or `/proc/PID/ns/net`. Every call is answered or fails within five seconds.
+ */
+export function openNetlink({
+  protocol = netlinkProtocols.route,
+  netns,
+}: {
+  protocol?: number;
+  netns?: string;
+} = {}): Netlink {
+  const open = () => openSocket(families.netlink, socketTypes.raw, protocol);
+  const fd = netns === undefined ? open() : withNetns(netns, open);
+  try {
+    const address = Buffer.alloc(12);
+    address.writeUInt16LE(families.netlink, 0);
+    bindSocket(fd, address);
+    setSocketOption(fd, solNetlink, optionCapAck, 1);
+    setSocketOption(fd, solNetlink, optionExtAck, 1);
+    setSocketOption(fd, solNetlink, optionStrictCheck, 1);
+    setReceiveBuffer(fd, 1024 * 1024);
+    setReceiveTimeout(fd, answerTimeoutMs);
+  } catch (error) {
+    closeFd(fd);
+    throw error;
+  }
+  return netlinkOn(fd);
+}
+
+/** Runs `work` with a netlink socket that is closed afterwards. */
+export function withNetlink<T>(
+  options: { protocol?: number; netns?: string },
+  work: (netlink: Netlink) => T,
+): T {
+  const netlink = openNetlink(options);
+  try {
+    return work(netlink);
+  } finally {
+    netlink.close();
+  }
+}
+
+function netlinkOn(fd: number): Netlink {
+  let sequence = 0;
+  let open = true;
+  const buffer = Buffer.allocUnsafeSlow(receiveLength);
+
+  function exchange(action: string, type: number, flags: number, parts: readonly Buffer[]) {
+    if (!open) throw new Error(`${action}: the netlink socket is closed`);
+    sequence = (sequence + 1) >>> 0;
+    const request = encodeMessage(type, flags | messageFlags.request, sequence, parts);
+    if (!sendDatagram(fd, request))
+      throw new Error(`${action}: the kernel takes no more netlink requests now`);
+    const answers: Message[] = [];
+    let interrupted = false;
+    for (;;) {
+      const length = receiveDatagram(fd, buffer, { wait: true });
+      if (length === undefined)
+        throw new Error(`${action}: no answer from the kernel within ${answerTimeoutMs} ms`);
+      if (length > buffer.length)
+        throw new Error(`${action}: an answer of ${length} bytes, at most ${buffer.length} fit`);
+      // The messages outlive the buffer, which the next datagram overwrites.
+      for (const message of decodeMessages(Buffer.from(buffer.subarray(0, length)))) {
+        if (message.sequence !== sequence) continue;
+        interrupted ||= (message.flags & messageFlags.dumpInterrupted) !== 0;
+        if (message.type === controlTypes.error || message.type === controlTypes.done)
+          return { answers, interrupted, acknowledgement: decodeAcknowledgement(message) };
+        if (message.type !== controlTypes.noop) answers.push(message);
+      }
+    }
+  }
+
+  return {
+    request(action, type, flags, parts) {
+      const { answers, acknowledgement } = exchange(action, type, flags | messageFlags.ack, parts);
+      if (acknowledgement.errno !== 0) throw new NetlinkError(action, acknowledgement);
+      return answers;
+    },
+    tryRequest(type, flags, parts) {
+      const action = 'look up over netlink';
+      const { answers, acknowledgement } = exchange(action, type, flags | messageFlags.ack, parts);
+      if (absent.has(errnoName(acknowledgement.errno))) return [];
+      if (acknowledgement.errno !== 0) throw new NetlinkError(action, acknowledgement);
+      return answers;
+    },
+    dump(action, type, parts) {
+      for (let attempt = 1; ; attempt++) {
+        const { answers, interrupted, acknowledgement } = exchange(action, type, messageFlags.dump, parts);
+        if (acknowledgement.errno !== 0) throw new NetlinkError(action, acknowledgement);
+        if (!interrupted || attempt === dumpAttempts) return answers;
+      }
+    },
+    close() {
+      if (open) closeFd(fd);
+      open = false;
+    },
+  };
+}

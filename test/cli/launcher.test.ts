@@ -1,0 +1,67 @@
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+
+const project = fileURLToPath(new URL('../..', import.meta.url));
+const version: string = JSON.parse(readFileSync(join(project, 'package.json'), 'utf8')).version;
+
+let copy: string;
+
+/** The product as npm lays it out, with the parts and packages named and no others. */
+function lay(out: { parts: string[]; packages: string[] }): void {
+  for (const part of [...out.parts, 'package.json'])
+    cpSync(join(project, part), join(copy, part), { recursive: true });
+  mkdirSync(join(copy, 'node_modules'));
+  for (const name of out.packages) {
+    const from = join(project, 'node_modules', name);
+    if (existsSync(from)) symlinkSync(from, join(copy, 'node_modules', name));
+  }
+}
+
+function run(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(copy, 'bin/headgate.js'), ...args], {
+    encoding: 'utf8',
+    timeout: 30_000,
+  });
+  return { status, stdout, stderr };
+}
+
+beforeEach(() => {
+  copy = mkdtempSync(join(tmpdir(), 'headgate-launcher-'));
+});
+
+afterEach(() => rmSync(copy, { recursive: true }));
+
+test('headgate --version needs the built tree and the two packages of docs/dependencies.md', () => {
+  lay({ parts: ['bin', 'dist'], packages: ['commander', 'koffi', '@koromix'] });
+  expect(run('--version')).toEqual({ status: 0, stdout: `${version}\n`, stderr: '' });
+});
+
+test('a word of the ipvsadm grammar does not load commander', () => {
+  lay({ parts: ['bin', 'dist'], packages: ['koffi', '@koromix'] });
+  expect(run('ipvsadm', '--version')).toMatchObject({
+    status: 0,
+    stdout: expect.stringMatching(/^ipvsadm v1\.31/),
+  });
+  // The same tree cannot run a command of our own, so the line above says something.
+  expect(run('--version')).toMatchObject({ status: 70, stderr: expect.stringContaining("'commander'") });
+});
+
+test('a checkout that is not built says how to build it', () => {
+  lay({ parts: ['bin'], packages: [] });
+  expect(run('--version')).toEqual({
+    status: 70,
+    stdout: '',
+    stderr: 'headgate: Cannot start: this checkout is not built\n  next: npm run build\n',
+  });
+});
+
+test('a reader that has seen enough is no error', () => {
+  lay({ parts: ['bin', 'dist'], packages: ['commander', 'koffi', '@koromix'] });
+  const line = `"${process.execPath}" "${join(copy, 'bin/headgate.js')}" --help | true; echo "\${PIPESTATUS[0]}"`;
+  const piped = spawnSync('bash', ['-c', line], { encoding: 'utf8', timeout: 30_000 });
+  expect(piped).toMatchObject({ stdout: '0\n', stderr: '' });
+});

@@ -1,0 +1,176 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { addressFromBytes } from '../../src/model/address.ts';
+import { startScheduler } from '../../src/model/schedulers/by-name.ts';
+import type { Operation } from '../../src/model/table.ts';
+import type { AddressServiceId, Destination } from '../../src/model/virtual-service.ts';
+import { requires } from '../requirements.ts';
+import { encode, udp } from './frame.ts';
+import { type Harness, openHarness } from './harness.ts';
+import { randomNumbers, startOf } from './random.ts';
+import { type Setup, startRun } from './scheduling-run.ts';
+import { at, destination, virtualService } from './services.ts';
+
+/*
+ * The program's choices against the reference algorithms, which have themselves been held against the kernel's:
+ * destinations come, go, come back and change their weight, connections open, close and open again, and each new one
+ * must go where the rules say.
+ */
+
+const schedulers: readonly (Pick<Setup, 'scheduler' | 'flags'> & { readonly name: string })[] = [
+  ...(['rr', 'wrr', 'lc', 'wlc', 'sed', 'nq', 'dh', 'sh', 'fo', 'ovf'] as const).map((scheduler) => ({
+    scheduler,
+    flags: {},
+    name: scheduler,
+  })),
+  { scheduler: 'sh', flags: { flag1: true }, name: 'sh, sh-fallback' },
+  { scheduler: 'sh', flags: { flag2: true }, name: 'sh, sh-port' },
+  { scheduler: 'sh', flags: { flag1: true, flag2: true }, name: 'sh, sh-fallback, sh-port' },
+];
+
+const families: readonly (Pick<Setup, 'family' | 'real' | 'client'> & { readonly vip: string })[] = [
+  {
+    family: 4,
+    vip: '198.51.100.10',
+    real: (n) => `10.1.0.${n}`,
+    client: (n) => addressFromBytes(Uint8Array.of(203, 0, n >> 8, n & 255)),
+  },
+  {
+    family: 6,
+    vip: '2001:db8:100::10',
+    real: (n) => `fd10::${n}`,
+    // All four words differ: they are folded into the hash.
+    client: (n) =>
+      addressFromBytes(Uint8Array.of(0x20, 1, 0xd, 0xb8, 0, n & 255, 7, 9, n >> 8, 0, 0, 0, 0, 0, n & 31, 7)),
+  },
+];
+
+requires(
+  'root',
+  'netns',
+  'bpf',
+)('schedulers', () => {
+  let harness: Harness;
+  beforeAll(async () => {
+    harness = await openHarness('schedulers', process.env.LONG ? 1 << 18 : 1 << 16);
+    // No connection is to end by itself.
+    harness.setLifetimes(3600 * harness.instance.settings.get(0, 'hz'));
+  });
+  afterAll(() => harness?.close());
+
+  const steps = process.env.LONG ? 10_000 : 2000;
+  let port = 80;
+  for (const place of families) {
+    it.each(schedulers)(`$name, IPv${place.family}: ${steps} steps, choice by choice`, async (scheduler) => {
+      const start = startOf('SCHEDULER_START');
+      const label = `SCHEDULER_START=${start}, ${scheduler.name}, IPv${place.family}`;
+      // A port of its own: connections of the runs before are still there.
+      const service = at(place.vip, port++);
+      const run = await startRun(harness, { ...place, ...scheduler, service }, randomNumbers(start), label);
+      for (let step = 0; step < steps; step++) await run.step();
+      const { destinations } = (await harness.read()).services[0]!;
+      const counts = destinations.map((one) => [
+        one.destination.port,
+        one.activeConnections,
+        one.inactiveConnections,
+      ]);
+      const wanted = run.list
+        .map(({ settings, active, inactive }) => [settings.port, active, inactive])
+        .reverse();
+      expect(counts, label).toEqual(wanted);
+      console.log(`${label}: ${run.chosen()} chosen, ${run.refused()} refused`);
+      expect(run.chosen()).toBeGreaterThan(steps / 4);
+    });
+  }
+
+  const addAll = (id: AddressServiceId, newestFirst: readonly Destination[]): Operation[] =>
+    [...newestFirst].reverse().map((one) => ({ kind: 'add-destination', id, destination: one }));
+
+  it('dh goes by the virtual address', async () => {
+    await harness.apply({ kind: 'flush' });
+    const list = [11, 12, 13, 14, 15].map((n) => destination(`10.1.0.${n}:53`));
+    const views = list.map((one) => ({
+      ...one,
+      lastWeight: 1,
+      active: 0,
+      total: 0,
+      overloaded: false,
+      available: true,
+    }));
+    const choices = new Set<number | undefined>();
+    for (const [n, vip] of ['198.51.100.10', '198.51.100.20'].entries()) {
+      const service = virtualService(`udp ${vip}:53`, 'dh');
+      const id = service.id as AddressServiceId;
+      await harness.apply({ kind: 'add-service', service }, ...addAll(id, list));
+      const packet = {
+        source: id.address,
+        sourcePort: 1,
+        destination: id.address,
+        destinationPort: 53,
+        inverse: false,
+      };
+      const choice = startScheduler('dh', views, 4).choose(views, {
+        packet,
+        flags: service.schedulerFlags,
+        nowMs: 0,
+        random: () => 0,
+      });
+      choices.add(choice);
+      const client = `203.0.113.1:${2000 + n}`;
+      const found = harness.receive('c0', udp(client, `${vip}:53`)).bytes.subarray(14);
+      const wanted = encode(udp(client, at(list[choice!]!.address, 53), { ttl: 63 }));
+      expect(found.toString('hex')).toBe(wanted.toString('hex'));
+    }
+    expect(choices.size).toBe(2);
+  });
+
+  it('twos, statistically: draws by weight, the lighter of two', async () => {
+    const service = virtualService('udp 198.51.100.10:54', 'twos');
+    const id = service.id as AddressServiceId;
+    // Newest first; the connections they have are put in place before every draw, so that all draws are alike.
+    const weights = [1, 2, 5, 0];
+    const inactive = [3, 1, 40, 0];
+    const list = weights.map((weight, i) => destination(`10.1.0.${11 + i}:54`, 'masquerade', weight));
+    await harness.apply({ kind: 'flush' }, { kind: 'add-service', service }, ...addAll(id, list));
+    const slots = list.map((one) => slotOf(harness, one));
+    const trials = 6000;
+    const counts = weights.map(() => 0);
+    for (let trial = 0; trial < trials; trial++) {
+      for (const [i, slot] of slots.entries()) {
+        harness.destinations.set(slot, 'active', 0);
+        harness.destinations.set(slot, 'inactive', inactive[i]!);
+      }
+      const outcome = harness.receive('c0', udp(`203.0.113.1:${4000 + trial}`, '198.51.100.10:54'));
+      counts[outcome.bytes[14 + 19]! - 11]!++;
+    }
+    for (const [i, share] of twosShares(weights, inactive).entries()) {
+      const fiveSigma = 5 * Math.sqrt((share * (1 - share)) / trials);
+      const label = `destination ${i}: ${counts[i]} of ${trials}, wanted ${share}`;
+      expect(Math.abs(counts[i]! / trials - share), label).toBeLessThanOrEqual(fiveSigma);
+    }
+  });
+});
+
+/** ip_vs_twos.c draws from 0 to the sum of weights, inclusive: the first in the list has one chance more. */
+function twosShares(weights: readonly number[], loads: readonly number[]): number[] {
+  const sum = weights.reduce((a, b) => a + b, 0);
+  const draws = weights.map((weight, i) => (weight + (i === 0 ? 1 : 0)) / (sum + 1));
+  const shares = weights.map(() => 0);
+  for (const [a, first] of draws.entries()) {
+    for (const [b, second] of draws.entries()) {
+      const dearer = loads[a]! * weights[b]! > loads[b]! * weights[a]!;
+      shares[dearer ? b : a]! += first * second;
+    }
+  }
+  return shares;
+}
+
+function slotOf({ destinations }: Harness, { address, port }: Destination): number {
+  const swapped = ((port & 0xff) << 8) | (port >> 8);
+  const last = Number(address.split('.')[3]);
+  for (let slot = 1; slot < destinations.count; slot++) {
+    const available = destinations.get(slot, 'flags') & 2;
+    const samePort = destinations.get(slot, 'port') === swapped;
+    if (available && samePort && destinations.address(slot, 'address')[15] === last) return slot;
+  }
+  throw new Error(`find destination ${address}: there is none`);
+}

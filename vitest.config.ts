@@ -1,0 +1,31 @@
+import { defineConfig } from 'vitest/config';
+import { ClosingReporter } from './test/reporter.ts';
+
+export default defineConfig({
+  test: {
+    reporters: ['default', new ClosingReporter()],
+    projects: [
+      {
+        // Pure rules and everything beside its source: no privilege, no network, one process.
+        test: {
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'test/unit/**/*.test.ts'],
+          pool: 'threads',
+          isolate: false,
+        },
+      },
+      {
+        // The real kernel: BPF programs, namespaces, whole commands. One file at a time, a process each.
+        test: {
+          name: 'kernel',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/unit/**', 'test/.cache/**'],
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
