@@ -2,7 +2,7 @@ import { closeSync, existsSync, openSync, readdirSync, unlinkSync } from 'node:f
 import { join } from 'node:path';
 import { attachSocketLookup, attachTcx, openLink } from '../../sys/bpf/link.ts';
 import { openPinned, pin } from '../../sys/bpf/pin.ts';
-import { bpfFeatures } from '../../sys/bpf/probe.ts';
+import { tcxSupported } from '../../sys/bpf/probe.ts';
 import type { ProgramHandle } from '../../sys/bpf/program.ts';
 import { setOffloads } from '../../sys/ethtool.ts';
 import { createVeth, deleteLink, findLink, type Link, listLinks, setLink } from '../../sys/netlink/link.ts';
@@ -38,7 +38,7 @@ type Place = {
  */
 export async function attachEverywhere(instance: Instance): Promise<void> {
   await addMissingPrograms(instance);
-  const { tcx } = bpfFeatures();
+  const tcx = tcxSupported();
   if (!tcx) await attachSign(instance);
   withNetlink({}, (netlink) => {
     ensureInternalPair(netlink, instance);
@@ -150,7 +150,7 @@ async function attachSign(instance: Instance): Promise<void> {
 export function detachEverywhere(): void {
   withNetlink({}, (netlink) => {
     const links = listLinks(netlink);
-    if (!bpfFeatures().tcx) {
+    if (!tcxSupported()) {
       for (const { index, direction } of placesOf(links)) {
         if (listBpfFilters(netlink, index, direction).some(({ name }) => name?.startsWith('headgate_'))) {
           deleteBpfFilter(netlink, { index, direction, ...filterPlace });
@@ -188,7 +188,7 @@ function pinnedLinks(directory: string): { path: string; index: number; directio
 export function swapPrograms(directory: string, programOf: (name: AttachedProgram) => ProgramHandle): void {
   withNetlink({}, (netlink) => {
     const places = placesOf(listLinks(netlink));
-    if (!bpfFeatures().tcx) {
+    if (!tcxSupported()) {
       for (const place of places) attachByFilter(netlink, place, programOf(place.program));
       return;
     }

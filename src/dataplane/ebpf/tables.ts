@@ -85,6 +85,9 @@ export function openTables(maps: TableMaps): Tables {
     }
     found.sort((a, b) => a.order - b.order);
     for (const { entry } of found) listed.set(serviceKey(entry.service.id), entry);
+    // Only the last one added can have been cut off before packets could find it.
+    const newest = found.at(-1);
+    if (newest && newest.order === settings.get(0, 'order')) index(newest.entry);
     const listing: { order: number; slot: number }[] = [];
     for (let slot = 1; slot <= settings.get(0, 'destination_slots'); slot++) {
       const flags = destinations.get(slot, 'flags');
@@ -92,12 +95,30 @@ export function openTables(maps: TableMaps): Tables {
       else if (flags & DESTINATION_USED) deleted.set(deletedKey(slot), slot);
     }
     listing.sort((a, b) => a.order - b.order);
+    const linked = new Set([...bySlot.keys()].flatMap(chainOf));
     for (const { slot } of listing) {
+      if (!linked.has(slot)) {
+        // A command that was killed marked it but did not get to link it, or unlinked it and did not get to mark it.
+        destinations.set(slot, 'flags', DESTINATION_USED);
+        destinations.set(slot, 'deleted', uptimeSeconds());
+        deleted.set(deletedKey(slot), slot);
+        continue;
+      }
       const destination = readDestination(destinations, slot);
       bySlot
         .get(destinations.get(slot, 'service'))
         ?.destinations.set(destinationKey(destination), { slot, destination });
     }
+  }
+
+  /** The slots of a service's list as the program walks it. */
+  function chainOf(service: number): number[] {
+    const slots: number[] = [];
+    for (let slot = services.get(service, 'first'); slot !== 0; slot = destinations.get(slot, 'next')) {
+      slots.push(slot);
+      if (slots.length > destinations.count) break;
+    }
+    return slots;
   }
 
   function deletedKey(slot: number): string {
@@ -171,10 +192,15 @@ export function openTables(maps: TableMaps): Tables {
     openFilter('virtual_filter', services.address(slot, 'address'), service.id);
     openFilter('reply_filter', services.address(slot, 'address'), service.id);
     if (service.id.kind === 'address' && service.id.port === 0) settings.set(0, 'catch_all', 1);
+    index(entry);
+    return undefined;
+  }
+
+  /** Lets packets find the service. */
+  function index({ slot, service }: ListedService): void {
     const value = Buffer.alloc(4);
     value.writeUInt32LE(slot);
     maps.serviceIndex.update(encodeServiceKey(service.id), value);
-    return undefined;
   }
 
   /** The slot this service had before, so that its connections find it again; else a new one; else one nobody refers to. */
