@@ -1,4 +1,3 @@
 #!/usr/bin/env node
-import { main } from '../dist/bundle/ipvsadm/main.js';
-
-await main();
+'use strict';
+require('../dist/bundle/ipvsadm.cjs').main();
