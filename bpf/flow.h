@@ -3,6 +3,7 @@
 #ifndef HEADGATE_FLOW_H
 #define HEADGATE_FLOW_H
 
+#include "enter.h"
 #include "forward.h"
 #include "fragment.h"
 #include "icmp.h"

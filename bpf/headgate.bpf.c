@@ -17,6 +17,7 @@
 #include "parse.h"
 #include "connection.h"
 #include "state.h"
+#include "enter.h"
 #include "sweep.h"
 #include "schedule.h"
 #include "forward.h"

@@ -133,25 +133,38 @@ static __always_inline __u32 next_of(__u32 slot, __u32 first)
 /* What a turn answers when another CPU took one at the same time. */
 #define TURN_LOST 0xffffffff
 
+/* The first destination after `stop` that can serve, once round the list; 0 when nobody can. */
+static __always_inline __u32 walk_turn(const struct service *service, __u32 stop)
+{
+	struct walk walk = { .threshold = 1, .stop = stop, .first = service->first, .wrapped = !stop };
+
+	walk.at = next_of(stop, walk.first);
+	bpf_loop(2 * MAX_DESTINATIONS, next_step, &walk, 0);
+	return walk.best;
+}
+
 /* One turn of rr: the next one in the list after the last choice. */
 __noinline __u32 turn_rr(__u32 service_slot, __u32 last)
 {
 	struct service *service = service_at(service_slot);
-	struct walk walk = { .threshold = 1 };
+	struct destination *next;
+	__u32 choice;
 	__u64 turn;
 
 	if (!service)
 		return 0;
 	turn = *(volatile __u64 *)&service->turn;
-	walk.first = service->first;
-	walk.stop = (__u32)turn;
-	walk.at = next_of(walk.stop, walk.first);
-	walk.wrapped = !walk.stop;
-	bpf_loop(2 * MAX_DESTINATIONS, next_step, &walk, 0);
-	if (!walk.best)
+	choice = next_of((__u32)turn, service->first);
+	if (!choice)
+		choice = service->first;
+	next = destination_at(choice);
+	/* Mostly the next one serves; only else is the list walked. */
+	if (!choice || !next || !can_serve(next))
+		choice = walk_turn(service, (__u32)turn);
+	if (!choice)
 		return 0;
-	if (__sync_val_compare_and_swap(&service->turn, turn, walk.best) == turn || last)
-		return walk.best;
+	if (__sync_val_compare_and_swap(&service->turn, turn, choice) == turn || last)
+		return choice;
 	return TURN_LOST;
 }
 

@@ -76,6 +76,12 @@ static __always_inline __u32 next_tcp_state(__u8 flags, __u32 direction, __u32 s
 	return tcp_transitions[(direction * 64 + event * 16 + state) & 255];
 }
 
+/* The state a packet leads to from another one. */
+static __always_inline __u32 state_after(const struct packet *packet, __u32 direction, __u32 state)
+{
+	return packet->protocol == IPPROTO_TCP ? next_tcp_state(packet->tcp_flags, direction, state) : STATE_UDP;
+}
+
 /* Swaps in the word of a new state and moves the connection between the counts; the loser of a race tries again. */
 __noinline int change_state(__u32 slot, __u32 flags, __u32 direction)
 {
@@ -128,7 +134,7 @@ __noinline int change_state(__u32 slot, __u32 flags, __u32 direction)
 static __always_inline void pass_state(struct connection *connection, const struct packet *packet, __u32 direction,
 				       __u32 slot, __u32 now)
 {
-	__u32 word = connection->word, state = word & WORD_STATE, next = STATE_UDP, table = direction;
+	__u32 word = connection->word, state = word & WORD_STATE, table = direction;
 
 	if (connection->seen != now)
 		connection->seen = now;
@@ -136,9 +142,7 @@ static __always_inline void pass_state(struct connection *connection, const stru
 		return;
 	if (word & WORD_NO_OUTPUT && direction == DIRECTION_INPUT)
 		table = DIRECTION_INPUT_ONLY;
-	if (packet->protocol == IPPROTO_TCP)
-		next = next_tcp_state(packet->tcp_flags, table, state);
-	if (next == state && connection->timeout == settings.timeout[state & 15] &&
+	if (state_after(packet, table, state) == state && connection->timeout == settings.timeout[state & 15] &&
 	    !(word & WORD_NO_OUTPUT && direction == DIRECTION_OUTPUT))
 		return;
 	change_state(slot, packet->tcp_flags, direction);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* How a connection gets into the table. */
+#ifndef HEADGATE_ENTER_H
+#define HEADGATE_ENTER_H
+
+#include "state.h"
+
+/* A slot for a new connection, 0 when the table is full or too many CPUs want one at once. */
+static __always_inline __u32 take_slot(void)
+{
+	__u64 old = runtime.free;
+	__u32 fresh;
+	int i;
+
+	for (i = 0; i < FREE_TRIES; i++) {
+		struct connection *connection;
+		__u32 slot = (__u32)old;
+		__u64 seen;
+
+		if (!slot)
+			break;
+		connection = connection_at(slot);
+		if (!connection)
+			return 0;
+		seen = __sync_val_compare_and_swap(&runtime.free, old, ((old >> 32) + 1) << 32 | connection->next);
+		if (seen == old)
+			return slot;
+		old = seen;
+	}
+	if (runtime.fresh >= connection_limit)
+		return 0;
+	fresh = __sync_fetch_and_add(&runtime.fresh, 1);
+	return fresh < connection_limit ? fresh + 1 : 0;
+}
+
+/*
+ * Enters the connection that a packet opens, in the state that packet brings about: ip_vs_conn_new enters it in state
+ * NONE and the same packet moves it on at once. `ifindex` is where the packet came in. Returns its slot; the slot of
+ * the same connection when another CPU entered it first; 0 when there is no room.
+ */
+__noinline __u32 enter_connection(const struct packet *packet, __u32 destination_slot, __u32 ifindex)
+{
+	struct destination *destination = destination_at(destination_slot);
+	__u32 now = now_jiffies();
+	struct connection *connection;
+	__u32 slot, same, word, state, *first;
+	int i;
+
+	if (!packet || !destination)
+		return 0;
+	slot = take_slot();
+	if (!slot) {
+		count_event(EVENT_TABLE_FULL);
+		return 0;
+	}
+	connection = connection_at(slot);
+	first = chain_of(packet, 0);
+	if (!connection || !first)
+		return 0;
+	word = WORD_LIVE | destination->method << WORD_METHOD_SHIFT;
+	if (destination->method != METHOD_MASQUERADE)
+		word |= WORD_NO_OUTPUT;
+	state = state_after(packet, word & WORD_NO_OUTPUT ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, STATE_NONE);
+	word |= state;
+	if (packet->protocol != IPPROTO_TCP || !is_active(state))
+		word |= WORD_INACTIVE;
+	connection->client = packet->source.word[3];
+	connection->virtual = packet->destination.word[3];
+	connection->real = destination->address.word[3];
+	connection->client_port = packet->source_port;
+	connection->virtual_port = packet->destination_port;
+	connection->real_port = destination->port ? destination->port : packet->destination_port;
+	connection->protocol = packet->protocol;
+	connection->family = packet->family;
+	connection->seen = now;
+	connection->timeout = settings.timeout[state & 15];
+	connection->destination = destination_slot;
+	connection->packets = 0;
+	connection->hop_ifindex = ifindex;
+	connection->hop_seen = (now >> HOP_SHIFT) - 0x4000;
+	connection->hop_mtu = 0;
+	if (packet->family == 6) {
+		struct connection_detail *detail = detail_at(slot);
+
+		if (!detail)
+			return 0;
+		__builtin_memcpy(detail->client_head, packet->source.word, sizeof(detail->client_head));
+		__builtin_memcpy(detail->virtual_head, packet->destination.word, sizeof(detail->virtual_head));
+		__builtin_memcpy(detail->real_head, destination->address.word, sizeof(detail->real_head));
+	}
+	/* A full barrier: whoever sees the word sees the rest. */
+	__sync_lock_test_and_set(&connection->word, word);
+	count_connection(destination, word, 1);
+	__sync_fetch_and_add(&runtime.entries, 1);
+	for (i = 0; i < INSERT_TRIES; i++) {
+		__u32 head = *(volatile __u32 *)first;
+
+		same = find_from(packet, head, 0, now);
+		if (same)
+			goto undo;
+		connection->next = head;
+		if (__sync_val_compare_and_swap(first, head, slot) == head) {
+			note_expiry(slot, expiry_moment(now, connection->timeout));
+			return slot;
+		}
+	}
+	count_event(EVENT_CONTENTION);
+	same = 0;
+undo:
+	/* No chain holds the entry, so nobody else can have changed its word. */
+	count_connection(destination, word, -1);
+	__sync_fetch_and_add(&runtime.entries, -1);
+	connection->word = 0;
+	free_slot(slot, connection);
+	return same;
+}
+
+#endif
