@@ -173,6 +173,7 @@ enum service_flag {
 
 /* Buckets of the sh and dh tables (CONFIG_IP_VS_SH_TAB_BITS, CONFIG_IP_VS_DH_TAB_BITS). */
 #define HASH_TABLE_SIZE 256
+#define MAGLEV_TABLE_SIZE 4093 /* a prime: the kernel's default (CONFIG_IP_VS_MH_TAB_INDEX 12) */
 
 struct service {
 	__u32 flags;                 /* (user) */

@@ -105,7 +105,7 @@ struct hash_table {
 	__u32 destination[HASH_TABLE_SIZE]; /* (user) slots, 0: none */
 };
 
-/* Tables of the services with a hash scheduler. */
+/* Tables of the services with a hash scheduler: one for dh and sh, 16 in a row for mh. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

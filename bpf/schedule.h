@@ -296,9 +296,10 @@ __noinline __u32 choose_twos(__u32 service_slot)
 	return walk.drawn[0];
 }
 
+/* The destination of a bucket; tables larger than one entry of the map go on in the next ones. */
 static __always_inline __u32 table_entry(const struct service *service, __u32 bucket)
 {
-	__u32 number = service->table - 1;
+	__u32 number = service->table - 1 + bucket / HASH_TABLE_SIZE;
 	struct hash_table *table = bpf_map_lookup_elem(&hash_tables, &number);
 
 	return table ? table->destination[bucket & (HASH_TABLE_SIZE - 1)] : 0;
@@ -332,7 +333,7 @@ __noinline __u32 choose_hash(__u32 service_slot, const struct packet *packet)
 	for (i = 0; i < HASH_TABLE_SIZE; i++) {
 		__u32 offset = (i + start) & (HASH_TABLE_SIZE - 1);
 
-		slot = table_entry(service, offset + start);
+		slot = table_entry(service, (offset + start) & (HASH_TABLE_SIZE - 1));
 		destination = destination_at(slot);
 		if (!slot)
 			return 0;
@@ -340,6 +341,90 @@ __noinline __u32 choose_hash(__u32 service_slot, const struct packet *packet)
 			return slot;
 	}
 	return 0;
+}
+
+#define rol64(word, shift) (((word) << (shift)) | ((word) >> (64 - (shift))))
+#define MAGLEV_KEY 2654435761ULL
+
+struct siphash {
+	__u64 v0, v1, v2, v3;
+};
+
+static __always_inline void siphash_round(struct siphash *state)
+{
+	state->v0 += state->v1; state->v1 = rol64(state->v1, 13); state->v1 ^= state->v0; state->v0 = rol64(state->v0, 32);
+	state->v2 += state->v3; state->v3 = rol64(state->v3, 16); state->v3 ^= state->v2;
+	state->v0 += state->v3; state->v3 = rol64(state->v3, 21); state->v3 ^= state->v0;
+	state->v2 += state->v1; state->v1 = rol64(state->v1, 17); state->v1 ^= state->v2; state->v2 = rol64(state->v2, 32);
+}
+
+/* Bucket of a client (ip_vs_mh_hashkey): SipHash-1-3 of one 32-bit word, low half. */
+static __always_inline __u32 maglev_bucket(__u32 value)
+{
+	__u64 word = 4ULL << 56 | value;
+	struct siphash state = {
+		.v0 = 0x736f6d6570736575ULL ^ MAGLEV_KEY,
+		.v1 = 0x646f72616e646f6dULL ^ MAGLEV_KEY,
+		.v2 = 0x6c7967656e657261ULL ^ MAGLEV_KEY,
+		.v3 = 0x7465646279746573ULL ^ MAGLEV_KEY,
+	};
+
+	state.v3 ^= word;
+	siphash_round(&state);
+	state.v0 ^= word;
+	state.v2 ^= 0xff;
+	siphash_round(&state);
+	siphash_round(&state);
+	siphash_round(&state);
+	return (__u32)(state.v0 ^ state.v1 ^ state.v2 ^ state.v3) % MAGLEV_TABLE_SIZE;
+}
+
+/* A walk along the buckets that mh-fallback tries. */
+struct fallback {
+	__u32 service;
+	__u32 value;
+	__u32 start;
+	__u32 found;
+};
+
+static long fallback_step(__u32 index, struct fallback *fallback)
+{
+	struct service *service = service_at(fallback->service);
+	struct destination *destination;
+	__u32 slot;
+
+	if (!service)
+		return 1;
+	slot = table_entry(service, maglev_bucket(fallback->value + (index + fallback->start) % MAGLEV_TABLE_SIZE));
+	destination = destination_at(slot);
+	if (!slot || !destination || !can_serve(destination))
+		return 0;
+	fallback->found = slot;
+	return 1;
+}
+
+/* mh: the destination of the client's bucket, or nobody; with mh-fallback the first that can serve further on. */
+__noinline __u32 choose_maglev(__u32 service_slot, const struct packet *packet)
+{
+	struct service *service = service_at(service_slot);
+	struct fallback fallback = { .service = service_slot };
+	struct destination *destination;
+	__u32 slot;
+
+	if (!service || !packet || !service->table)
+		return 0;
+	fallback.value = fold(&packet->source);
+	if (service->flags & SERVICE_FLAG2)
+		fallback.value += bpf_ntohs(packet->source_port);
+	fallback.start = maglev_bucket(fallback.value);
+	slot = table_entry(service, fallback.start);
+	destination = destination_at(slot);
+	if (slot && destination && can_serve(destination))
+		return slot;
+	if (!slot || !(service->flags & SERVICE_FLAG1))
+		return 0;
+	bpf_loop(MAGLEV_TABLE_SIZE, fallback_step, &fallback, 0);
+	return fallback.found;
 }
 
 /* The destination for a new connection, 0 for none. */
@@ -352,6 +437,8 @@ static __always_inline __u32 choose(const struct service *service, __u32 service
 	case SCHEDULER_DH:
 	case SCHEDULER_SH:
 		return choose_hash(service_slot, packet);
+	case SCHEDULER_MH:
+		return choose_maglev(service_slot, packet);
 	case SCHEDULER_TWOS:
 		return choose_twos(service_slot);
 	case SCHEDULER_NONE:

@@ -17,7 +17,7 @@ import { at, destination, virtualService } from './services.ts';
  */
 
 const schedulers: readonly (Pick<Setup, 'scheduler' | 'flags'> & { readonly name: string })[] = [
-  ...(['rr', 'wrr', 'lc', 'wlc', 'sed', 'nq', 'dh', 'sh', 'fo', 'ovf'] as const).map((scheduler) => ({
+  ...(['rr', 'wrr', 'lc', 'wlc', 'sed', 'nq', 'dh', 'sh', 'mh', 'fo', 'ovf'] as const).map((scheduler) => ({
     scheduler,
     flags: {},
     name: scheduler,
@@ -25,6 +25,8 @@ const schedulers: readonly (Pick<Setup, 'scheduler' | 'flags'> & { readonly name
   { scheduler: 'sh', flags: { flag1: true }, name: 'sh, sh-fallback' },
   { scheduler: 'sh', flags: { flag2: true }, name: 'sh, sh-port' },
   { scheduler: 'sh', flags: { flag1: true, flag2: true }, name: 'sh, sh-fallback, sh-port' },
+  { scheduler: 'mh', flags: { flag1: true }, name: 'mh, mh-fallback' },
+  { scheduler: 'mh', flags: { flag1: true, flag2: true }, name: 'mh, mh-fallback, mh-port' },
 ];
 
 const families: readonly (Pick<Setup, 'family' | 'real' | 'client'> & { readonly vip: string })[] = [

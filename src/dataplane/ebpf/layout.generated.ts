@@ -4,7 +4,7 @@
 export const layoutId = 0xe3d3dadc;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0x82e503ac, 0xa149196a] as const;
+export const buildId = [0x13e47a23, 0x226bba0e] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {

@@ -1,9 +1,16 @@
+import { familyOf } from '../../model/address.ts';
 import { dhTable } from '../../model/schedulers/dh.ts';
+import { mhTable, mhTableSize } from '../../model/schedulers/mh.ts';
 import { shTable } from '../../model/schedulers/sh.ts';
 import { wrrParameters } from '../../model/schedulers/wrr.ts';
 import type { Refusal } from '../../model/table.ts';
+import type { VirtualService } from '../../model/virtual-service.ts';
+import { numbers, records } from './layout.generated.ts';
 import type { ListedService } from './listing.ts';
 import type { Records } from './records.ts';
+
+const { SCHEDULER_MH } = numbers.scheduler;
+const bucketsPerTable = records.hash_table.fields.destination.count;
 
 export type SchedulingMaps = {
   readonly services: Records<'service'>;
@@ -11,28 +18,46 @@ export type SchedulingMaps = {
   readonly hashTables: Records<'hash_table'>;
 };
 
-/** Gives a service what its scheduler needs beside the list: a hash table of its own. */
+/** Gives a service what its scheduler needs beside the list: hash tables of its own. A refusal changes nothing. */
 export function equipScheduler(maps: SchedulingMaps, entry: ListedService): Refusal | undefined {
   const { services, hashTables } = maps;
   const { scheduler } = entry.service;
-  services.setBig(entry.slot, 'turn', 0n);
-  services.set(entry.slot, 'table', 0);
-  if (scheduler === 'dh' || scheduler === 'sh') {
-    const number = freeTable(maps);
-    if (number === undefined) {
-      return { reason: 'table-full', detail: `there is room for ${hashTables.count} services with dh or sh` };
-    }
-    fillTable(maps, entry, number);
-    services.set(entry.slot, 'table', number + 1);
+  const wanted = tablesOf(scheduler);
+  const first = wanted > 0 ? freeTables(maps, entry.slot, wanted) : -1;
+  if (first === undefined) {
+    const most = Math.floor(hashTables.count / wanted);
+    return { reason: 'table-full', detail: `there is room for ${most} services with ${scheduler}` };
   }
+  services.setBig(entry.slot, 'turn', 0n);
+  services.set(entry.slot, 'table', first + 1);
   rescheduleDestinations(maps, entry);
   return undefined;
 }
 
-function freeTable({ services, hashTables }: SchedulingMaps): number | undefined {
+/** How many entries of the map a scheduler's buckets take: 256 for dh and sh, 4093 for mh. */
+function tablesOf(scheduler: VirtualService['scheduler']): number {
+  if (scheduler === 'mh') return Math.ceil(mhTableSize / bucketsPerTable);
+  return scheduler === 'dh' || scheduler === 'sh' ? 1 : 0;
+}
+
+/** The first of `wanted` entries in a row that no service but the one in `own` has. */
+function freeTables(
+  { services, hashTables }: SchedulingMaps,
+  own: number,
+  wanted: number,
+): number | undefined {
   const taken = new Set<number>();
-  for (let slot = 1; slot < services.count; slot++) taken.add(services.get(slot, 'table'));
-  for (let number = 0; number < hashTables.count; number++) if (!taken.has(number + 1)) return number;
+  for (let slot = 1; slot < services.count; slot++) {
+    const first = services.get(slot, 'table');
+    if (first === 0 || slot === own) continue;
+    const size = services.get(slot, 'scheduler') === SCHEDULER_MH ? tablesOf('mh') : 1;
+    for (let i = 0; i < size; i++) taken.add(first - 1 + i);
+  }
+  let free = 0;
+  for (let number = 0; number < hashTables.count; number++) {
+    free = taken.has(number) ? 0 : free + 1;
+    if (free === wanted) return number - wanted + 1;
+  }
   return undefined;
 }
 
@@ -57,13 +82,26 @@ export function rescheduleDestinations(maps: SchedulingMaps, entry: ListedServic
   if (table) fillTable(maps, entry, table - 1);
 }
 
-/** Deals the 256 buckets to the destinations, newest first as in the kernel's list. */
-function fillTable({ hashTables }: SchedulingMaps, entry: ListedService, number: number): void {
+/** Deals the buckets to the destinations, newest first as in the kernel's list. */
+function fillTable({ hashTables, destinations }: SchedulingMaps, entry: ListedService, number: number): void {
   const listed = [...entry.destinations.values()].reverse();
-  const deal = entry.service.scheduler === 'dh' ? dhTable : shTable;
-  deal(listed.map(({ destination }) => destination)).forEach((place, bucket) => {
-    hashTables.set(number, 'destination', listed[place]?.slot ?? 0, bucket);
+  deal().forEach((place, bucket) => {
+    const table = number + Math.floor(bucket / bucketsPerTable);
+    hashTables.set(table, 'destination', listed[place]?.slot ?? 0, bucket % bucketsPerTable);
   });
+
+  function deal(): readonly number[] {
+    const { scheduler, id } = entry.service;
+    if (scheduler === 'mh') {
+      const weighted = listed.map(({ slot, destination: { address, port } }) => ({
+        address,
+        port,
+        lastWeight: destinations.get(slot, 'last_weight'),
+      }));
+      return mhTable(weighted, id.kind === 'fwmark' ? id.family : familyOf(id.address));
+    }
+    return (scheduler === 'dh' ? dhTable : shTable)(listed.map(({ destination }) => destination));
+  }
 }
 
 /** rr remembers its last choice: before that one leaves the list, the turn steps back to the one before it. */

@@ -27,6 +27,7 @@ import { equipScheduler, rescheduleDestinations, stepBack } from './scheduling.t
 
 const { DESTINATION_USED, DESTINATION_AVAILABLE } = numbers.destination_flag;
 const { SERVICE_USED } = numbers.service_flag;
+const { SCHEDULER_WLC } = numbers.scheduler;
 
 /** The kernel forgets a deleted destination after two idle minutes (IP_VS_DEST_TRASH_PERIOD). */
 const rememberedSeconds = 120;
@@ -252,10 +253,19 @@ export function openTables(maps: TableMaps): Tables {
   }
 
   function editService(entry: ListedService, service: VirtualService): Refusal | undefined {
-    const before = entry.service;
+    if (entry.service.scheduler !== service.scheduler) {
+      const before = services.get(entry.slot, 'scheduler');
+      // While tables are dealt, packets go by a scheduler that needs none.
+      services.set(entry.slot, 'scheduler', SCHEDULER_WLC);
+      const refusal = equipScheduler(maps, { ...entry, service });
+      if (refusal) {
+        services.set(entry.slot, 'scheduler', before);
+        return refusal;
+      }
+    }
     entry.service = service;
     writeService(services, entry.slot, service);
-    return before.scheduler === service.scheduler ? undefined : equipScheduler(maps, entry);
+    return undefined;
   }
 
   function deleteService(entry: ListedService): undefined {
