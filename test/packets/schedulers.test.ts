@@ -8,7 +8,7 @@ import { encode, udp } from './frame.ts';
 import { type Harness, openHarness } from './harness.ts';
 import { randomNumbers, startOf } from './random.ts';
 import { type Setup, startRun } from './scheduling-run.ts';
-import { at, destination, virtualService } from './services.ts';
+import { at, destination, serviceId, virtualService } from './services.ts';
 
 /*
  * The program's choices against the reference algorithms, which have themselves been held against the kernel's:
@@ -123,6 +123,25 @@ requires(
       expect(found.toString('hex')).toBe(wanted.toString('hex'));
     }
     expect(choices.size).toBe(2);
+  });
+
+  it('a change to mh that finds no room for its table changes nothing', async () => {
+    const service = (port: number, scheduler: 'mh' | 'sh') =>
+      virtualService(`udp 198.51.100.10:${port}`, scheduler);
+    const last = service(9999, 'sh');
+    await harness.apply({ kind: 'flush' }, { kind: 'add-service', service: last });
+    // 4,096 tables of 256 buckets, one of them taken by sh: room for 255 tables of 4,093 buckets.
+    for (let n = 0; n < 255; n++)
+      await harness.apply({ kind: 'add-service', service: service(1000 + n, 'mh') });
+    const before = await harness.read();
+    const edit: Operation = { kind: 'edit-service', service: { ...last, scheduler: 'mh' } };
+    const add: Operation = { kind: 'add-service', service: service(1255, 'mh') };
+    // The table it has would be free, but there are no 16 in a row.
+    for (const one of [edit, add])
+      await expect(harness.apply(one)).rejects.toThrow('there is room for 256 services with mh');
+    expect(await harness.read()).toEqual(before);
+    await harness.apply({ kind: 'delete-service', id: serviceId('udp 198.51.100.10:1000') }, edit);
+    expect((await harness.read()).services.find(({ service }) => service.scheduler === 'sh')).toBeUndefined();
   });
 
   it('twos, statistically: draws by weight, the lighter of two', async () => {
