@@ -143,6 +143,20 @@ struct counters {
 	__u64 bytes_out;
 };
 
+/*
+ * Rates of one destination (net/netfilter/ipvs/ip_vs_est.c): every two seconds a quarter of the way towards what was
+ * counted since. Connections and packets a second in units of 1/1024, bytes a second in units of 1/32.
+ */
+struct estimate {
+	struct counters last;        /* counters then */
+	__u64 connections;
+	__u64 packets_in;
+	__u64 packets_out;
+	__u64 bytes_in;
+	__u64 bytes_out;
+	__u32 seen;                  /* (user: 0 to start over) jiffies of the last estimate, 0: none yet */
+};
+
 enum scheduler {
 	SCHEDULER_NONE = 0,
 	SCHEDULER_RR,
@@ -245,6 +259,8 @@ struct runtime {
 	__u64 sweeps;                                /* ticks of the sweeper */
 	__u64 tick_ns;                               /* when the last tick was: monotonic clock */
 	__u32 tick_jiffies;                          /* and the same moment in jiffies */
+	__u32 estimate_cursor;                       /* destination whose rates come next, 0: between two rounds */
+	__u32 estimate_round;                        /* jiffies when the round began */
 	__u64 icmp_tokens __attribute__((aligned(64))); /* global ICMP bucket: jiffies << 32 | tokens */
 };
 

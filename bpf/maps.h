@@ -66,6 +66,15 @@ struct {
 	__type(value, struct counters);
 } destination_counters SEC(".maps");
 
+/* Their rates, by the sweeper. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct estimate);
+} destination_estimates SEC(".maps");
+
 /* (user) Where counting started: subtracted from the counters when they are shown. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * The sweeper: one timer that ends connections whose time is up, takes dead ones out of their chains and frees
- * their slots after a grace. It looks only at slices in which something may be due, works at most 200 us a tick,
+ * their slots after a grace; every two seconds it estimates rates. It looks only at slices in which something may be due, works at most 200 us a tick,
  * and runs on one CPU at a time: the lists that it alone writes need no lock.
  */
 #ifndef HEADGATE_SWEEP_H
 #define HEADGATE_SWEEP_H
 
 #include "connection.h"
+#include "estimate.h"
 
 #define CLOCK_MONOTONIC 1
 #define TICK_NS (100 * 1000 * 1000ULL)
@@ -178,6 +179,8 @@ static int sweep_tick(void *map, __u32 *key, struct sweeper *sweeper)
 		bpf_loop(LIMBO_BATCH, leave_limbo_step, &sweep, 0);
 		bpf_loop(slice_count + 1, visit_slice, &sweep, 0);
 	}
+	if (estimate_rates(sweep.now))
+		sweep.unfinished = 1;
 	runtime.sweeps += 1;
 	runtime.tick_jiffies = sweep.now;
 	runtime.tick_ns = sweep.started;

@@ -22,6 +22,7 @@ const structs = [
   'connection_detail',
   'destination',
   'counters',
+  'estimate',
   'service',
   'service_key',
   'settings',

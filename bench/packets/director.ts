@@ -151,6 +151,7 @@ export function loadDirector(
     destinations: mapRecords(map('destinations'), 'destination'),
     settings,
     hashTables: mapRecords(map('hash_tables'), 'hash_table'),
+    destinationEstimates: mapRecords(map('destination_estimates'), 'estimate'),
     destinationBaselines: mapRecords(map('destination_baselines'), 'counters'),
     serviceBaselines: mapRecords(map('service_baselines'), 'counters'),
     destinationCounters: map('destination_counters'),

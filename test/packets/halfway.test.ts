@@ -43,6 +43,7 @@ requires(
       services: keep(mapRecords(map('services'), 'service')),
       destinations: keep(mapRecords(map('destinations'), 'destination')) as Records<'destination'>,
       hashTables: keep(mapRecords(map('hash_tables'), 'hash_table')),
+      destinationEstimates: keep(mapRecords(map('destination_estimates'), 'estimate')),
       destinationBaselines: keep(mapRecords(map('destination_baselines'), 'counters')),
       serviceBaselines: keep(mapRecords(map('service_baselines'), 'counters')),
       destinationCounters: map('destination_counters'),

@@ -35,6 +35,9 @@ export function makeEarlierBuild(): EarlierBuild {
   ]);
   edit(folder, 'src/dataplane/ebpf/encoding.ts', [[/^.*'last_weight'.*\n/m, '']]);
   edit(folder, 'src/dataplane/ebpf/tables.ts', [[/^.*'last_weight'.*\n/m, '']]);
+  edit(folder, 'src/dataplane/ebpf/scheduling.ts', [
+    [/^(.*lastWeight: )destinations\.get\(slot, 'last_weight'\)/m, '$11'],
+  ]);
   run(folder, 'npm', ['run', '--silent', 'bpf:build']);
   run(folder, 'npm', ['run', '--silent', 'build']);
   return {

@@ -1,4 +1,4 @@
-import type { Counters } from '../../model/table.ts';
+import type { Counters, Rates } from '../../model/table.ts';
 import { type MapHandle, splitPerCpu } from '../../sys/bpf/map.ts';
 import { records } from './layout.generated.ts';
 import type { Records } from './records.ts';
@@ -11,6 +11,7 @@ import type { Records } from './records.ts';
 
 export type CounterMaps = {
   readonly destinationCounters: MapHandle;
+  readonly destinationEstimates: Records<'estimate'>;
   readonly destinationBaselines: Records<'counters'>;
   readonly serviceBaselines: Records<'counters'>;
 };
@@ -37,6 +38,12 @@ export function joinCounters(maps: CounterMaps, service: number, destination: nu
     move(maps.serviceBaselines, service, name, counted[i]!);
     if (fresh) maps.destinationBaselines.setBig(destination, name, counted[i]!);
   });
+  maps.destinationEstimates.set(destination, 'seen', 0);
+  zeroRates(maps, destination);
+}
+
+function zeroRates({ destinationEstimates }: CounterMaps, destination: number): void {
+  for (const name of names) destinationEstimates.setBig(destination, name, 0n);
 }
 
 /** A destination is deleted: what it counted stays in the service's sum. */
@@ -60,6 +67,7 @@ export function zeroCounters(maps: CounterMaps, service: number, destinations: r
       sums[i]! += counted[i]!;
       maps.destinationBaselines.setBig(slot, name, counted[i]!);
     });
+    zeroRates(maps, slot);
   }
   names.forEach((name, i) => {
     maps.serviceBaselines.setBig(service, name, sums[i]!);
@@ -84,15 +92,29 @@ export function readCounters(
 }
 
 function above(baselines: Records<'counters'>, slot: number, counted: Sums): Counters {
-  const at = (i: number) => BigInt.asUintN(64, counted[i]! - baselines.getBig(slot, names[i]!));
-  return { connections: at(0), packetsIn: at(1), packetsOut: at(2), bytesIn: at(3), bytesOut: at(4) };
+  return countersOf(names.map((name, i) => BigInt.asUintN(64, counted[i]! - baselines.getBig(slot, name))));
 }
 
-/** Rates are not estimated by this plane yet. */
-export const noRates: Counters = {
-  connections: 0n,
-  packetsIn: 0n,
-  packetsOut: 0n,
-  bytesIn: 0n,
-  bytesOut: 0n,
-};
+/** Rates a second to show: of each destination slot, and of the service as their sum. */
+export function readRates(
+  { destinationEstimates }: CounterMaps,
+  destinations: readonly number[],
+): { readonly service: Rates; readonly destinations: readonly Rates[] } {
+  const estimates = destinations.map((slot) => names.map((name) => destinationEstimates.getBig(slot, name)));
+  const sums = names.map((_, i) => estimates.reduce((sum, estimate) => sum + estimate[i]!, 0n));
+  return { service: rounded(sums), destinations: estimates.map(rounded) };
+}
+
+/** ip_vs_read_estimator: connections and packets in units of 1/1024 a second, bytes in units of 1/32. */
+function rounded(estimate: Sums): Rates {
+  return countersOf(
+    names.map((name, i) =>
+      name.startsWith('bytes') ? (estimate[i]! + 0xfn) >> 5n : (estimate[i]! + 0x1ffn) >> 10n,
+    ),
+  );
+}
+
+function countersOf(values: Sums): Counters {
+  const [connections = 0n, packetsIn = 0n, packetsOut = 0n, bytesIn = 0n, bytesOut = 0n] = values;
+  return { connections, packetsIn, packetsOut, bytesIn, bytesOut };
+}

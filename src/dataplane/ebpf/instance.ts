@@ -17,6 +17,7 @@ export const pinnedMaps = [
   'slices',
   'destinations',
   'destination_counters',
+  'destination_estimates',
   'destination_baselines',
   'services',
   'service_baselines',

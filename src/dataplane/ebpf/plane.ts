@@ -9,7 +9,7 @@ import { isSystemError } from '../../sys/ffi.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { attachEverywhere, detachEverywhere, habitation } from './attach.ts';
 import { readConnections } from './connections.ts';
-import { noRates, readCounters } from './counters.ts';
+import { readCounters, readRates } from './counters.ts';
 import { type Instance, openInstance, removePins } from './instance.ts';
 import { buildId, layoutId, numbers } from './layout.generated.ts';
 import { mapRecords } from './records.ts';
@@ -113,22 +113,20 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     return {
       services: [...tables.listed.values()].map((entry): ServiceState => {
         const listed = [...entry.destinations.values()];
-        const counters = readCounters(
-          maps,
-          entry.slot,
-          listed.map(({ slot }) => slot),
-        );
+        const slots = listed.map(({ slot }) => slot);
+        const counters = readCounters(maps, entry.slot, slots);
+        const rates = readRates(maps, slots);
         return {
           service: entry.service,
           counters: counters.service,
-          rates: noRates,
+          rates: rates.service,
           destinations: listed.map(({ slot, destination }, index) => ({
             destination,
             activeConnections: destinations.get(slot, 'active'),
             inactiveConnections: destinations.get(slot, 'inactive'),
             persistentConnections: destinations.get(slot, 'persistent'),
             counters: counters.destinations[index]!,
-            rates: noRates,
+            rates: rates.destinations[index]!,
           })),
         };
       }),
@@ -143,6 +141,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       open.maps.services,
       open.maps.destinations,
       open.maps.hashTables,
+      open.maps.destinationEstimates,
       open.maps.destinationBaselines,
       open.maps.serviceBaselines,
     ]) {
@@ -168,6 +167,7 @@ function mapTables(instance: Instance): TableMaps {
     destinations: mapRecords(map('destinations'), 'destination'),
     settings,
     hashTables: mapRecords(map('hash_tables'), 'hash_table'),
+    destinationEstimates: mapRecords(map('destination_estimates'), 'estimate'),
     destinationBaselines: mapRecords(map('destination_baselines'), 'counters'),
     serviceBaselines: mapRecords(map('service_baselines'), 'counters'),
     destinationCounters: map('destination_counters'),

@@ -41,6 +41,7 @@ export type TableMaps = {
   readonly destinations: Records<'destination'>;
   readonly settings: Records<'settings'>;
   readonly hashTables: Records<'hash_table'>;
+  readonly destinationEstimates: Records<'estimate'>;
   readonly destinationBaselines: Records<'counters'>;
   readonly serviceBaselines: Records<'counters'>;
   readonly destinationCounters: MapHandle;
