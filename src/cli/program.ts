@@ -27,6 +27,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
     .version(productVersion(), '--version', 'Print the version')
     .helpOption('-h, --help', 'Print this help')
     .helpCommand(false)
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ writeOut: (text) => streams.stdout.write(text), writeErr: () => undefined })
     .allowExcessArguments(true)
@@ -45,6 +46,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
   addDemo(commands.get('demo')!, streams, outcome);
   addShims(commands.get('shims')!, streams);
   addCleanUp(commands.get('clean-up')!, streams);
+  addLab(commands.get('lab')!, streams, outcome);
   return program;
 }
 
@@ -84,6 +86,41 @@ function addCleanUp(command: Command, streams: Streams): void {
     await removePlane();
     streams.stdout.write('This network namespace has no data plane now.\n');
   });
+}
+
+function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): void {
+  lab.enablePositionalOptions();
+  const add = (usage: string, summary: string): Command =>
+    lab
+      .command(usage)
+      .description(summary)
+      .helpOption('-h, --help', 'Print this help')
+      .exitOverride()
+      .copyInheritedSettings(lab)
+      .allowExcessArguments(false)
+      .addOption(
+        new Option('-o, --output <format>', 'Form of the answer').choices(['text', 'json']).default('text'),
+      );
+  const load = () => import('./lab.ts');
+  const end = async (code: Promise<number>) => {
+    outcome.exitCode = await code;
+  };
+  add('up <name>', 'Set up a built-in lab')
+    .option('--name <lab>', 'Its name, when not that of the cluster')
+    .action(async (which, options) => end((await load()).labUp(which, options, streams)));
+  add('list', 'What there is to set up, and what stands').action(async (options) =>
+    end(Promise.resolve((await load()).labList(options, streams))),
+  );
+  add('status [lab]', 'Draw it: client, director, real servers, weights, connections, rates').action(
+    async (name, options) => end((await load()).labStatus({ ...options, lab: name }, streams)),
+  );
+  add('exec <node> <command...>', 'Run a command on a node; its exit code is the answer')
+    .option('--lab <lab>', 'Which lab, when several stand')
+    .passThroughOptions()
+    .action(async (node, command, options) => end((await load()).labExec(node, command, options)));
+  add('down [lab]', 'Remove it with everything it made, whole or half built').action(async (name, options) =>
+    end((await load()).labDown({ ...options, lab: name }, streams)),
+  );
 }
 
 function unknownCommand(word: string): HeadgateError {

@@ -56,6 +56,12 @@ export const verbs = [
     summary: 'Remove the data plane from this network namespace, with its rules and connections',
     grammar: 'headgate',
   },
+  {
+    name: 'lab',
+    usage: 'lab up|list|status|exec|down [...]',
+    summary: 'Set up whole clusters in network namespaces on this machine, and work with them',
+    grammar: 'headgate',
+  },
 ] as const satisfies readonly Verb[];
 
 export type VerbName = (typeof verbs)[number]['name'];

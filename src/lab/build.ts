@@ -40,57 +40,100 @@ export type Lab = {
   down(): void;
 };
 
+const mostRounds = 1000;
+
 const prefixOf = (lab: string): string => `hg-${lab}-`;
+
+/** The namespace of a node or segment. */
+export const namespaceOf = (topology: Topology, name: string): string =>
+  `${topology.prefix ?? prefixOf(topology.name)}${name}`;
+
+/** Something `up` is about to make. */
+export type BuildStep = { readonly step: 'namespace' | 'segment' | 'node'; readonly name: string };
 
 /**
  * Builds a topology; everything lies in namespaces of its own, nothing in the caller's. Throws RangeError with every
  * mistake of the topology, an Error when a lab of that name stands already, and SystemError (EPERM) where namespaces
- * cannot be made; whatever was built by then is removed.
+ * cannot be made; whatever was built by then is removed. `before` hears of each step before it is taken.
  */
-export function up(topology: Topology): Lab {
+export function up(topology: Topology, before: (step: BuildStep) => void = () => undefined): Lab {
   const mistakes = topologyMistakes(topology);
   if (mistakes.length > 0) throw new RangeError(`lab "${topology.name}": ${mistakes.join('; ')}`);
-  const standing = namespacesOf(topology.name);
+  const standing = namespacesOf(topology);
   if (standing.length > 0)
     throw new Error(`lab "${topology.name}": stands already (namespace ${standing[0]}); take it down first`);
   try {
-    for (const { name } of topology.nodes) createMachine(`${prefixOf(topology.name)}${name}`);
-    for (const segment of topology.segments) createSegment(topology.name, segment);
-    for (const node of topology.nodes) configureNode(topology, node);
+    for (const { name } of topology.nodes) {
+      before({ step: 'namespace', name: namespaceOf(topology, name) });
+      createMachine(namespaceOf(topology, name));
+    }
+    for (const segment of topology.segments) {
+      if (hasBridge(segment)) before({ step: 'namespace', name: namespaceOf(topology, segment.name) });
+      before({ step: 'segment', name: segment.name });
+      createSegment(topology, segment);
+    }
+    for (const node of topology.nodes) {
+      before({ step: 'node', name: node.name });
+      configureNode(topology, node);
+    }
   } catch (error) {
-    down(topology.name);
+    removeNamespaces(namespacesOf(topology));
     throw error;
   }
-  return labOf(topology);
+  return standingLab(topology);
 }
 
 /** Removes the lab of that name with every process in it, also after the process that built it has died. */
 export function down(name: string): void {
-  for (const netns of namespacesOf(name)) {
-    for (const pid of processesInNetns(netnsPath(netns))) {
-      if (pid === process.pid) continue;
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch (error) {
-        if (!isSystemError(error, 'ESRCH')) throw error;
-      }
-    }
+  removeNamespaces(namespacesOf({ name }));
+}
+
+/** Ends every process in these namespaces and removes them; those that are not there are passed over. */
+export function removeNamespaces(names: readonly string[]): void {
+  const present = new Set(listNamedNetns());
+  for (const netns of new Set(names.filter((name) => present.has(name)))) {
+    emptyOfProcesses(netns);
     deleteNamedNetns(netns);
   }
 }
 
-function namespacesOf(lab: string): string[] {
-  return listNamedNetns().filter((name) => name.startsWith(prefixOf(lab)));
+/** Kills until nobody is left: a process that was starting another one may have left it behind. */
+function emptyOfProcesses(netns: string): void {
+  for (let round = 1; endProcesses(netns) > 0; round++) {
+    if (round === mostRounds)
+      throw new Error(`namespace "${netns}": a process in it does not end when killed`);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+  }
 }
 
-function labOf(topology: Topology): Lab {
+/** Kills every process in a namespace but this one. Returns how many there were. */
+export function endProcesses(netns: string): number {
+  let ended = 0;
+  for (const pid of processesInNetns(netnsPath(netns))) {
+    if (pid === process.pid) continue;
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      if (!isSystemError(error, 'ESRCH')) throw error;
+    }
+    ended++;
+  }
+  return ended;
+}
+
+function namespacesOf({ name, prefix }: Pick<Topology, 'name' | 'prefix'>): string[] {
+  return listNamedNetns().filter((netns) => netns.startsWith(prefix ?? prefixOf(name)));
+}
+
+/** A topology that was built before, by this process or another. */
+export function standingLab(topology: Topology): Lab {
   const netns = (node: string) => {
     if (
       !topology.nodes.some(({ name }) => name === node) &&
       !topology.segments.some(({ name }) => name === node)
     )
       throw new RangeError(`lab "${topology.name}": no node is called "${node}"`);
-    return `${prefixOf(topology.name)}${node}`;
+    return namespaceOf(topology, node);
   };
   return {
     topology,
@@ -98,7 +141,7 @@ function labOf(topology: Topology): Lab {
     spawn: (node, command, args, options) => spawnInNetns(netns(node), command, args, options),
     run: (node, command, args, options) => runInNetns(netns(node), command, args, options),
     inside: (node, work) => withNetns(netnsPath(netns(node)), work),
-    down: () => down(topology.name),
+    down: () => removeNamespaces(namespacesOf(topology)),
   };
 }
 
@@ -122,11 +165,16 @@ function createMachine(netns: string): void {
   });
 }
 
-function createSegment(lab: string, segment: Segment): void {
-  const path = (name: string) => netnsPath(`${prefixOf(lab)}${name}`);
+const hasBridge = ({ ports, bridge }: Segment): boolean => bridge === true || ports.length > 2;
+
+/** The device in a segment's own namespace that leads to its n-th port. */
+export const bridgePort = (n: number): string => `port${n}`;
+
+function createSegment(topology: Topology, segment: Segment): void {
+  const path = (name: string) => netnsPath(namespaceOf(topology, name));
   const end = ({ device, mac }: Port): Omit<NewLink, 'netns'> => ({ name: device, mac, mtu: segment.mtu });
-  const [first, second, ...more] = segment.ports as [Port, Port, ...Port[]];
-  if (more.length === 0) {
+  const [first, second] = segment.ports as [Port, Port, ...Port[]];
+  if (!hasBridge(segment)) {
     withNamespaceFd(path(second.node), (fd) =>
       withNetlink({ netns: path(first.node) }, (netlink) =>
         createVeth(netlink, { ...end(first), peer: { ...end(second), netns: { fd } } }),
@@ -134,12 +182,12 @@ function createSegment(lab: string, segment: Segment): void {
     );
     return;
   }
-  createMachine(`${prefixOf(lab)}${segment.name}`);
+  createMachine(namespaceOf(topology, segment.name));
   withNetlink({ netns: path(segment.name) }, (netlink) => {
     createBridge(netlink, { name: 'bridge', mtu: segment.mtu });
     const bridge = linkIndex(netlink, 'bridge');
     segment.ports.forEach((port, i) => {
-      const name = `port${i}`;
+      const name = bridgePort(i);
       withNamespaceFd(path(port.node), (fd) =>
         createVeth(netlink, { name, mtu: segment.mtu, peer: { ...end(port), netns: { fd } } }),
       );
@@ -159,7 +207,7 @@ function withNamespaceFd<T>(path: string, work: (fd: number) => T): T {
 }
 
 function configureNode(topology: Topology, node: Node): void {
-  const path = netnsPath(`${prefixOf(topology.name)}${node.name}`);
+  const path = netnsPath(namespaceOf(topology, node.name));
   const ports = topology.segments.flatMap((segment) =>
     segment.ports.filter((port) => port.node === node.name),
   );
@@ -174,9 +222,18 @@ function configureNode(topology: Topology, node: Node): void {
       addAddresses(netlink, port.device, port.addresses);
     }
     for (const rule of node.rules ?? []) addRule(netlink, rule);
-    for (const { device, ...route } of node.routes ?? [])
-      addRoute(netlink, { ...route, ...(device === undefined ? {} : { index: linkIndex(netlink, device) }) });
+    addRoutes(netlink, node);
   });
+}
+
+/** Adds a node's routes; those that are there already stay. The kernel forgets them when a device goes down. */
+export function addRoutes(netlink: Netlink, node: Node): void {
+  for (const { device, ...route } of node.routes ?? [])
+    try {
+      addRoute(netlink, { ...route, ...(device === undefined ? {} : { index: linkIndex(netlink, device) }) });
+    } catch (error) {
+      if (!isSystemError(error, 'EEXIST')) throw error;
+    }
 }
 
 function addAddresses(

@@ -8,7 +8,7 @@ import { patternBytes } from './pattern.ts';
 
 /**
  * A real server for labs, run as a program: `--name NAME [--http PORT]... [--tcp PORT]... [--udp PORT]...`.
- * Prints `{"ready":true}` and ends when its standard input does, so it never outlives who started it.
+ * Prints `{"ready":true}` and ends when its standard input does, so it never outlives who started it, except with `--stay`.
  *
  * HTTP: any path answers the name; `/big?bytes=N` streams the pattern; PUT and POST answer the length and SHA-256 of what
  * came; `/counts` tells what was served. TCP: says the name and a line end, then echoes. UDP: answers the name, a blank
@@ -120,7 +120,7 @@ function echoServer(name: string, counts: Counts): Server {
 async function main(): Promise<void> {
   const ports = { type: 'string', multiple: true, default: [] as string[] } as const;
   const { values } = parseArgs({
-    options: { name: { type: 'string' }, http: ports, tcp: ports, udp: ports },
+    options: { name: { type: 'string' }, http: ports, tcp: ports, udp: ports, stay: { type: 'boolean' } },
   });
   const name = values.name;
   if (name === undefined) throw new Error('real server: wanted --name NAME');
@@ -132,7 +132,7 @@ async function main(): Promise<void> {
     );
   for (const port of values.tcp) await listen(echoServer(name, counts), Number(port));
   for (const port of values.udp) await listenUdp(name, counts, Number(port));
-  process.stdin.resume().on('end', () => process.exit(0));
+  if (!values.stay) process.stdin.resume().on('end', () => process.exit(0));
   process.stdout.write('{"ready":true}\n');
 }
 

@@ -7,13 +7,15 @@ import type { Rule } from '../sys/netlink/rule.ts';
 export type Topology = {
   /** Lower-case letters and digits, at most 12; two labs of different names stand side by side. */
   readonly name: string;
+  /** What its namespaces' names begin with, where that is not `hg-NAME-`; the name may then have dashes. */
+  readonly prefix?: string;
   readonly nodes: readonly Node[];
   readonly segments: readonly Segment[];
 };
 
 /** A machine. */
 export type Node = {
-  /** Letters, digits and dashes, at most 24; the namespace is `hg-LAB-NODE`. */
+  /** Letters, digits and dashes, at most 24; the namespace is `hg-LAB-NODE`, or what the prefix says. */
   readonly name: string;
   /** Addresses on the loopback device, besides its own. */
   readonly loopback?: readonly (string | NewAddress)[];
@@ -29,6 +31,8 @@ export type Segment = {
   /** Letters, digits and dashes, at most 24, no node's name. */
   readonly name: string;
   readonly mtu?: number;
+  /** A bridge also between two ports, so that each can lose its carrier while its device stays up. */
+  readonly bridge?: boolean;
   readonly ports: readonly Port[];
 };
 
@@ -46,7 +50,7 @@ export type Port = {
 /** Every mistake in a topology that can be seen before anything is built, one sentence each. */
 export function topologyMistakes(topology: Topology): string[] {
   const mistakes: string[] = [];
-  if (!/^[a-z0-9]{1,12}$/.test(topology.name))
+  if (topology.prefix === undefined && !/^[a-z0-9]{1,12}$/.test(topology.name))
     mistakes.push(`lab name "${topology.name}": wanted 1 to 12 lower-case letters and digits`);
   const names = [...topology.nodes, ...topology.segments].map(({ name }) => name);
   for (const name of names)

@@ -39,6 +39,18 @@ export const errorCatalogue = {
     title: 'The kernel has no memory for the data plane',
     hint: 'Set HEADGATE_CONNECTIONS to a smaller connection table (130 bytes a connection).',
   },
+  HG_LAB_UNKNOWN: {
+    title: 'There is no such lab, node or link',
+    hint: 'List what there is with: headgate lab list',
+  },
+  HG_LAB_STANDS: {
+    title: 'A lab of that name stands already',
+    hint: 'Take it down, or give the new one another name with --name.',
+  },
+  HG_LAB_FAILED: {
+    title: 'A step of a lab failed',
+    hint: 'Take the lab down with "headgate lab down" and try again.',
+  },
 } as const satisfies Record<string, { title: string; hint: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;

@@ -1,0 +1,174 @@
+import { constants } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { builtInClusters } from '../lab/built-in.ts';
+import type { Cluster } from '../lab/cluster.ts';
+import type { Headgate } from '../lab/director.ts';
+import { bringUp, nodeNetns, takeDown } from '../lab/lifecycle.ts';
+import { statusOf } from '../lab/status.ts';
+import { statusPicture } from '../lab/status-picture.ts';
+import { type LabRecord, labNames, readLab } from '../lab/store.ts';
+import { HeadgateError } from '../model/errors.ts';
+import type { Streams } from './context.ts';
+import { suggest } from './suggest.ts';
+
+export type LabOptions = {
+  readonly lab?: string;
+  readonly name?: string;
+  readonly output: 'text' | 'json';
+};
+
+const launcher = fileURLToPath(new URL('../../bin/headgate.js', import.meta.url));
+const headgate: Headgate = [process.execPath, launcher];
+
+/** `lab up NAME|FILE`. */
+export async function labUp(which: string, options: LabOptions, streams: Streams): Promise<number> {
+  const cluster = clusterFor(which);
+  const lab = options.name ?? cluster.name;
+  checkName(lab);
+  const started = performance.now();
+  await bringUp(cluster, lab, headgate);
+  const seconds = (performance.now() - started) / 1000;
+  const status = await statusOf(readLab(lab)!, headgate);
+  if (options.output === 'json') {
+    streams.stdout.write(`${JSON.stringify({ seconds, ...status })}\n`);
+    return 0;
+  }
+  streams.stdout.write(
+    `${[
+      `The lab "${lab}" is up after ${seconds.toFixed(1)} s.`,
+      '',
+      ...statusPicture(status),
+      '',
+      ...hints(cluster, lab),
+    ].join('\n')}\n`,
+  );
+  return 0;
+}
+
+function hints(cluster: Cluster, lab: string): string[] {
+  const client = cluster.nodes.find(({ role }) => role === 'client')?.name;
+  const service = cluster.services.find(({ serves }) => serves === 'http');
+  const which = labNames().length > 1 ? ` --lab ${lab}` : '';
+  return [
+    ...(client && service
+      ? [`headgate lab exec${which} ${client} -- curl -s http://${service.address}:${service.port}/`]
+      : []),
+    `headgate lab status ${lab}`,
+    `headgate lab down ${lab}`,
+  ];
+}
+
+function checkName(lab: string): void {
+  if (/^[a-z0-9][a-z0-9-]{0,19}$/.test(lab)) return;
+  throw new HeadgateError(
+    'HG_USAGE',
+    `Cannot name a lab "${lab}": wanted 1 to 20 lower-case letters, digits and dashes, found ${lab.length} characters`,
+    { hint: 'headgate lab up nat --name mylab' },
+  );
+}
+
+/** A built-in cluster by name. */
+function clusterFor(which: string): Cluster {
+  const builtIn = builtInClusters.find(({ name }) => name === which);
+  if (builtIn) return builtIn;
+  const near = suggest(
+    which,
+    builtInClusters.map(({ name }) => name),
+  );
+  throw new HeadgateError(
+    'HG_LAB_UNKNOWN',
+    `Cannot set up the lab "${which}": there is no built-in one of that name`,
+    near === undefined ? {} : { hint: `did you mean "headgate lab up ${near}"?` },
+  );
+}
+
+/** `lab list`. */
+export function labList(options: LabOptions, streams: Streams): number {
+  const standing = labNames().map((lab) => {
+    const record = readLab(lab);
+    return { lab, cluster: record?.cluster.name, state: record?.complete ? 'up' : 'half built' };
+  });
+  const builtIn = builtInClusters.map(({ name, summary }) => ({ name, summary }));
+  if (options.output === 'json') {
+    streams.stdout.write(`${JSON.stringify({ builtIn, standing })}\n`);
+    return 0;
+  }
+  const width = Math.max(...builtIn.map(({ name }) => name.length));
+  const lines = [
+    'Built in:',
+    ...builtIn.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
+    '',
+    standing.length === 0 ? 'No lab stands. Set one up: headgate lab up nat' : 'Standing:',
+    ...standing.map(({ lab, cluster, state }) => `  ${lab.padEnd(width)}  ${state}, from ${cluster ?? '?'}`),
+  ];
+  streams.stdout.write(`${lines.join('\n')}\n`);
+  return 0;
+}
+
+/** The lab a command is about: the one named, or the only one. */
+function standing(lab: string | undefined): LabRecord {
+  const names = labNames();
+  if (lab !== undefined) {
+    const record = readLab(lab);
+    if (record) return record;
+    const found = names.length === 0 ? 'none stands' : `there is ${names.join(', ')}`;
+    throw new HeadgateError('HG_LAB_UNKNOWN', `Cannot find the lab "${lab}": ${found}`);
+  }
+  if (names.length === 1) return readLab(names[0]!)!;
+  if (names.length === 0)
+    throw new HeadgateError('HG_LAB_UNKNOWN', 'Cannot tell which lab is meant: none stands', {
+      hint: 'headgate lab up nat',
+    });
+  throw new HeadgateError('HG_USAGE', `Cannot tell which lab is meant: there are ${names.join(', ')}`, {
+    hint: `name it: --lab ${names[0]}`,
+  });
+}
+
+/** `lab status [LAB]`. Exit code 1 when something is wrong. */
+export async function labStatus(options: LabOptions, streams: Streams): Promise<number> {
+  const status = await statusOf(standing(options.lab), headgate);
+  streams.stdout.write(
+    options.output === 'json' ? `${JSON.stringify(status)}\n` : `${statusPicture(status).join('\n')}\n`,
+  );
+  return status.problems.length > 0 ? 1 : 0;
+}
+
+/** `lab exec NODE -- COMMAND`: the command's own streams, and its exit code. */
+export async function labExec(
+  node: string,
+  command: readonly string[],
+  options: LabOptions,
+): Promise<number> {
+  const record = standing(options.lab);
+  const { name } = nodeOf(record, node);
+  const words = command[0] === '--' ? command.slice(1) : command;
+  if (words.length === 0)
+    throw new HeadgateError('HG_USAGE', `Cannot run nothing on "${node}": wanted a command after "--"`, {
+      hint: `headgate lab exec ${node} -- ps`,
+    });
+  const { spawnInNode } = await import('../lab/exec.ts');
+  const { code, signal } = await spawnInNode(record, nodeNetns(record.name, name), words, headgate);
+  return signal === null ? (code ?? 1) : 128 + constants.signals[signal];
+}
+
+function nodeOf(record: LabRecord, node: string): { name: string } {
+  const names = record.cluster.nodes.map(({ name }) => name);
+  const found = record.cluster.nodes.find(({ name }) => name === node);
+  if (found) return found;
+  const near = suggest(node, names);
+  throw new HeadgateError(
+    'HG_LAB_UNKNOWN',
+    `Cannot find the node "${node}" in the lab "${record.name}": there is ${names.join(', ')}`,
+    near === undefined ? { hint: `headgate lab status ${record.name}` } : { hint: `did you mean "${near}"?` },
+  );
+}
+
+/** `lab down [LAB]`. */
+export async function labDown(options: LabOptions, streams: Streams): Promise<number> {
+  const lab = options.lab ?? standing(undefined).name;
+  if (!(await takeDown(lab, headgate))) standing(lab);
+  streams.stdout.write(
+    options.output === 'json' ? `${JSON.stringify({ lab, removed: true })}\n` : `The lab "${lab}" is gone.\n`,
+  );
+  return 0;
+}

@@ -1,0 +1,114 @@
+import { HeadgateError } from '../model/errors.ts';
+import { isSystemError } from '../sys/ffi.ts';
+import { listLinks } from '../sys/netlink/link.ts';
+import { withNetlink } from '../sys/netlink/socket.ts';
+import { listNamedNetns, netnsPath } from '../sys/netns.ts';
+import { removeNamespaces, up } from './build.ts';
+import { type Cluster, rulesOf, workingDirector } from './cluster.ts';
+import { namespacePrefix, topologyOf } from './cluster-topology.ts';
+import { type Headgate, mustRunHeadgate, runHeadgate } from './director.ts';
+import { prepareRealServer, startAllServing } from './real-servers.ts';
+import { beginLab, forgetLab, journal, labNames, lockLab, readLab, writeLabFile } from './store.ts';
+
+/** The namespace of a node of a lab. */
+export const nodeNetns = (lab: string, node: string): string => `${namespacePrefix(lab)}${node}`;
+
+/**
+ * Makes a lab of a cluster: network, real servers, the director's rules, in this order. Each step is in the journal
+ * before it is taken; a step that fails takes the lab down again. Throws HeadgateError.
+ */
+export async function bringUp(cluster: Cluster, lab: string, headgate: Headgate): Promise<void> {
+  const lock = lockLab(lab);
+  try {
+    const standing = readLab(lab);
+    if (standing)
+      throw new HeadgateError(
+        'HG_LAB_STANDS',
+        standing.complete
+          ? `Cannot set up the lab "${lab}": it stands already`
+          : `Cannot set up the lab "${lab}": an earlier "up" was cut off half-way and left parts of it`,
+        { hint: `headgate lab down ${lab}` },
+      );
+    beginLab(lab, cluster);
+    try {
+      await build(cluster, lab, headgate);
+    } catch (error) {
+      await remove(lab, headgate);
+      throw explained(error, lab);
+    }
+  } finally {
+    lock.remove();
+  }
+}
+
+async function build(cluster: Cluster, lab: string, headgate: Headgate): Promise<void> {
+  up(topologyOf(cluster, lab), (step) => journal(lab, step));
+  writeLabFile(lab, 'devices.json', devicesOf(cluster, lab));
+  for (const { name } of cluster.nodes) prepareRealServer(cluster, lab, name);
+  const director = workingDirector(cluster).name;
+  const namespace = nodeNetns(lab, director);
+  journal(lab, { step: 'director', name: director, namespace });
+  const [served, configured] = await Promise.allSettled([
+    startAllServing(cluster, lab),
+    mustRunHeadgate(headgate, namespace, ['ipvsadm-restore'], rulesOf(cluster)),
+  ]);
+  for (const outcome of [served, configured]) if (outcome.status === 'rejected') throw outcome.reason;
+  journal(lab, { step: 'done' });
+}
+
+/** The kernel's number of every device of a lab's nodes. */
+function devicesOf(cluster: Cluster, lab: string): Record<string, number> {
+  return Object.fromEntries(
+    [...cluster.nodes, ...cluster.links].flatMap(({ name }) =>
+      withNetlink({ netns: netnsPath(nodeNetns(lab, name)) }, (netlink) =>
+        listLinks(netlink).map((link) => [`${name}/${link.name}`, link.index] as const),
+      ),
+    ),
+  );
+}
+
+/**
+ * Removes a lab, complete or not, also after its builder died: data plane, processes, namespaces, files. Returns false when
+ * there is none of that name.
+ */
+export async function takeDown(lab: string, headgate: Headgate): Promise<boolean> {
+  if (!labNames().includes(lab) && leftNamespaces(lab).length === 0) return false;
+  const lock = lockLab(lab);
+  try {
+    await remove(lab, headgate);
+  } finally {
+    lock.remove();
+  }
+  return true;
+}
+
+async function remove(lab: string, headgate: Headgate): Promise<void> {
+  const present = new Set(listNamedNetns());
+  const entries = readLab(lab)?.journal ?? [];
+  // Pins outlive a namespace, so the plane is taken away first.
+  for (const entry of entries)
+    if (entry.step === 'director' && present.has(entry.namespace))
+      await runHeadgate(headgate, entry.namespace, ['clean-up']);
+  removeNamespaces([
+    ...entries.flatMap((entry) => (entry.step === 'namespace' ? [entry.name] : [])),
+    ...leftNamespaces(lab),
+  ]);
+  forgetLab(lab);
+}
+
+const leftNamespaces = (lab: string): string[] =>
+  listNamedNetns().filter((name) => name.startsWith(namespacePrefix(lab)));
+
+/** An error of the kernel in the words of this command. */
+function explained(error: unknown, lab: string): unknown {
+  if (error instanceof HeadgateError || !(error instanceof Error) || error instanceof TypeError) return error;
+  if (isSystemError(error, 'EPERM', 'EACCES', 'EROFS'))
+    return new HeadgateError(
+      'HG_NOT_ROOT',
+      `Cannot set up the lab "${lab}": making network namespaces is refused (${error.message})`,
+      { cause: error },
+    );
+  return new HeadgateError('HG_LAB_FAILED', `Cannot set up the lab "${lab}": ${error.message}`, {
+    cause: error,
+  });
+}

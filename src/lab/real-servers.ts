@@ -1,0 +1,170 @@
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HeadgateError } from '../model/errors.ts';
+import { isSystemError } from '../sys/ffi.ts';
+import { addAddress } from '../sys/netlink/address.ts';
+import { linkIndex } from '../sys/netlink/link.ts';
+import { withNetlink } from '../sys/netlink/socket.ts';
+import { netnsPath, spawnInNetns, withNetns } from '../sys/netns.ts';
+import { moduleProgram } from '../sys/program.ts';
+import { writeSysctl } from '../sys/sysctl.ts';
+import { type Cluster, portOf, quietAddresses, servingNodes } from './cluster.ts';
+import { namespacePrefix } from './cluster-topology.ts';
+import { listeningPorts } from './probe.ts';
+import { journal, labDirectory } from './store.ts';
+
+const readyTimeoutMs = 20_000;
+const pollMs = 20;
+
+/** What one node serves, by port. */
+export type Serving = {
+  readonly http: readonly number[];
+  readonly greeting: readonly number[];
+  readonly udp: readonly number[];
+};
+
+/** What the real servers on a node listen on. */
+export function servingOn(cluster: Cluster, node: string): Serving {
+  const ports = (wanted: (service: Cluster['services'][number]) => boolean) => [
+    ...new Set(
+      cluster.services
+        .filter(wanted)
+        .flatMap((service) =>
+          service.realServers
+            .filter((server) => server.node === node)
+            .map((server) => portOf(service, server)),
+        ),
+    ),
+  ];
+  return {
+    http: ports(({ protocol, serves }) => protocol === 'tcp' && serves === 'http'),
+    greeting: ports(({ protocol, serves }) => protocol === 'tcp' && serves === 'greeting'),
+    udp: ports(({ protocol }) => protocol === 'udp'),
+  };
+}
+
+/**
+ * Gives a real server its virtual addresses: on the loopback, where packets for them are taken, and unanswered by ARP,
+ * so that only the director is found by them.
+ */
+export function prepareRealServer(cluster: Cluster, lab: string, node: string): void {
+  const addresses = quietAddresses(cluster, node);
+  if (addresses.length === 0) return;
+  journal(lab, { step: 'real-server', name: node });
+  const netns = netnsPath(`${namespacePrefix(lab)}${node}`);
+  withNetns(netns, () => {
+    writeSysctl('net.ipv4.conf.all.arp_ignore', 1);
+    writeSysctl('net.ipv4.conf.all.arp_announce', 2);
+  });
+  withNetlink({ netns }, (netlink) => {
+    for (const { address } of addresses)
+      try {
+        addAddress(netlink, linkIndex(netlink, 'lo'), {
+          prefix: `${address}/${address.includes(':') ? 128 : 32}`,
+          scope: 'host',
+          noDad: true,
+        });
+      } catch (error) {
+        if (!isSystemError(error, 'EEXIST')) throw error;
+      }
+  });
+}
+
+/** nginx, where this machine has it. */
+export function findNginx(): string | undefined {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
+  return folders.map((folder) => join(folder, 'nginx')).find((path) => existsSync(path));
+}
+
+/** Starts what a node serves; the processes stay when this one ends. Resolves when every port listens. */
+export async function startServing(cluster: Cluster, lab: string, nodes: readonly string[]): Promise<void> {
+  const nginx = findNginx();
+  for (const node of nodes) {
+    const { http, greeting, udp } = servingOn(cluster, node);
+    if (nginx !== undefined && http.length > 0) startNginx(lab, node, nginx, http);
+    const own = [
+      ...(nginx === undefined ? http.map((port) => ['--http', port]) : []),
+      ...greeting.map((port) => ['--tcp', port]),
+      ...udp.map((port) => ['--udp', port]),
+    ].flat();
+    if (own.length > 0)
+      start(lab, node, process.execPath, [
+        ...moduleProgram('lab/real-server'),
+        ...['--stay', '--name', node, ...own.map(String)],
+      ]);
+  }
+  const deadline = performance.now() + readyTimeoutMs;
+  for (const node of nodes) {
+    const { http, greeting } = servingOn(cluster, node);
+    for (;;) {
+      const listening = listeningPorts(`${namespacePrefix(lab)}${node}`);
+      const missing = [...http, ...greeting].find((port) => !listening.has(port));
+      if (missing === undefined) break;
+      if (performance.now() > deadline) throw notReady(lab, node, missing);
+      await sleep(pollMs);
+    }
+  }
+}
+
+/** Every node that serves something. */
+export const startAllServing = (cluster: Cluster, lab: string): Promise<void> =>
+  startServing(cluster, lab, servingNodes(cluster));
+
+function notReady(lab: string, node: string, port: number): HeadgateError {
+  const said = readFileSync(logPath(lab, node), 'utf8').trim().split('\n').slice(-3).join(' ');
+  return new HeadgateError(
+    'HG_LAB_FAILED',
+    `Cannot start the real server "${node}": nothing listens on port ${port} after ${readyTimeoutMs / 1000} s${said ? `; it said: ${said}` : ''}`,
+  );
+}
+
+const nodeDirectory = (lab: string, node: string): string => join(labDirectory(lab), 'nodes', node);
+const logPath = (lab: string, node: string): string => join(nodeDirectory(lab, node), 'log');
+
+function start(lab: string, node: string, program: string, args: readonly string[]): void {
+  const directory = nodeDirectory(lab, node);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const log = openSync(logPath(lab, node), 'a', 0o600);
+  try {
+    journal(lab, { step: 'process', name: node });
+    spawnInNetns(`${namespacePrefix(lab)}${node}`, program, args, {
+      detached: true,
+      stdio: ['ignore', log, log],
+      cwd: directory,
+    }).unref();
+  } finally {
+    closeSync(log);
+  }
+}
+
+function startNginx(lab: string, node: string, nginx: string, ports: readonly number[]): void {
+  const directory = nodeDirectory(lab, node);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const file = join(directory, 'nginx.conf');
+  writeFileSync(file, nginxConfiguration(node, directory, ports));
+  start(lab, node, nginx, ['-e', 'stderr', '-p', `${directory}/`, '-c', file]);
+}
+
+/** One process that answers every path with the node's name, except files under `/files/`. */
+export function nginxConfiguration(node: string, directory: string, ports: readonly number[]): string {
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  const lines = [
+    'daemon off;',
+    'master_process off;',
+    'pid nginx.pid;',
+    'events { worker_connections 1024; }',
+    'http {',
+    '  access_log off;',
+    '  sendfile on;',
+    '  keepalive_requests 1000000;',
+    ...temporary.map((name) => `  ${name}_temp_path temporary-${name};`),
+    '  server {',
+    ...ports.flatMap((port) => [`    listen ${port};`, `    listen [::]:${port};`]),
+    `    location / { default_type text/plain; return 200 "${node}\\n"; }`,
+    `    location /files/ { alias ${directory}/../../files/; }`,
+    '  }',
+    '}',
+  ];
+  return `${lines.join('\n')}\n`;
+}
