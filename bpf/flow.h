@@ -3,11 +3,11 @@
 #ifndef HEADGATE_FLOW_H
 #define HEADGATE_FLOW_H
 
+#include "choose.h"
 #include "enter.h"
 #include "forward.h"
 #include "fragment.h"
 #include "icmp.h"
-#include "schedule.h"
 
 #define FTP_DATA_PORT 20
 

@@ -20,6 +20,8 @@
 #include "enter.h"
 #include "sweep.h"
 #include "schedule.h"
+#include "locality.h"
+#include "choose.h"
 #include "forward.h"
 #include "icmp.h"
 #include "fragment.h"

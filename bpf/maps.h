@@ -123,6 +123,30 @@ struct {
 	__type(value, struct hash_table);
 } hash_tables SEC(".maps");
 
+#define LOCALITY_MEMBERS 32
+
+struct locality_key {
+	__u32 service;               /* slot */
+	__u32 term;                  /* of the scheduler in that service: another one starts without memories */
+	struct address address;
+};
+
+/* Who has served an address: the latest last. */
+struct locality {
+	__u32 member[LOCALITY_MEMBERS]; /* slots */
+	__u32 count;
+	__u32 modified;              /* jiffies */
+	__u32 used;                  /* jiffies */
+};
+
+/* What lblc and lblcr remember; as many as the kernel's hard limit. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 24576);
+	__type(key, struct locality_key);
+	__type(value, struct locality);
+} localities SEC(".maps");
+
 /* First fragments seen lately; losing one only costs the datagram. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

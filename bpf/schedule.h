@@ -15,10 +15,16 @@ static __always_inline struct service *service_at(__u32 slot)
 	return bpf_map_lookup_elem(&services, &slot);
 }
 
-/* 1 when a destination may get a new connection. Encapsulation is not there yet: the tunnel method gets none. */
+/* 0 for a method that is not there yet: the tunnel's. */
+static __always_inline int is_forwardable(const struct destination *destination)
+{
+	return destination->method != METHOD_TUNNEL;
+}
+
+/* 1 when a destination may get a new connection. */
 static __always_inline int can_serve(const struct destination *destination)
 {
-	return destination->weight > 0 && destination->method != METHOD_TUNNEL &&
+	return destination->weight > 0 && is_forwardable(destination) &&
 	       (destination->flags & (DESTINATION_AVAILABLE | DESTINATION_OVERLOAD)) == DESTINATION_AVAILABLE;
 }
 
@@ -425,27 +431,6 @@ __noinline __u32 choose_maglev(__u32 service_slot, const struct packet *packet)
 		return 0;
 	bpf_loop(MAGLEV_TABLE_SIZE, fallback_step, &fallback, 0);
 	return fallback.found;
-}
-
-/* The destination for a new connection, 0 for none. */
-static __always_inline __u32 choose(const struct service *service, __u32 service_slot, const struct packet *packet)
-{
-	switch (service->scheduler) {
-	case SCHEDULER_RR:
-	case SCHEDULER_WRR:
-		return choose_by_turn(service_slot, service->scheduler == SCHEDULER_WRR);
-	case SCHEDULER_DH:
-	case SCHEDULER_SH:
-		return choose_hash(service_slot, packet);
-	case SCHEDULER_MH:
-		return choose_maglev(service_slot, packet);
-	case SCHEDULER_TWOS:
-		return choose_twos(service_slot);
-	case SCHEDULER_NONE:
-		return 0;
-	default:
-		return choose_least(service_slot);
-	}
 }
 
 #endif

@@ -17,11 +17,13 @@ import { at, destination, serviceId, virtualService } from './services.ts';
  */
 
 const schedulers: readonly (Pick<Setup, 'scheduler' | 'flags'> & { readonly name: string })[] = [
-  ...(['rr', 'wrr', 'lc', 'wlc', 'sed', 'nq', 'dh', 'sh', 'mh', 'fo', 'ovf'] as const).map((scheduler) => ({
-    scheduler,
-    flags: {},
-    name: scheduler,
-  })),
+  ...(['rr', 'wrr', 'lc', 'wlc', 'lblc', 'lblcr', 'sed', 'nq', 'dh', 'sh', 'mh', 'fo', 'ovf'] as const).map(
+    (scheduler) => ({
+      scheduler,
+      flags: {},
+      name: scheduler,
+    }),
+  ),
   { scheduler: 'sh', flags: { flag1: true }, name: 'sh, sh-fallback' },
   { scheduler: 'sh', flags: { flag2: true }, name: 'sh, sh-port' },
   { scheduler: 'sh', flags: { flag1: true, flag2: true }, name: 'sh, sh-fallback, sh-port' },

@@ -23,6 +23,7 @@ export const pinnedMaps = [
   'service_baselines',
   'service_index',
   'hash_tables',
+  'localities',
   'fragments',
   'icmp_peers',
   'events',

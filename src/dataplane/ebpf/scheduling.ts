@@ -28,10 +28,19 @@ export function equipScheduler(maps: SchedulingMaps, entry: ListedService): Refu
     const most = Math.floor(hashTables.count / wanted);
     return { reason: 'table-full', detail: `there is room for ${most} services with ${scheduler}` };
   }
-  services.setBig(entry.slot, 'turn', 0n);
+  services.setBig(entry.slot, 'turn', remembersAddresses(scheduler) ? newTerm() : 0n);
   services.set(entry.slot, 'table', first + 1);
   rescheduleDestinations(maps, entry);
   return undefined;
+}
+
+function remembersAddresses(scheduler: VirtualService['scheduler']): boolean {
+  return scheduler === 'lblc' || scheduler === 'lblcr';
+}
+
+/** Tells what the scheduler remembers from what one before it in the same slot did. */
+function newTerm(): bigint {
+  return ((process.hrtime.bigint() / 1000n) & 0xffffffffn) << 32n;
 }
 
 /** How many entries of the map a scheduler's buckets take: 256 for dh and sh, 4093 for mh. */
