@@ -1,7 +1,9 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { builtInClusters } from '../lab/built-in.ts';
 import type { Cluster } from '../lab/cluster.ts';
+import { readCluster } from '../lab/cluster-file.ts';
 import type { Headgate } from '../lab/director.ts';
 import { bringUp, nodeNetns, takeDown } from '../lab/lifecycle.ts';
 import { statusOf } from '../lab/status.ts';
@@ -67,17 +69,18 @@ function checkName(lab: string): void {
   );
 }
 
-/** A built-in cluster by name. */
+/** A built-in cluster by name, or the one a file describes. */
 function clusterFor(which: string): Cluster {
   const builtIn = builtInClusters.find(({ name }) => name === which);
   if (builtIn) return builtIn;
+  if (existsSync(which) && statSync(which).isFile()) return readCluster(readFileSync(which, 'utf8'), which);
   const near = suggest(
     which,
     builtInClusters.map(({ name }) => name),
   );
   throw new HeadgateError(
     'HG_LAB_UNKNOWN',
-    `Cannot set up the lab "${which}": there is no built-in one of that name`,
+    `Cannot set up the lab "${which}": it is neither a built-in one nor a file`,
     near === undefined ? {} : { hint: `did you mean "headgate lab up ${near}"?` },
   );
 }

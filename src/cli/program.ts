@@ -105,7 +105,7 @@ function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): 
   const end = async (code: Promise<number>) => {
     outcome.exitCode = await code;
   };
-  add('up <name>', 'Set up a built-in lab')
+  add('up <name|file>', 'Set up a built-in lab, or one a file describes')
     .option('--name <lab>', 'Its name, when not that of the cluster')
     .action(async (which, options) => end((await load()).labUp(which, options, streams)));
   add('list', 'What there is to set up, and what stands').action(async (options) =>

@@ -47,6 +47,10 @@ export const errorCatalogue = {
     title: 'A lab of that name stands already',
     hint: 'Take it down, or give the new one another name with --name.',
   },
+  HG_LAB_FILE: {
+    title: 'A lab cannot be built from this file',
+    hint: 'Correct the places that are named; docs/lab.md describes the file.',
+  },
   HG_LAB_FAILED: {
     title: 'A step of a lab failed',
     hint: 'Take the lab down with "headgate lab down" and try again.',
