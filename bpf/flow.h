@@ -4,6 +4,7 @@
 #define HEADGATE_FLOW_H
 
 #include "choose.h"
+#include "encapsulate.h"
 #include "enter.h"
 #include "forward.h"
 #include "fragment.h"
@@ -17,17 +18,9 @@ static __always_inline int drop(__u32 event)
 	return VERDICT_DROP;
 }
 
-/* Rewrites a packet and sends it to its next hop. */
-static __always_inline int transmit(struct __sk_buff *skb, const struct packet *packet,
-				    const struct rewrite *rewrite, struct hop *hop)
+/* Sends a finished packet to its next hop. */
+static __always_inline int send_to_hop(struct __sk_buff *skb, const struct packet *packet, struct hop *hop)
 {
-	/* Zero MAC addresses make it a packet for the loopback device. */
-	if (hop->kind == HOP_LOCAL)
-		__builtin_memset(hop->mac, 0, MAC_LENGTH);
-	if (!rewrite_packet(skb, packet, rewrite,
-			    packet->l3 && (hop->kind == HOP_LOCAL || hop->neighbour == NEIGHBOUR_CACHED) ? hop->mac
-													 : NULL))
-		return VERDICT_DROP;
 	if (!packet->l3 && !add_ethernet(skb, hop->mac))
 		return VERDICT_DROP;
 	if (hop->kind == HOP_LOCAL)
@@ -40,6 +33,32 @@ static __always_inline int transmit(struct __sk_buff *skb, const struct packet *
 	default:
 		return bpf_redirect_neigh(hop->ifindex, &hop->via, sizeof(hop->via), 0);
 	}
+}
+
+/* Rewrites a packet and sends it to its next hop. */
+static __always_inline int transmit(struct __sk_buff *skb, const struct packet *packet,
+				    const struct rewrite *rewrite, struct hop *hop)
+{
+	/* Zero MAC addresses make it a packet for the loopback device. */
+	if (hop->kind == HOP_LOCAL)
+		__builtin_memset(hop->mac, 0, MAC_LENGTH);
+	if (!rewrite_packet(skb, packet, rewrite,
+			    packet->l3 && (hop->kind == HOP_LOCAL || hop->neighbour == NEIGHBOUR_CACHED) ? hop->mac
+													 : NULL))
+		return VERDICT_DROP;
+	return send_to_hop(skb, packet, hop);
+}
+
+/* Sends a packet through the tunnel to its destination. */
+static __always_inline int transmit_tunnel(struct __sk_buff *skb, const struct packet *packet, __u32 slot,
+					   const struct destination *destination, struct hop *hop)
+{
+	/* The route was looked up a moment ago, so the source address is due too. */
+	if (hop->neighbour != NEIGHBOUR_CACHED)
+		refresh_tunnel_source(skb, slot);
+	if (!encapsulate(skb, packet, slot, destination, hop))
+		return VERDICT_DROP;
+	return send_to_hop(skb, packet, hop);
 }
 
 /* A packet from the client, on to its destination. */
@@ -80,12 +99,19 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 	}
 	if (hop.kind == HOP_UNKNOWN)
 		return drop(EVENT_NO_ROUTE);
+	if (connection->word >> WORD_METHOD_SHIFT == METHOD_TUNNEL && hop.mtu) {
+		hop.mtu = mtu_in_tunnel(destination, hop.mtu);
+		if (!hop.mtu)
+			return drop(EVENT_TOO_BIG);
+	}
 	if (is_too_big(skb, packet, hop.mtu)) {
 		count_event(EVENT_TOO_BIG);
 		if (!packet->do_not_fragment)
 			return VERDICT_DROP;
 		return report(skb, packet, REPORT_TOO_BIG, hop.mtu);
 	}
+	if (connection->word >> WORD_METHOD_SHIFT == METHOD_TUNNEL)
+		return transmit_tunnel(skb, packet, connection->destination, destination, &hop);
 	rewrite.forward = 1;
 	return transmit(skb, packet, &rewrite, &hop);
 }

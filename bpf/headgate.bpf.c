@@ -24,6 +24,7 @@
 #include "choose.h"
 #include "forward.h"
 #include "icmp.h"
+#include "encapsulate.h"
 #include "fragment.h"
 #include "flow.h"
 #include "error.h"

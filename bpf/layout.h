@@ -132,6 +132,7 @@ struct destination {
 	__u32 last_weight;           /* (user) last weight that was not zero */
 	struct address hop_via;      /* address of the next hop: a gateway or the destination itself */
 	__u32 hop_via_family;        /* address family of hop_via */
+	struct address tunnel_source; /* (user: a first one) source of the outer header */
 };
 
 /* Packets and bytes of one destination on one CPU; the sums over services are made when they are read. */

@@ -170,6 +170,7 @@ static __always_inline int parse_ipv6_header(void *data, void *end, __u32 l3, st
 	packet->family = 6;
 	packet->l3 = l3;
 	packet->ttl = ip->hop_limit;
+	packet->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 	packet->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	packet->do_not_fragment = 1;
 	__builtin_memcpy(&packet->source, &ip->saddr, sizeof(packet->source));

@@ -15,10 +15,12 @@ static __always_inline struct service *service_at(__u32 slot)
 	return bpf_map_lookup_elem(&services, &slot);
 }
 
-/* 0 for a method that is not there yet: the tunnel's. */
+#define TUNNEL_TYPE 0xff         /* of destination.tunnel; 0: ipip */
+
+/* 0 for encapsulations that are not there: gue and gre. */
 static __always_inline int is_forwardable(const struct destination *destination)
 {
-	return destination->method != METHOD_TUNNEL;
+	return destination->method != METHOD_TUNNEL || !(destination->tunnel & TUNNEL_TYPE);
 }
 
 /* 1 when a destination may get a new connection. */

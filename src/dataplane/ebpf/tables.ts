@@ -13,6 +13,7 @@ import type {
 import type { MapHandle } from '../../sys/bpf/map.ts';
 import { joinCounters, leaveCounters, zeroCounters } from './counters.ts';
 import {
+  encodeAddress,
   encodeServiceKey,
   readDestination,
   readService,
@@ -24,6 +25,7 @@ import { numbers } from './layout.generated.ts';
 import type { ListedService } from './listing.ts';
 import type { Records } from './records.ts';
 import { equipScheduler, rescheduleDestinations, stepBack } from './scheduling.ts';
+import { tunnelSource } from './tunnel-source.ts';
 
 const { DESTINATION_USED, DESTINATION_AVAILABLE } = numbers.destination_flag;
 const { SERVICE_USED } = numbers.service_flag;
@@ -293,6 +295,7 @@ export function openTables(maps: TableMaps): Tables {
     destinations.set(slot, 'last_weight', 0);
     destinations.set(slot, 'added', nextOrder());
     writeDestination(destinations, slot, destination);
+    giveTunnelSource(slot, destination);
     const listing = { slot, destination };
     joinCounters(maps, entry.slot, slot, !revived);
     if (destination.method === 'masquerade')
@@ -327,9 +330,17 @@ export function openTables(maps: TableMaps): Tables {
     if (destination.method === 'masquerade')
       openFilter('reply_filter', destinations.address(listing.slot, 'address'), entry.service.id);
     listing.destination = destination;
+    giveTunnelSource(listing.slot, destination);
     writeDestination(destinations, listing.slot, destination);
     changed(entry);
     return undefined;
+  }
+
+  /** The outer header's source, which the program keeps up to date where the kernel tells it (Linux 6.7). */
+  function giveTunnelSource(slot: number, { method, address }: Destination): void {
+    if (method !== 'tunnel') return;
+    const source = tunnelSource(address);
+    if (source !== undefined) destinations.setAddress(slot, 'tunnel_source', encodeAddress(source));
   }
 
   function deleteDestination(entry: ListedService, id: DestinationId): Refusal | undefined {

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The tunnel method: a packet in another IP packet, to the real server (ip_vs_tunnel_xmit, ip_vs_tunnel_xmit_v6). */
+#ifndef HEADGATE_ENCAPSULATE_H
+#define HEADGATE_ENCAPSULATE_H
+
+#include "forward.h"
+#include "icmp.h"
+
+#define PROTOCOL_IPV4_IN_IP 4
+#define PROTOCOL_IPV6_IN_IP 41
+/* What must be left for the inner packet, or nothing goes through (__ip_vs_get_out_rt, __ip_vs_get_out_rt_v6). */
+#define LEAST_MTU_IN_IPV4 68
+#define LEAST_MTU_IN_IPV6 1280
+#define FIB_LOOKUP_SRC (1U << 4) /* BPF_FIB_LOOKUP_SRC of linux/bpf.h since 6.7 */
+#define ECN_MASK 3
+#define ECN_ECT_0 2
+#define ECN_CE 3
+
+/* Bytes that the outer header takes. */
+static __always_inline __u32 tunnel_overhead(const struct destination *destination)
+{
+	return destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
+/* What is left of the next hop's MTU for the inner packet, 0 when that is too little. */
+static __always_inline __u32 mtu_in_tunnel(const struct destination *destination, __u32 mtu)
+{
+	__u32 least = destination->family == 4 ? LEAST_MTU_IN_IPV4 : LEAST_MTU_IN_IPV6;
+
+	return mtu < least + tunnel_overhead(destination) ? 0 : mtu - tunnel_overhead(destination);
+}
+
+/*
+ * Asks the kernel which source address it takes for the way to an IPv4 destination. Kernels before 6.7 refuse the question:
+ * there the address that user space has found when the destination was added stays, and so it does for IPv6
+ * (src/dataplane/ebpf/tunnel-source.ts says why).
+ */
+__noinline int refresh_tunnel_source(struct __sk_buff *skb, __u32 slot)
+{
+	struct destination *destination = destination_at(slot);
+	struct bpf_fib_lookup fib = { .ifindex = LOOPBACK_IFINDEX, .family = AF_INET, .tot_len = 1 };
+	long result;
+
+	if (!destination || destination->family != 4)
+		return 0;
+	fib.ipv4_dst = destination->address.word[3];
+	result = bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_LOOKUP_SRC);
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return 0;
+	destination->tunnel_source.word[3] = fib.ipv4_src;
+	return 1;
+}
+
+/* The outer DS field: the inner one's, congestion marks as RFC 3168 9.1.1 has them for full functionality. */
+static __always_inline __u8 outer_tos(__u8 tos)
+{
+	return (tos & ECN_MASK) == ECN_CE ? (tos & ~ECN_MASK) | ECN_ECT_0 : tos;
+}
+
+struct outer_ipv4 {
+	__u8 padding[2];             /* brings the IP header to a multiple of four */
+	__u8 ethernet[ETHERNET_LENGTH];
+	struct iphdr ip;
+};
+
+struct outer_ipv6 {
+	__u8 padding[2];
+	__u8 ethernet[ETHERNET_LENGTH];
+	struct ipv6hdr ip;
+};
+
+static __always_inline int store_outer(struct __sk_buff *skb, const struct packet *packet, __u8 *ethernet,
+				       const __u8 *mac, __be16 type, __u32 header)
+{
+	if (!packet->l3)
+		return !bpf_skb_store_bytes(skb, 0, ethernet + ETHERNET_LENGTH, header, 0);
+	__builtin_memcpy(ethernet, mac, MAC_LENGTH);
+	*(__be16 *)(ethernet + MAC_LENGTH) = type;
+	return !bpf_skb_store_bytes(skb, 0, ethernet, ETHERNET_LENGTH + header, 0);
+}
+
+__noinline int encapsulate_in_ipv4(struct __sk_buff *skb, const struct packet *packet, __u32 slot, const struct hop *hop)
+{
+	struct destination *destination = destination_at(slot);
+	struct outer_ipv4 outer = {};
+	__u64 sum;
+
+	if (!packet || !hop || !destination)
+		return 0;
+	if (bpf_skb_adjust_room(skb, sizeof(outer.ip), BPF_ADJ_ROOM_MAC,
+				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+		return 0;
+	outer.ip.version = 4;
+	outer.ip.ihl = 5;
+	outer.ip.tos = outer_tos(packet->tos);
+	outer.ip.tot_len = bpf_htons(packet->length + sizeof(outer.ip));
+	/* "Do not fragment" is the inner header's (sysctl pmtu_disc 1); an IPv6 packet has none to give. */
+	if (packet->family == 4 && packet->do_not_fragment)
+		outer.ip.frag_off = bpf_htons(0x4000);
+	else
+		outer.ip.id = bpf_get_prandom_u32();
+	outer.ip.ttl = packet->ttl - 1;
+	outer.ip.protocol = packet->family == 4 ? PROTOCOL_IPV4_IN_IP : PROTOCOL_IPV6_IN_IP;
+	outer.ip.saddr = destination->tunnel_source.word[3];
+	outer.ip.daddr = destination->address.word[3];
+	sum = bpf_csum_diff(NULL, 0, (__be32 *)&outer.ip, sizeof(outer.ip), 0);
+	outer.ip.check = fold_sum(sum);
+	return store_outer(skb, packet, outer.ethernet, hop->mac, bpf_htons(ETH_P_IP), sizeof(outer.ip));
+}
+
+__noinline int encapsulate_in_ipv6(struct __sk_buff *skb, const struct packet *packet, __u32 slot, const struct hop *hop)
+{
+	struct destination *destination = destination_at(slot);
+	struct outer_ipv6 outer = {};
+	__u8 tos;
+
+	if (!packet || !hop || !destination)
+		return 0;
+	if (bpf_skb_adjust_room(skb, sizeof(outer.ip), BPF_ADJ_ROOM_MAC,
+				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+		return 0;
+	tos = outer_tos(packet->tos);
+	outer.ip.version = 6;
+	outer.ip.priority = tos >> 4;
+	outer.ip.flow_lbl[0] = tos << 4;
+	outer.ip.payload_len = bpf_htons(packet->length);
+	outer.ip.nexthdr = packet->family == 4 ? PROTOCOL_IPV4_IN_IP : PROTOCOL_IPV6_IN_IP;
+	outer.ip.hop_limit = packet->ttl - 1;
+	__builtin_memcpy(&outer.ip.saddr, destination->tunnel_source.word, 16);
+	__builtin_memcpy(&outer.ip.daddr, destination->address.word, 16);
+	return store_outer(skb, packet, outer.ethernet, hop->mac, bpf_htons(ETH_P_IPV6), sizeof(outer.ip));
+}
+
+/* Counts down the inner time to live and puts the outer header before it. 0: the packet could not be changed. */
+static __always_inline int encapsulate(struct __sk_buff *skb, const struct packet *packet, __u32 slot,
+				       const struct destination *destination, const struct hop *hop)
+{
+	struct rewrite rewrite = { .forward = 1 };
+
+	if (!rewrite_packet(skb, packet, &rewrite, NULL))
+		return 0;
+	return destination->family == 4 ? encapsulate_in_ipv4(skb, packet, slot, hop)
+					: encapsulate_in_ipv6(skb, packet, slot, hop);
+}
+
+#endif

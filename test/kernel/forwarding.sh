@@ -1,0 +1,94 @@
+#!/bin/bash
+# Runs in a guest: a client, a director and a real server in namespaces, one service for each method; prints a line for
+# every transfer of 1 MB: `NAME down ok`, `NAME up true`, or what went wrong. $1: the launcher of ipvsadm.
+set -euo pipefail
+launcher=$1
+work=$(mktemp -d)
+cd "$work"
+for module in veth bridge 8021q ipip ip6_tunnel sit; do modprobe "$module"; done
+
+ip link add br0 type bridge
+ip link set br0 up
+number=1
+for name in director client server; do
+  ip netns add "$name"
+  ip -n "$name" link set lo up
+  ip link add "b-$name" type veth peer name lan netns "$name"
+  ip link set "b-$name" master br0 up
+  ip -n "$name" link set lan up
+  ip -n "$name" addr add "10.1.0.$number/24" dev lan
+  ip -n "$name" addr add "fd01::$number/64" dev lan nodad
+  number=$((number + 1))
+done
+ip link add inside netns director type veth peer name inside netns server
+for name in director server; do ip -n "$name" link set inside up; done
+ip -n director addr add 10.2.0.1/24 dev inside
+ip -n server addr add 10.2.0.3/24 dev inside
+# What the real server answers as its private address goes back through the director.
+ip -n server rule add from 10.2.0.3 lookup 100
+ip -n server route add default via 10.2.0.1 table 100
+# Clients in a VLAN of the same wire.
+for name in director:1 client:2; do
+  ip -n "${name%:*}" link add link lan name lan.5 type vlan id 5
+  ip -n "${name%:*}" link set lan.5 up
+  ip -n "${name%:*}" addr add "10.5.0.${name#*:}/24" dev lan.5
+done
+
+for vip in 10.1.0.100 10.1.0.101 10.1.0.102; do ip -n director addr add $vip/32 dev lan; done
+for vip in fd01::100 fd01::101; do ip -n director addr add $vip/128 dev lan nodad; done
+ip -n director addr add 10.5.0.102/32 dev lan.5
+ip netns exec server sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 net.ipv4.conf.all.rp_filter=0 \
+  net.ipv4.conf.tunl0.rp_filter=0 net.ipv6.conf.ip6tnl0.disable_ipv6=0
+ip -n server addr add 10.1.0.100/32 dev lo
+ip -n server link set tunl0 up
+ip -n server link set ip6tnl0 up
+ip -n server addr add 10.1.0.101/32 dev tunl0
+ip -n server addr add fd01::100/128 dev lo nodad
+ip -n server addr add fd01::101/128 dev ip6tnl0 nodad
+
+{
+  while read -r vip real; do printf -- '-A -t %s:80 -s rr\n-a -t %s:80 -r %s\n' "$vip" "$vip" "$real"; done <<'RULES'
+10.1.0.100 10.1.0.3:80 -g
+10.1.0.101 10.1.0.3:80 -i
+10.1.0.102 10.2.0.3:80 -m
+10.5.0.102 10.2.0.3:80 -m
+[fd01::100] [fd01::3]:80 -g
+[fd01::101] [fd01::3]:80 -i
+RULES
+} >rules
+HEADGATE_CONNECTIONS=4096 ip netns exec director "$launcher" -R <rules
+
+head -c 1048576 /dev/urandom >data
+# Serves the data, and says whether what is sent is the same.
+cat >server.cjs <<'SERVER'
+const data = require('node:fs').readFileSync('data');
+const serve = async (request, response) => {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  response.end(request.method === 'PUT' ? String(Buffer.concat(parts).equals(data)) : data);
+};
+require('node:http').createServer(serve).listen(80, '::', () => require('node:fs').writeFileSync('ready', ''));
+SERVER
+ip netns exec server node server.cjs &
+server=$!
+trap 'kill $server' EXIT
+until [ -e ready ]; do sleep 0.2; done
+
+check() { # name, address
+  rm -f down
+  if ip netns exec client curl -gsS --max-time 60 -o down "http://$2/" && cmp -s down data; then
+    echo "$1 down ok"
+  else
+    echo "$1 down failed"
+  fi
+  echo "$1 up $(ip netns exec client curl -gsS --max-time 60 -T data "http://$2/")"
+}
+while read -r name address; do check "$name" "$address"; done <<'CHECKS'
+direct-routing 10.1.0.100
+tunnel 10.1.0.101
+masquerade 10.1.0.102
+vlan 10.5.0.102
+direct-routing-v6 [fd01::100]
+tunnel-v6 [fd01::101]
+CHECKS
+ip netns exec director "$launcher" -L -n
