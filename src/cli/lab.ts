@@ -2,10 +2,14 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { builtInClusters } from '../lab/built-in.ts';
-import type { Cluster } from '../lab/cluster.ts';
+import { type Cluster, endpoint } from '../lab/cluster.ts';
 import { readCluster } from '../lab/cluster-file.ts';
+import { nodeNetns } from '../lab/cluster-topology.ts';
 import type { Headgate } from '../lab/director.ts';
-import { bringUp, nodeNetns, takeDown } from '../lab/lifecycle.ts';
+import { killNode, restoreNode, switchCables } from '../lab/faults.ts';
+import { bringUp, takeDown } from '../lab/lifecycle.ts';
+import { explained } from '../lab/refusal.ts';
+import { askService, whyUnanswered } from '../lab/service-probe.ts';
 import { statusOf } from '../lab/status.ts';
 import { statusPicture } from '../lab/status-picture.ts';
 import { type LabRecord, labNames, readLab } from '../lab/store.ts';
@@ -20,7 +24,18 @@ export type LabOptions = {
 };
 
 const launcher = fileURLToPath(new URL('../../bin/headgate.js', import.meta.url));
-const headgate: Headgate = [process.execPath, launcher];
+export const headgate: Headgate = [process.execPath, launcher];
+
+const endSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Runs one of the commands below; what the kernel refuses it is told in the words of a HeadgateError. */
+export async function inOurWords(command: () => number | Promise<number>): Promise<number> {
+  try {
+    return await command();
+  } catch (error) {
+    throw explained(error, 'Cannot work on labs');
+  }
+}
 
 /** `lab up NAME|FILE`. */
 export async function labUp(which: string, options: LabOptions, streams: Streams): Promise<number> {
@@ -28,11 +43,36 @@ export async function labUp(which: string, options: LabOptions, streams: Streams
   const lab = options.name ?? cluster.name;
   checkName(lab);
   const started = performance.now();
-  await bringUp(cluster, lab, headgate);
+  let ended = false;
+  const end = (): void => {
+    ended = true;
+  };
+  // It takes a second; one that is ended meanwhile is taken down. The second signal ends the process as usual.
+  for (const name of endSignals) process.once(name, end);
+  try {
+    await bringUp(cluster, lab, headgate);
+  } finally {
+    for (const name of endSignals) process.off(name, end);
+  }
+  if (ended) {
+    await takeDown(lab, headgate);
+    throw new HeadgateError(
+      'HG_LAB_FAILED',
+      `Cannot set up the lab "${lab}": ended by a signal, taken down again`,
+    );
+  }
   const seconds = (performance.now() - started) / 1000;
+  const services = await Promise.all(
+    cluster.services.map(async (service) => {
+      const address = endpoint(service.address, service.port);
+      const result = await askService(cluster, lab, service);
+      if (result === undefined || 'answer' in result) return { address, ...result };
+      return { address, reason: await whyUnanswered(cluster, lab, service) };
+    }),
+  );
   const status = await statusOf(readLab(lab)!, headgate);
   if (options.output === 'json') {
-    streams.stdout.write(`${JSON.stringify({ seconds, ...status })}\n`);
+    streams.stdout.write(`${JSON.stringify({ seconds, asked: services, ...status })}\n`);
     return 0;
   }
   streams.stdout.write(
@@ -40,6 +80,14 @@ export async function labUp(which: string, options: LabOptions, streams: Streams
       `The lab "${lab}" is up after ${seconds.toFixed(1)} s.`,
       '',
       ...statusPicture(status),
+      '',
+      ...services.flatMap((asked) =>
+        'answer' in asked
+          ? [`${asked.address} was asked once: ${asked.answer} answered.`]
+          : 'reason' in asked
+            ? [`NOTE: ${asked.reason}.`]
+            : [],
+      ),
       '',
       ...hints(cluster, lab),
     ].join('\n')}\n`,
@@ -172,6 +220,36 @@ export async function labDown(options: LabOptions, streams: Streams): Promise<nu
   if (!(await takeDown(lab, headgate))) standing(lab);
   streams.stdout.write(
     options.output === 'json' ? `${JSON.stringify({ lab, removed: true })}\n` : `The lab "${lab}" is gone.\n`,
+  );
+  return 0;
+}
+
+const faultsDone = {
+  kill: 'is killed: no process, links down.',
+  restore: 'is back.',
+  cut: 'is cut.',
+  mend: 'is mended.',
+} as const;
+
+/** `lab kill|restore NODE`, `lab cut|mend LINK[:NODE]`. */
+export async function labFault(
+  verb: keyof typeof faultsDone,
+  what: string,
+  options: LabOptions,
+  streams: Streams,
+): Promise<number> {
+  const record = standing(options.lab);
+  if (verb === 'cut' || verb === 'mend') {
+    switchCables(record.name, what, verb === 'mend');
+  } else {
+    const { name } = nodeOf(record, what);
+    if (verb === 'kill') killNode(record.name, name);
+    else await restoreNode(record.name, name);
+  }
+  streams.stdout.write(
+    options.output === 'json'
+      ? `${JSON.stringify({ lab: record.name, ...readLab(record.name)!.faults })}\n`
+      : `"${what}" in the lab "${record.name}" ${faultsDone[verb]}\n`,
   );
   return 0;
 }

@@ -101,25 +101,41 @@ function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): 
       .addOption(
         new Option('-o, --output <format>', 'Form of the answer').choices(['text', 'json']).default('text'),
       );
-  const load = () => import('./lab.ts');
-  const end = async (code: Promise<number>) => {
-    outcome.exitCode = await code;
+  const run = async (work: (lab: typeof import('./lab.ts')) => number | Promise<number>) => {
+    const commands = await import('./lab.ts');
+    outcome.exitCode = await commands.inOurWords(() => work(commands));
   };
   add('up <name|file>', 'Set up a built-in lab, or one a file describes')
     .option('--name <lab>', 'Its name, when not that of the cluster')
-    .action(async (which, options) => end((await load()).labUp(which, options, streams)));
+    .action(async (which, options) => run((commands) => commands.labUp(which, options, streams)));
   add('list', 'What there is to set up, and what stands').action(async (options) =>
-    end(Promise.resolve((await load()).labList(options, streams))),
+    run((commands) => commands.labList(options, streams)),
   );
   add('status [lab]', 'Draw it: client, director, real servers, weights, connections, rates').action(
-    async (name, options) => end((await load()).labStatus({ ...options, lab: name }, streams)),
+    async (name, options) => run((commands) => commands.labStatus({ ...options, lab: name }, streams)),
   );
   add('exec <node> <command...>', 'Run a command on a node; its exit code is the answer')
     .option('--lab <lab>', 'Which lab, when several stand')
     .passThroughOptions()
-    .action(async (node, command, options) => end((await load()).labExec(node, command, options)));
+    .action(async (node, command, options) => run((commands) => commands.labExec(node, command, options)));
+  const addFault = (verb: 'kill' | 'restore' | 'cut' | 'mend', what: string, summary: string) =>
+    add(`${verb} <${what}>`, summary)
+      .option('--lab <lab>', 'Which lab, when several stand')
+      .action(async (name, options) => run((commands) => commands.labFault(verb, name, options, streams)));
+  addFault('kill', 'node', 'End every process of a node and take its links down');
+  addFault('restore', 'node', 'Bring a node back, with its links and what it serves');
+  addFault('cut', 'link', 'Cut a link, or with LINK:NODE one cable of it');
+  addFault('mend', 'link', 'Mend what was cut');
+  const several = (word: string, words: readonly string[] = []) => [...words, word];
+  add('test', 'Hold every method and scheduler against the reference, with real traffic')
+    .option('--quick', 'Few schedulers; load and transfer once a method')
+    .option('--method <method>', 'Only this one; may be given again', several)
+    .option('--scheduler <scheduler>', 'Only this one; may be given again', several)
+    .action(async (options) =>
+      run(async ({ headgate }) => (await import('./lab-test.ts')).labTest(options, headgate, streams)),
+    );
   add('down [lab]', 'Remove it with everything it made, whole or half built').action(async (name, options) =>
-    end((await load()).labDown({ ...options, lab: name }, streams)),
+    run((commands) => commands.labDown({ ...options, lab: name }, streams)),
   );
 }
 

@@ -58,7 +58,7 @@ export const verbs = [
   },
   {
     name: 'lab',
-    usage: 'lab up|list|status|exec|down [...]',
+    usage: 'lab up|list|status|exec|kill|restore|cut|mend|test|down [...]',
     summary: 'Set up whole clusters in network namespaces on this machine, and work with them',
     grammar: 'headgate',
   },

@@ -134,5 +134,7 @@ describe('a cluster file', () => {
   it('is told all mistakes at once, in the order of the file', () => {
     const text = good.replace('"role": "client"', '"role": 1').replace('"wrr"', '2');
     expect(() => readCluster(text, 'f')).toThrow(/^f:4:33: .*\n {2}f:19:56: .*$/);
+    const more = good.replace('"mtu": 1400', '"mtu": 14, "speed": 1');
+    expect(() => readCluster(more, 'f')).toThrow(/^f:13:30: MTU 14.*\n {2}f:13:34: key "speed".*$/);
   });
 });

@@ -45,6 +45,7 @@ const clusterShape = object(
 );
 
 type Found = { readonly at: Place; readonly sentence: string };
+type Findings = { readonly found: Found[]; readonly strange: Found[] };
 
 /**
  * Reads a cluster from the text of a JSON file; `file` is its name in messages. Throws HG_LAB_FILE with every mistake, a
@@ -59,8 +60,10 @@ export function readCluster(text: string, file: string): Cluster {
     throw failure(file, [{ at: error.at, sentence: error.message }]);
   }
   const found: Found[] = [];
-  const value = readShape(root, clusterShape, 'the cluster', found);
-  if (found.length > 0) throw failure(file, found);
+  // A key too many does not keep the rest from being judged, so that all mistakes come at once.
+  const strange: Found[] = [];
+  const value = readShape(root, clusterShape, 'the cluster', { found, strange });
+  if (found.length > 0) throw failure(file, [...found, ...strange]);
   const { summary = `From ${file}`, services, ...rest } = value as Cluster;
   const cluster: Cluster = {
     ...rest,
@@ -72,11 +75,11 @@ export function readCluster(text: string, file: string): Cluster {
     })),
   };
   const mistakes = clusterMistakes(cluster);
-  if (mistakes.length === 0) return cluster;
-  throw failure(
-    file,
-    mistakes.map(({ path, sentence }) => ({ at: placeAt(root, path), sentence })),
-  );
+  if (mistakes.length + strange.length === 0) return cluster;
+  throw failure(file, [
+    ...strange,
+    ...mistakes.map(({ path, sentence }) => ({ at: placeAt(root, path), sentence })),
+  ]);
 }
 
 function failure(file: string, found: readonly Found[]): HeadgateError {
@@ -86,9 +89,9 @@ function failure(file: string, found: readonly Found[]): HeadgateError {
   return new HeadgateError('HG_LAB_FILE', lines.join('\n  '));
 }
 
-function readShape(node: JsonNode, shape: Shape, what: string, found: Found[]): unknown {
+function readShape(node: JsonNode, shape: Shape, what: string, findings: Findings): unknown {
   const wrong = (wanted: string): undefined => {
-    found.push({ at: node.at, sentence: `${what}: wanted ${wanted}, found ${described(node)}` });
+    findings.found.push({ at: node.at, sentence: `${what}: wanted ${wanted}, found ${described(node)}` });
     return undefined;
   };
   switch (shape.kind) {
@@ -102,9 +105,9 @@ function readShape(node: JsonNode, shape: Shape, what: string, found: Found[]): 
         : wrong(`one of ${shape.words.join(', ')}`);
     case 'array':
       if (node.kind !== 'array') return wrong('a list in [ ]');
-      return node.items.map((item, i) => readShape(item, shape.items, `${what}, entry ${i + 1}`, found));
+      return node.items.map((item, i) => readShape(item, shape.items, `${what}, entry ${i + 1}`, findings));
     case 'object':
-      return node.kind === 'object' ? readKeys(node, shape, what, found) : wrong('an object in { }');
+      return node.kind === 'object' ? readKeys(node, shape, what, findings) : wrong('an object in { }');
   }
 }
 
@@ -112,22 +115,22 @@ function readKeys(
   node: JsonNode & { kind: 'object' },
   { required, optional }: Shape & { kind: 'object' },
   what: string,
-  found: Found[],
+  findings: Findings,
 ): Record<string, unknown> {
   const known = { ...required, ...optional };
   const result: Record<string, unknown> = {};
   for (const { key, at, value } of node.members) {
     const shape = Object.hasOwn(known, key) ? known[key] : undefined;
-    if (shape) result[key] = readShape(value, shape, `"${key}"`, found);
+    if (shape) result[key] = readShape(value, shape, `"${key}"`, findings);
     else
-      found.push({
+      findings.strange.push({
         at,
         sentence: `key "${key}": not known here; wanted one of ${Object.keys(known).join(', ')}`,
       });
   }
   for (const key of Object.keys(required))
     if (!node.members.some((member) => member.key === key))
-      found.push({ at: node.at, sentence: `${what}: wanted the key "${key}", found none` });
+      findings.found.push({ at: node.at, sentence: `${what}: wanted the key "${key}", found none` });
   return result;
 }
 

@@ -5,6 +5,9 @@ import type { Node, Segment, Topology } from './topology.ts';
 /** What the namespaces of a lab's machines begin with; a dot ends it, so that no lab's name is the start of another's. */
 export const namespacePrefix = (lab: string): string => `hglab-${lab}.`;
 
+/** The namespace of a node or link of a lab. */
+export const nodeNetns = (lab: string, name: string): string => `${namespacePrefix(lab)}${name}`;
+
 /** A port with the device it got. */
 export type NamedPort = ClusterPort & { readonly device: string };
 

@@ -1,17 +1,14 @@
 import { HeadgateError } from '../model/errors.ts';
-import { isSystemError } from '../sys/ffi.ts';
 import { listLinks } from '../sys/netlink/link.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
 import { listNamedNetns, netnsPath } from '../sys/netns.ts';
 import { removeNamespaces, up } from './build.ts';
 import { type Cluster, rulesOf, workingDirector } from './cluster.ts';
-import { namespacePrefix, topologyOf } from './cluster-topology.ts';
+import { namespacePrefix, nodeNetns, topologyOf } from './cluster-topology.ts';
 import { type Headgate, mustRunHeadgate, runHeadgate } from './director.ts';
 import { prepareRealServer, startAllServing } from './real-servers.ts';
+import { explained } from './refusal.ts';
 import { beginLab, forgetLab, journal, labNames, lockLab, readLab, writeLabFile } from './store.ts';
-
-/** The namespace of a node of a lab. */
-export const nodeNetns = (lab: string, node: string): string => `${namespacePrefix(lab)}${node}`;
 
 /**
  * Makes a lab of a cluster: network, real servers, the director's rules, in this order. Each step is in the journal
@@ -34,7 +31,7 @@ export async function bringUp(cluster: Cluster, lab: string, headgate: Headgate)
       await build(cluster, lab, headgate);
     } catch (error) {
       await remove(lab, headgate);
-      throw explained(error, lab);
+      throw explained(error, `Cannot set up the lab "${lab}"`);
     }
   } finally {
     lock.remove();
@@ -98,17 +95,3 @@ async function remove(lab: string, headgate: Headgate): Promise<void> {
 
 const leftNamespaces = (lab: string): string[] =>
   listNamedNetns().filter((name) => name.startsWith(namespacePrefix(lab)));
-
-/** An error of the kernel in the words of this command. */
-function explained(error: unknown, lab: string): unknown {
-  if (error instanceof HeadgateError || !(error instanceof Error) || error instanceof TypeError) return error;
-  if (isSystemError(error, 'EPERM', 'EACCES', 'EROFS'))
-    return new HeadgateError(
-      'HG_NOT_ROOT',
-      `Cannot set up the lab "${lab}": making network namespaces is refused (${error.message})`,
-      { cause: error },
-    );
-  return new HeadgateError('HG_LAB_FAILED', `Cannot set up the lab "${lab}": ${error.message}`, {
-    cause: error,
-  });
-}

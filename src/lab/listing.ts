@@ -17,10 +17,11 @@ export function readListing(text: string): Listed {
   const services = new Map<string, { scheduler: string; destinations: ListedDestination[] }>();
   let current: ListedDestination[] = [];
   for (const line of text.split('\n')) {
+    // The destinations of a service of another kind are nobody's here.
+    if (/^\S/.test(line)) current = [];
     const service = /^(TCP|UDP) +(\S+) (\S+)/.exec(line);
     const entry = /^ {2}-> (\S+) +(Masq|Route|Tunnel|Local) +(\d+) +(\d+) +(\d+)/.exec(line);
     if (service) {
-      current = [];
       services.set(`${service[1]!.toLowerCase()} ${service[2]}`, {
         scheduler: service[3]!,
         destinations: current,

@@ -10,7 +10,7 @@ import { netnsPath, spawnInNetns, withNetns } from '../sys/netns.ts';
 import { moduleProgram } from '../sys/program.ts';
 import { writeSysctl } from '../sys/sysctl.ts';
 import { type Cluster, portOf, quietAddresses, servingNodes } from './cluster.ts';
-import { namespacePrefix } from './cluster-topology.ts';
+import { nodeNetns } from './cluster-topology.ts';
 import { listeningPorts } from './probe.ts';
 import { journal, labDirectory } from './store.ts';
 
@@ -52,7 +52,7 @@ export function prepareRealServer(cluster: Cluster, lab: string, node: string): 
   const addresses = quietAddresses(cluster, node);
   if (addresses.length === 0) return;
   journal(lab, { step: 'real-server', name: node });
-  const netns = netnsPath(`${namespacePrefix(lab)}${node}`);
+  const netns = netnsPath(nodeNetns(lab, node));
   withNetns(netns, () => {
     writeSysctl('net.ipv4.conf.all.arp_ignore', 1);
     writeSysctl('net.ipv4.conf.all.arp_announce', 2);
@@ -98,7 +98,7 @@ export async function startServing(cluster: Cluster, lab: string, nodes: readonl
   for (const node of nodes) {
     const { http, greeting } = servingOn(cluster, node);
     for (;;) {
-      const listening = listeningPorts(`${namespacePrefix(lab)}${node}`);
+      const listening = listeningPorts(nodeNetns(lab, node));
       const missing = [...http, ...greeting].find((port) => !listening.has(port));
       if (missing === undefined) break;
       if (performance.now() > deadline) throw notReady(lab, node, missing);
@@ -128,7 +128,7 @@ function start(lab: string, node: string, program: string, args: readonly string
   const log = openSync(logPath(lab, node), 'a', 0o600);
   try {
     journal(lab, { step: 'process', name: node });
-    spawnInNetns(`${namespacePrefix(lab)}${node}`, program, args, {
+    spawnInNetns(nodeNetns(lab, node), program, args, {
       detached: true,
       stdio: ['ignore', log, log],
       cwd: directory,

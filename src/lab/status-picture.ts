@@ -1,5 +1,11 @@
 import type { LabStatus, RealServerStatus } from './status.ts';
 
+const answers = {
+  masquerade: 'answers return through the director',
+  'direct-routing': 'answers go straight to the client',
+  tunnel: 'answers go straight to the client',
+} as const;
+
 /** The picture of `lab status`: pure text, lines without line ends, plain ASCII. */
 export function statusPicture(status: LabStatus): string[] {
   const lines: string[] = [`lab ${status.lab}   ${status.shows}`, ''];
@@ -26,12 +32,15 @@ export function statusPicture(status: LabStatus): string[] {
   );
   status.services.forEach((service, i) => {
     const rail = i === status.services.length - 1 ? '   ' : '  |';
-    lines.push('  |', `  +-> ${service.protocol} ${service.address}  ${service.scheduler}`);
+    const { protocol, address, scheduler, method } = service;
+    lines.push('  |', `  +-> ${protocol} ${address}  ${scheduler}, ${method}: ${answers[method]}`);
     const rows = service.realServers.map(rowOf);
     const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]!.length))) ?? [];
-    service.realServers.forEach((server, row) => {
-      const cells = rows[row]!.map((cell, column) => cell.padEnd(widths[column]!)).join('  ');
-      lines.push(`${rail}     --${cells}${nodeNote(server.node)}`.trimEnd());
+    service.realServers.forEach(({ node }, row) => {
+      const cells = rows[row]!.map((cell, column) =>
+        column < leftColumns ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!),
+      );
+      lines.push(`${rail}     -> ${cells.join('  ')}${nodeNote(node)}`.trimEnd());
     });
   });
   const standby = status.nodes.filter(({ standby }) => standby);
@@ -45,28 +54,21 @@ export function statusPicture(status: LabStatus): string[] {
   return lines;
 }
 
-function rowOf({
-  method,
-  node,
-  address,
-  weight,
-  active,
-  inactive,
-  connections,
-  rates,
-}: RealServerStatus): string[] {
-  if (weight === undefined) return [`${method}-->`, node, address, 'not in the table', '', '', '', ''];
+/** The first columns of a row are words, the others numbers. */
+const leftColumns = 2;
+
+function rowOf({ node, address, weight, active, inactive, connections, rates }: RealServerStatus): string[] {
+  if (weight === undefined) return [node, address, 'not in the table', '', '', '', '', '', ''];
   return [
-    `${method}-->`,
-    node,
-    address,
-    `weight ${weight}`,
-    `active ${active}`,
-    `inactive ${inactive}`,
+    ...[node, address, `weight ${weight}`, `active ${active}`, `inactive ${inactive}`],
     `served ${connections ?? '-'}`,
-    rates
-      ? `${rates.connections.toFixed(1)} conn/s ${rates.packets.toFixed(0)} packets/s ${bytesText(rates.bytes)}/s`
-      : '',
+    ...(rates
+      ? [
+          `${rates.connections.toFixed(1)} conn/s`,
+          `${rates.packets.toFixed(0)} packets/s`,
+          `${bytesText(rates.bytes)}/s`,
+        ]
+      : ['', '', '']),
   ];
 }
 

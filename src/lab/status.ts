@@ -1,33 +1,28 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ForwardingMethod } from '../model/virtual-service.ts';
 import { findLink, type Link } from '../sys/netlink/link.ts';
+import { listNeighbours } from '../sys/netlink/neighbour.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
 import { listNamedNetns, netnsPath, processesInNetns } from '../sys/netns.ts';
 import { bridgePort } from './build.ts';
-import {
-  type Cluster,
-  type ClusterService,
-  endpoint,
-  type NodeRole,
-  portOf,
-  workingDirector,
-} from './cluster.ts';
-import { namedPorts } from './cluster-topology.ts';
+import { endpoint, type NodeRole, portOf, workingDirector } from './cluster.ts';
+import { namedPorts, nodeNetns } from './cluster-topology.ts';
 import { type Headgate, runHeadgate } from './director.ts';
-import { nodeNetns } from './lifecycle.ts';
+import { missingDevice } from './faults.ts';
 import { readListing, readTotals, type Totals } from './listing.ts';
-import { listeningPorts } from './probe.ts';
+import { listeningPorts, probe } from './probe.ts';
 import { servingOn } from './real-servers.ts';
 import type { LabRecord } from './store.ts';
 
 /** The two readings of the totals lie so far apart. */
 const betweenReadingsMs = 1000;
+const probeTimeoutMs = 900;
 
 export type Rates = { readonly connections: number; readonly packets: number; readonly bytes: number };
 
 export type RealServerStatus = {
   readonly node: string;
   readonly address: string;
-  readonly method: string;
   /** Absent when the director does not list it (any more). */
   readonly weight?: number;
   readonly active?: number;
@@ -41,6 +36,7 @@ export type ServiceStatus = {
   readonly protocol: string;
   readonly address: string;
   readonly scheduler: string;
+  readonly method: ForwardingMethod;
   readonly realServers: readonly RealServerStatus[];
 };
 
@@ -81,12 +77,21 @@ export async function statusOf(record: LabRecord, headgate: Headgate): Promise<L
   const director = workingDirector(cluster).name;
   const present = new Set(listNamedNetns());
   const nodes = cluster.nodes.map((node) => nodeStatus(record, node.name, node.role, present));
-  const problems: string[] = record.complete
-    ? []
-    : [`"up" was cut off half-way; next: headgate lab down ${lab}`];
-  const services = present.has(nodeNetns(lab, director))
-    ? await serviceStatus(record, nodeNetns(lab, director), headgate, problems)
-    : [];
+  const ports = portStatus(record, present);
+  const problems = [
+    ...(record.complete ? [] : [`"up" was cut off half-way; next: headgate lab down ${lab}`]),
+    ...nodes.flatMap(nodeProblems),
+    ...ports.flatMap((port) => portProblems(record, port, present)),
+  ];
+  let services: ServiceStatus[] = [];
+  if (present.has(nodeNetns(lab, director))) {
+    const [found, unreachable] = await Promise.all([
+      serviceStatus(record, nodeNetns(lab, director), headgate, problems),
+      unreachableServers(record, present, [...nodes], ports),
+    ]);
+    services = found;
+    problems.push(...unreachable);
+  }
   return {
     lab,
     shows: cluster.summary,
@@ -94,7 +99,7 @@ export async function statusOf(record: LabRecord, headgate: Headgate): Promise<L
     director,
     services,
     nodes,
-    ports: portStatus(record, present),
+    ports,
     problems,
   };
 }
@@ -131,6 +136,70 @@ function portStatus({ cluster, name: lab }: LabRecord, present: Set<string>): Po
   );
 }
 
+function nodeProblems({ name, state, silentPorts }: NodeStatus): string[] {
+  if (state === 'gone') return [`node ${name}: its namespace was removed; next: headgate lab down`];
+  if (state === 'killed') return [`node ${name}: killed; next: headgate lab restore ${name}`];
+  return silentPorts.map(
+    (port) => `node ${name}: nothing listens on port ${port}; next: headgate lab restore ${name}`,
+  );
+}
+
+function portProblems(record: LabRecord, port: PortStatus, present: Set<string>): string[] {
+  const { link, node, device, state } = port;
+  if (state === 'up' || record.faults.killed.includes(node) || !present.has(nodeNetns(record.name, node)))
+    return [];
+  const where = `interface ${device} of ${node}`;
+  if (state === 'cut') return [`${where}: cut off; next: headgate lab mend ${link}:${node}`];
+  if (state === 'down') return [`${where}: down; next: headgate lab restore ${node}`];
+  return [`${where}: ${missingDevice(record, node, device)}; undo that, or build the lab anew`];
+}
+
+/** Connects from the director to each real server that should answer, by its own address. */
+async function unreachableServers(
+  { cluster, name: lab }: LabRecord,
+  present: Set<string>,
+  nodes: readonly NodeStatus[],
+  ports: readonly PortStatus[],
+): Promise<string[]> {
+  const director = workingDirector(cluster).name;
+  const netns = nodeNetns(lab, director);
+  const impaired = (node: string) =>
+    nodes.some(
+      ({ name, state, silentPorts }) => name === node && (state !== 'up' || silentPorts.length > 0),
+    ) || ports.some((port) => port.node === node && port.state !== 'up');
+  if (impaired(director)) return [];
+  const servers = new Map<string, { node: string; address: string; port: number; http: boolean }>();
+  for (const service of cluster.services)
+    for (const server of service.realServers)
+      if (
+        service.protocol === 'tcp' &&
+        server.node !== director &&
+        present.has(nodeNetns(lab, server.node)) &&
+        !impaired(server.node)
+      )
+        servers.set(endpoint(server.address, portOf(service, server)), {
+          ...{ node: server.node, address: server.address, port: portOf(service, server) },
+          http: service.serves === 'http',
+        });
+  const found = await Promise.all(
+    [...servers.values()].map(async ({ node, address, port, http }) => {
+      const result = await probe(netns, { address, port, http, timeoutMs: probeTimeoutMs });
+      if ('answer' in result) return [];
+      const where = `real server ${node} ${endpoint(address, port)}`;
+      const neighbour = withNetlink({ netns: netnsPath(netns) }, (netlink) =>
+        listNeighbours(netlink).find((entry) => entry.address === address),
+      );
+      const silent = neighbour?.state === 'failed' || neighbour?.state === 'incomplete';
+      return [
+        silent
+          ? `${where}: unreachable, nobody answers ${director}'s ARP for ${address}`
+          : `${where}: does not answer ${director} (${result.reason})`,
+      ];
+    }),
+  );
+  return found.flat();
+}
+
 async function serviceStatus(
   { cluster }: LabRecord,
   netns: string,
@@ -157,14 +226,15 @@ async function serviceStatus(
       protocol: service.protocol,
       address,
       scheduler: entry?.scheduler ?? service.scheduler,
+      method: service.method,
       realServers: service.realServers.map((server): RealServerStatus => {
         const where = endpoint(server.address, portOf(service, server));
         const row = entry?.destinations.find((destination) => destination.address === where);
-        if (!row) return { node: server.node, address: where, method: service.method };
+        if (!row) return { node: server.node, address: where };
         const [before, after] = [first.totals, second.totals].map((map) => map.get(`${key} ${where}`));
         const { weight, active, inactive } = row;
         return {
-          ...{ node: server.node, address: where, method: service.method, weight, active, inactive },
+          ...{ node: server.node, address: where, weight, active, inactive },
           ...(after ? { connections: after.connections } : {}),
           ...(before && after ? { rates: ratesOf(before, after, seconds) } : {}),
         };
@@ -181,11 +251,3 @@ function ratesOf(before: Totals, after: Totals, seconds: number): Rates {
     bytes: per(({ bytesIn, bytesOut }) => bytesIn + bytesOut),
   };
 }
-
-/** How the answers of a method travel. */
-export const answersOf = (method: ClusterService['method']): string =>
-  method === 'masquerade' ? 'answers return through the director' : 'answers go straight to the client';
-
-/** The client's addresses, for the picture. */
-export const clientsOf = (cluster: Cluster): string[] =>
-  cluster.nodes.filter(({ role }) => role === 'client').map(({ name }) => name);

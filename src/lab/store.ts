@@ -50,7 +50,7 @@ export function labNames(): string[] {
       .map(({ name }) => name)
       .sort();
   } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'EACCES')) return [];
+    if (isSystemError(error, 'ENOENT')) return [];
     throw error;
   }
 }
