@@ -101,14 +101,25 @@ function hints(cluster: Cluster, lab: string): string[] {
   const which = labNames().length > 1 ? ` --lab ${lab}` : '';
   return [
     ...(client && service
-      ? [`headgate lab exec${which} ${client} -- curl -s http://${service.address}:${service.port}/`]
+      ? [`headgate lab exec${which} ${client} -- curl -s http://${endpoint(service.address, service.port)}/`]
       : []),
     `headgate lab status ${lab}`,
     `headgate lab down ${lab}`,
   ];
 }
 
+/** `lab test` takes down what bears its names. */
+const testPrefix = 'test-';
+
 function checkName(lab: string): void {
+  if (lab.startsWith(testPrefix))
+    throw new HeadgateError(
+      'HG_USAGE',
+      `Cannot name a lab "${lab}": names with "${testPrefix}" belong to "lab test"`,
+      {
+        hint: `headgate lab up nat --name ${lab.slice(testPrefix.length) || 'mine'}`,
+      },
+    );
   if (/^[a-z0-9][a-z0-9-]{0,19}$/.test(lab)) return;
   throw new HeadgateError(
     'HG_USAGE',

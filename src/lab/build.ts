@@ -217,17 +217,21 @@ function configureNode(topology: Topology, node: Node): void {
   });
   withNetlink({ netns: path }, (netlink) => {
     addAddresses(netlink, 'lo', node.loopback);
-    for (const port of ports) {
-      setLink(netlink, linkIndex(netlink, port.device), { up: true });
-      addAddresses(netlink, port.device, port.addresses);
-    }
     for (const rule of node.rules ?? []) addRule(netlink, rule);
-    addRoutes(netlink, node);
+    bringUpDevices(netlink, topology, node);
   });
 }
 
-/** Adds a node's routes; those that are there already stay. The kernel forgets them when a device goes down. */
-export function addRoutes(netlink: Netlink, node: Node): void {
+/**
+ * Brings a node's devices up, with their addresses and the routes; what is there already stays. The kernel forgets IPv6
+ * addresses and all routes when a device goes down.
+ */
+export function bringUpDevices(netlink: Netlink, topology: Topology, node: Node): void {
+  for (const { ports } of topology.segments)
+    for (const port of ports.filter((one) => one.node === node.name)) {
+      setLink(netlink, linkIndex(netlink, port.device), { up: true });
+      addAddresses(netlink, port.device, port.addresses);
+    }
   for (const { device, ...route } of node.routes ?? [])
     try {
       addRoute(netlink, { ...route, ...(device === undefined ? {} : { index: linkIndex(netlink, device) }) });

@@ -67,7 +67,7 @@ describe('a cluster file', () => {
     expect(topology.segments[0]!.ports[1]).toMatchObject({
       node: 'lb',
       device: 'eth0',
-      addresses: ['10.0.0.1/24', '10.0.0.10/32'],
+      addresses: ['10.0.0.1/24', { prefix: '10.0.0.10/32' }],
     });
     expect(topology.segments[1]!.ports).toMatchObject([{ device: 'eth1' }, { device: 'lan' }]);
   });

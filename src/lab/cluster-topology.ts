@@ -1,3 +1,4 @@
+import type { NewAddress } from '../sys/netlink/address.ts';
 import { parsePrefix } from '../sys/netlink/ip.ts';
 import { type Cluster, type ClusterLink, type ClusterPort, workingDirector } from './cluster.ts';
 import type { Node, Segment, Topology } from './topology.ts';
@@ -67,17 +68,19 @@ export function topologyOf(cluster: Cluster, lab: string): Topology {
 }
 
 /** The virtual addresses by the director's device that is to hold them: the one whose network they lie in, or the first. */
-function virtualAddresses(cluster: Cluster, director: string): Map<string, string[]> {
+function virtualAddresses(cluster: Cluster, director: string): Map<string, NewAddress[]> {
   const ports = namedPorts(cluster)
     .flatMap(({ ports }) => ports)
     .filter(({ node }) => node === director);
-  const held = new Map<string, string[]>();
+  const held = new Map<string, NewAddress[]>();
   for (const address of new Set(cluster.services.map((service) => service.address))) {
     if (ports.some(({ addresses }) => addresses.some((own) => own.split('/')[0] === address))) continue;
     const near = ports.find(({ addresses }) => addresses.some((own) => contains(own, address))) ?? ports[0];
     if (!near) continue;
     const key = `${near.node}/${near.device}`;
-    held.set(key, [...(held.get(key) ?? []), `${address}/${address.includes(':') ? 128 : 32}`]);
+    // Never the source of what the director itself sends: its real servers have the address as well.
+    const held6 = { prefix: `${address}/128`, deprecated: true };
+    held.set(key, [...(held.get(key) ?? []), address.includes(':') ? held6 : { prefix: `${address}/32` }]);
   }
   return held;
 }

@@ -2,7 +2,7 @@ import { HeadgateError } from '../model/errors.ts';
 import { findLink, listLinks, setLink } from '../sys/netlink/link.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
 import { listNamedNetns, netnsPath } from '../sys/netns.ts';
-import { addRoutes, bridgePort, endProcesses } from './build.ts';
+import { bridgePort, bringUpDevices, endProcesses } from './build.ts';
 import { namedPorts, nodeNetns, topologyOf } from './cluster-topology.ts';
 import { prepareRealServer, startServing } from './real-servers.ts';
 import { type Faults, type LabRecord, lockLab, readLab, writeLabFile } from './store.ts';
@@ -13,7 +13,10 @@ import { type Faults, type LabRecord, lockLab, readLab, writeLabFile } from './s
 export function killNode(lab: string, node: string): void {
   change(lab, (record) => {
     const netns = presentNetns(record, node);
-    switchDevices(record, node, false);
+    const devices = devicesOf(record, node);
+    withNetlink({ netns: netnsPath(netns) }, (netlink) => {
+      for (const index of devices) setLink(netlink, index, { up: false });
+    });
     endProcesses(netns);
     return { ...record.faults, killed: [...new Set([...record.faults.killed, node])] };
   });
@@ -24,10 +27,11 @@ export async function restoreNode(lab: string, node: string): Promise<void> {
   await changeLater(lab, async (record) => {
     const { cluster, faults } = record;
     const netns = presentNetns(record, node);
-    switchDevices(record, node, true);
-    const machine = topologyOf(cluster, lab).nodes.find(({ name }) => name === node)!;
-    // The kernel forgot the routes when the devices went down.
-    withNetlink({ netns: netnsPath(netns) }, (netlink) => addRoutes(netlink, machine));
+    // Before anything changes: every interface must still be the one it was.
+    devicesOf(record, node);
+    const topology = topologyOf(cluster, lab);
+    const machine = topology.nodes.find(({ name }) => name === node)!;
+    withNetlink({ netns: netnsPath(netns) }, (netlink) => bringUpDevices(netlink, topology, machine));
     prepareRealServer(cluster, lab, node);
     endProcesses(netns);
     await startServing(cluster, lab, [node]);
@@ -88,14 +92,12 @@ function portsOf(
   );
 }
 
-function switchDevices(record: LabRecord, node: string, up: boolean): void {
-  const ports = namedPorts(record.cluster).flatMap(({ ports }) => ports);
-  const indices = ports
+/** The numbers of a node's interfaces. */
+function devicesOf(record: LabRecord, node: string): number[] {
+  return namedPorts(record.cluster)
+    .flatMap(({ ports }) => ports)
     .filter((port) => port.node === node)
     .map(({ device }) => deviceIndex(record, node, device));
-  withNetlink({ netns: netnsPath(nodeNetns(record.name, node)) }, (netlink) => {
-    for (const index of indices) setLink(netlink, index, { up });
-  });
 }
 
 function presentNetns(record: LabRecord, node: string): string {

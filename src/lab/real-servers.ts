@@ -2,7 +2,6 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HeadgateError } from '../model/errors.ts';
-import { isSystemError } from '../sys/ffi.ts';
 import { addAddress } from '../sys/netlink/address.ts';
 import { linkIndex } from '../sys/netlink/link.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
@@ -59,15 +58,11 @@ export function prepareRealServer(cluster: Cluster, lab: string, node: string): 
   });
   withNetlink({ netns }, (netlink) => {
     for (const { address } of addresses)
-      try {
-        addAddress(netlink, linkIndex(netlink, 'lo'), {
-          prefix: `${address}/${address.includes(':') ? 128 : 32}`,
-          scope: 'host',
-          noDad: true,
-        });
-      } catch (error) {
-        if (!isSystemError(error, 'EEXIST')) throw error;
-      }
+      addAddress(netlink, linkIndex(netlink, 'lo'), {
+        prefix: `${address}/${address.includes(':') ? 128 : 32}`,
+        scope: 'host',
+        noDad: true,
+      });
   });
 }
 

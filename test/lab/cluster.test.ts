@@ -50,6 +50,48 @@ const mounts = () =>
     .split('\n')
     .filter((line) => line.includes('hglab-'));
 
+const service6 = {
+  address: 'fd00:b::100',
+  scheduler: 'rr',
+  method: 'direct-routing',
+  realServers: [
+    { node: 'rs1', address: 'fd00:b::11' },
+    { node: 'rs2', address: 'fd00:b::12' },
+  ],
+};
+const six = {
+  name: 'six',
+  nodes: [
+    { name: 'client', role: 'client', gateway: 'fd00:a::1' },
+    { name: 'router', role: 'router' },
+    { name: 'lb', role: 'director', gateway: 'fd00:b::1' },
+    { name: 'rs1', role: 'real-server', gateway: 'fd00:b::1' },
+    { name: 'rs2', role: 'real-server', gateway: 'fd00:b::1' },
+  ],
+  links: [
+    {
+      name: 'front',
+      ports: [
+        { node: 'client', addresses: ['fd00:a::2/64'] },
+        { node: 'router', device: 'outside', addresses: ['fd00:a::1/64'] },
+      ],
+    },
+    {
+      name: 'back',
+      ports: [
+        { node: 'router', addresses: ['fd00:b::1/64'] },
+        { node: 'lb', addresses: ['fd00:b::2/64'] },
+        { node: 'rs1', addresses: ['fd00:b::11/64'] },
+        { node: 'rs2', addresses: ['fd00:b::12/64'] },
+      ],
+    },
+  ],
+  services: [
+    { ...service6, port: 80 },
+    { ...service6, port: 5300, protocol: 'udp' },
+  ],
+};
+
 requires(
   'root',
   'netns',
@@ -272,6 +314,29 @@ requires(
       );
       expect(status).toBe(1);
       expect(netnsOf(one)).toEqual([]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('stands over IPv6 behind a router, also after its director was away', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'hg-lab-'));
+    const file = join(folder, 'six.json');
+    try {
+      writeFileSync(file, JSON.stringify(six));
+      must('up', file, '--name', one);
+      expect(new Set(ask(one, '[fd00:b::100]', 2))).toEqual(new Set(['rs1', 'rs2']));
+      const addresses = onNode(one, 'lb', 'ip', '-6', 'addr', 'show', 'dev', 'eth0');
+      expect(addresses.stdout).toMatch(/inet6 fd00:b::100\/128 .*deprecated/);
+      must('kill', 'lb', '--lab', one);
+      expect(onNode(one, 'client', 'curl', '-s', '-m', '1', 'http://[fd00:b::100]/').status).toBe(28);
+      must('restore', 'lb', '--lab', one);
+      expect(
+        onNode(one, 'lb', 'ip', '-6', 'addr', 'show', 'dev', 'eth0').stdout.replaceAll(/\s+/g, ' '),
+      ).toBe(addresses.stdout.replaceAll(/\s+/g, ' '));
+      expect(new Set(ask(one, '[fd00:b::100]', 2))).toEqual(new Set(['rs1', 'rs2']));
+      expect(headgate('status', one).stdout).not.toContain('PROBLEMS');
+      must('down', one);
     } finally {
       rmSync(folder, { recursive: true });
     }

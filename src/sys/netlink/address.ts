@@ -85,6 +85,8 @@ export type NewAddress = {
   readonly noPrefixRoute?: boolean;
   /** Finite lifetime: the kernel removes the address when it is not renewed in time. */
   readonly validSeconds?: number;
+  /** IPv6: the host does not choose it as the source of what it sends itself (preferred lifetime 0). */
+  readonly deprecated?: boolean;
   /** IPv4: `auto` is the last address of the prefix. */
   readonly broadcast?: string | 'auto';
   readonly label?: string;
@@ -111,10 +113,11 @@ export function addAddress(
       address.broadcast === 'auto' ? lastAddress(bytes, length) : parsePrefix(address.broadcast).bytes;
     parts.push(attribute(ifa.broadcast, broadcast));
   }
-  if (address.validSeconds !== undefined) {
+  if (address.validSeconds !== undefined || address.deprecated) {
     const lifetimes = Buffer.alloc(16);
-    lifetimes.writeUInt32LE(address.validSeconds, 0);
-    lifetimes.writeUInt32LE(address.validSeconds, 4);
+    const valid = address.validSeconds ?? forever;
+    lifetimes.writeUInt32LE(address.deprecated ? 0 : valid, 0);
+    lifetimes.writeUInt32LE(valid, 4);
     parts.push(attribute(ifa.cacheInfo, lifetimes));
   }
   const mode = messageFlags.create | (replace ? messageFlags.replace : messageFlags.exclusive);
