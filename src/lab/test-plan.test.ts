@@ -23,9 +23,4 @@ describe('what must come of connections one after another', () => {
   it('is one server with lblc while it is not overloaded', () =>
     expect(new Set(answers('lblc', 9)).size).toBe(1));
   it('is not foretold with twos', () => expect(answers('twos', 9)).toBeUndefined());
-
-  it('starts from the counts that were there', () => {
-    const before = new Map([['10.78.2.13', { active: 0, inactive: 5 }]]);
-    expect(expectedAnswers(testCluster('masquerade', 'lc'), 2, before)).toEqual(['rs2', 'rs1']);
-  });
 });

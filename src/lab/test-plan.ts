@@ -23,8 +23,8 @@ const virtual = {
   tunnel: '10.78.1.102',
 } as const;
 
-/** A cluster for one method and scheduler: three real servers of the weights 3, 2 and 1. */
-export function testCluster(method: ForwardingMethod, scheduler: SchedulerName): Cluster {
+/** A cluster for one method and scheduler: three real servers of the weights 3, 2 and 1, behind a service on `port`. */
+export function testCluster(method: ForwardingMethod, scheduler: SchedulerName, port = 80): Cluster {
   const masquerade = method === 'masquerade';
   const network = masquerade ? '10.78.2' : '10.78.1';
   const addressOf = (i: number) => `${network}.${11 + i}`;
@@ -60,7 +60,7 @@ export function testCluster(method: ForwardingMethod, scheduler: SchedulerName):
       {
         protocol: 'tcp',
         address: virtual[method],
-        port: 80,
+        port,
         scheduler,
         method,
         serves: 'http',
@@ -70,29 +70,20 @@ export function testCluster(method: ForwardingMethod, scheduler: SchedulerName):
   };
 }
 
-/** Counts of a destination before the first connection, by its address. */
-export type StartingCounts = ReadonlyMap<string, { readonly active: number; readonly inactive: number }>;
-
 /**
- * The nodes that answer `connections` connections made one after another, each closed before the next, as the reference
+ * The nodes that answer `connections` connections to a new service, one after another, each closed before the next, as the reference
  * scheduler chooses: a closed connection counts as inactive from then on. Undefined where the choice is by lot.
  */
-export function expectedAnswers(
-  cluster: Cluster,
-  connections: number,
-  before: StartingCounts = new Map(),
-): readonly string[] | undefined {
+export function expectedAnswers(cluster: Cluster, connections: number): readonly string[] | undefined {
   const service = cluster.services[0]!;
   if (byLot.includes(service.scheduler)) return undefined;
   const scheduling = startScheduler(service.scheduler, [], 4);
   const inactive = new Map<string, number>();
   const view = (server: (typeof service.realServers)[number]): DestinationView => {
-    const active = before.get(server.address)?.active ?? 0;
-    const closed = inactive.get(server.address) ?? before.get(server.address)?.inactive ?? 0;
     const weight = server.weight ?? 1;
     return {
       ...{ address: addressed(server.address), port: service.port, weight, lastWeight: weight },
-      ...{ active, total: active + closed, overloaded: false, available: true },
+      ...{ active: 0, total: inactive.get(server.address) ?? 0, overloaded: false, available: true },
     };
   };
   // A data plane hears of the servers one by one, and keeps the newest first.
@@ -113,7 +104,7 @@ export function expectedAnswers(
     });
     if (choice === undefined) return 'nobody';
     const { node, address } = newestFirst[choice]!;
-    inactive.set(address, (inactive.get(address) ?? before.get(address)?.inactive ?? 0) + 1);
+    inactive.set(address, (inactive.get(address) ?? 0) + 1);
     return node;
   });
 }

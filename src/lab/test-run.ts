@@ -2,11 +2,10 @@ import type { ForwardingMethod, SchedulerName } from '../model/virtual-service.t
 import { setOffloads } from '../sys/ethtool.ts';
 import { netnsPath, withNetns } from '../sys/netns.ts';
 import { bridgePort } from './build.ts';
-import { type Cluster, endpoint, rulesOf } from './cluster.ts';
+import { type Cluster, rulesOf } from './cluster.ts';
 import { namedPorts, nodeNetns } from './cluster-topology.ts';
 import { type Headgate, mustRunHeadgate } from './director.ts';
 import { bringUp, takeDown } from './lifecycle.ts';
-import { readListing } from './listing.ts';
 import { whyUnanswered } from './service-probe.ts';
 import { lockLab } from './store.ts';
 import { expectedAnswers, testCluster } from './test-plan.ts';
@@ -47,6 +46,7 @@ export type TestRow = {
   readonly reason?: string;
 };
 
+const firstPort = 8000;
 const offloadNames = ['rxChecksum', 'txChecksum', 'scatterGather', 'tso', 'gso', 'gro'] as const;
 
 /**
@@ -68,11 +68,12 @@ export async function runLabTest(
   try {
     for (const method of order.methods) {
       if (signal.aborted) break;
-      const lab = testCluster(method, order.schedulers[0]!).name;
+      const cluster = clusterOfAll(method, order);
+      const lab = cluster.name;
       await takeDown(lab, headgate);
       try {
-        await bringUp(testCluster(method, order.schedulers[0]!), lab, headgate);
-        await testMethod(method, lab, order, headgate, add, signal);
+        await bringUp(cluster, lab, headgate);
+        await testMethod(method, cluster, order, headgate, add, signal);
       } finally {
         await takeDown(lab, headgate);
       }
@@ -83,26 +84,42 @@ export async function runLabTest(
   return rows;
 }
 
+/**
+ * A port for each row: destinations that are added again begin with the connections they had, and the first of a row must
+ * find nobody loaded.
+ */
+const portOfRow = (order: TestOrder, offloads: number, scheduler: number): number =>
+  firstPort + offloads * order.schedulers.length + scheduler;
+
+/** A cluster that serves on port 80 and on every row's port. */
+function clusterOfAll(method: ForwardingMethod, order: TestOrder): Cluster {
+  const rows = order.offloads.flatMap((_, o) =>
+    order.schedulers.flatMap((name, s) => testCluster(method, name, portOfRow(order, o, s)).services),
+  );
+  const plain = testCluster(method, 'rr');
+  return { ...plain, services: [...plain.services, ...rows] };
+}
+
 async function testMethod(
   method: ForwardingMethod,
-  lab: string,
+  cluster: Cluster,
   order: TestOrder,
   headgate: Headgate,
   add: (row: TestRow) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const cluster = testCluster(method, order.schedulers[0]!);
+  const lab = cluster.name;
   const unanswered = await whyUnanswered(cluster, lab, cluster.services[0]!);
   if (unanswered !== undefined) return add({ method, ok: false, reason: unanswered });
   const sha256 =
     order.transferBytes > 0 && isInstalled('curl') ? prepareTransfer(lab, order.transferBytes) : '';
-  for (const offloads of order.offloads) {
+  for (const [o, offloads] of order.offloads.entries()) {
     switchOffloads(cluster, lab, offloads === 'on');
-    for (const [i, scheduler] of order.schedulers.entries()) {
+    for (const [s, scheduler] of order.schedulers.entries()) {
       if (signal.aborted) return;
-      const heavy = order.everyScheduler || i === 0;
+      const heavy = order.everyScheduler || s === 0;
       add(
-        await testScheduler({ method, offloads, scheduler }, lab, headgate, {
+        await testScheduler({ method, offloads, scheduler }, portOfRow(order, o, s), headgate, {
           connections: order.connections,
           loadSeconds: heavy && isInstalled('wrk') ? order.loadSeconds : 0,
           transferred: heavy && sha256 !== '' ? { bytes: order.transferBytes, sha256 } : undefined,
@@ -118,7 +135,7 @@ async function testScheduler(
     offloads,
     scheduler,
   }: { method: ForwardingMethod; offloads: 'on' | 'off'; scheduler: SchedulerName },
-  lab: string,
+  port: number,
   headgate: Headgate,
   traffic: {
     connections: number;
@@ -126,12 +143,13 @@ async function testScheduler(
     transferred: { bytes: number; sha256: string } | undefined;
   },
 ): Promise<TestRow> {
-  const cluster = testCluster(method, scheduler);
-  const { address, port } = cluster.services[0]!;
+  const cluster = testCluster(method, scheduler, port);
+  const lab = cluster.name;
+  const { address } = cluster.services[0]!;
   const client = nodeNetns(lab, 'client');
-  const before = await freshRules(cluster, lab, headgate);
+  await freshRules(cluster, lab, headgate);
   const answers = await askInTurn(client, address, port, traffic.connections);
-  const expected = expectedAnswers(cluster, traffic.connections, before);
+  const expected = expectedAnswers(cluster, traffic.connections);
   const loaded = traffic.loadSeconds > 0 ? await load(client, address, port, traffic.loadSeconds) : undefined;
   const transferred = traffic.transferred && (await transfer(client, address, port, traffic.transferred));
   const reason =
@@ -162,17 +180,13 @@ export function whyWrong(
   return `connection ${at + 1} went to ${answers[at]}, the reference says ${expected![at]}`;
 }
 
-/** The cluster's rules in a table that was cleared before, and the counts its destinations begin with. */
-async function freshRules(cluster: Cluster, lab: string, headgate: Headgate) {
+/** The cluster's rules alone, in a table that was cleared before. */
+async function freshRules(cluster: Cluster, lab: string, headgate: Headgate): Promise<void> {
   const netns = nodeNetns(lab, 'director');
   await mustRunHeadgate(headgate, netns, ['ipvsadm', '-C']);
   // One command a rule: the order and number of changes is part of what a scheduler remembers.
   for (const rule of rulesOf(cluster).trimEnd().split('\n'))
     await mustRunHeadgate(headgate, netns, ['ipvsadm', ...rule.split(' ')]);
-  const listed = readListing(await mustRunHeadgate(headgate, netns, ['ipvsadm', '-L', '-n']));
-  const { protocol, address, port } = cluster.services[0]!;
-  const rows = listed.get(`${protocol} ${endpoint(address, port)}`)?.destinations ?? [];
-  return new Map(rows.map((row) => [row.address.replace(/:\d+$/, ''), row] as const));
 }
 
 /** Switches all offloads of every interface of a lab's nodes and links. */
