@@ -127,6 +127,45 @@ requires(
     expect(choices.size).toBe(2);
   });
 
+  it('wrr starts alike, whether its destinations come one by one or in one series', async () => {
+    const [vip, weights] = ['198.51.100.10:7000', [3, 2, 1]];
+    const service = virtualService(`udp ${vip}`, 'wrr');
+    const id = service.id as AddressServiceId;
+    const newestFirst = weights
+      .map((weight, n) => destination(`10.1.0.${11 + n}:7000`, 'masquerade', weight))
+      .reverse();
+    const views = newestFirst.map((one) => ({
+      ...one,
+      lastWeight: one.weight,
+      active: 0,
+      total: 0,
+      overloaded: false,
+      available: true,
+    }));
+    const reference = startScheduler('wrr', [], 4);
+    for (let known = 1; known <= views.length; known++) reference.changed(views.slice(-known));
+    await harness.apply({ kind: 'flush' }, { kind: 'add-service', service }, ...addAll(id, newestFirst));
+    for (let n = 0; n < 12; n++) {
+      const packet = {
+        source: id.address,
+        sourcePort: 1,
+        destination: id.address,
+        destinationPort: 7000,
+        inverse: false,
+      };
+      const choice = reference.choose(views, {
+        packet,
+        flags: service.schedulerFlags,
+        nowMs: 0,
+        random: () => 0,
+      });
+      const client = `203.0.113.9:${3000 + n}`;
+      const found = harness.receive('c0', udp(client, vip)).bytes.subarray(14);
+      const wanted = encode(udp(client, at(newestFirst[choice!]!.address, 7000), { ttl: 63 }));
+      expect(found.toString('hex'), `connection ${n}`).toBe(wanted.toString('hex'));
+    }
+  });
+
   it('a change to mh that finds no room for its table changes nothing', async () => {
     const service = (port: number, scheduler: 'mh' | 'sh') =>
       virtualService(`udp 198.51.100.10:${port}`, scheduler);

@@ -67,7 +67,7 @@ export function openTables(maps: TableMaps): Tables {
   const deleted = new Map<string, number>();
   /** Slots of deleted services, by key. */
   const retired = new Map<string, number>();
-  /** Services whose destinations changed in this series. */
+  /** Services whose tables are to be dealt anew when this series is through. */
   const unscheduled = new Set<ListedService>();
   const hertz = settings.get(0, 'hz');
   let touched = false;
@@ -364,7 +364,9 @@ export function openTables(maps: TableMaps): Tables {
 
   function changed(entry: ListedService): undefined {
     services.set(entry.slot, 'count', entry.destinations.size);
-    unscheduled.add(entry);
+    // The wheel of wrr depends on every change before; tables depend on the last one only.
+    if (entry.service.scheduler === 'wrr') rescheduleDestinations(maps, entry);
+    else unscheduled.add(entry);
   }
 
   function setTimeouts(timeouts: Partial<Timeouts>): undefined {
