@@ -1,5 +1,5 @@
 /**
- * Builds bpf/headgate.bpf.o and src/dataplane/ebpf/layout.generated.ts with the pinned compiler.
+ * Builds the objects of bpf/ and src/dataplane/ebpf/layout.generated.ts with the pinned compiler.
  * `--check` builds aside and compares instead: exit 1 on a difference, a line "not checked" without the compiler.
  */
 import { spawnSync } from 'node:child_process';
@@ -14,6 +14,8 @@ const compiler = 'clang-16';
 const strip = 'llvm-strip-16';
 const root = resolve(import.meta.dirname, '..');
 const objectPath = join(root, 'bpf/headgate.bpf.o');
+/** The agent's program; it shares no records with user space. */
+const decapsulationPath = join(root, 'bpf/decapsulate.bpf.o');
 const layoutPath = join(root, 'src/dataplane/ebpf/layout.generated.ts');
 
 /** Records and enumerations that user space reads. */
@@ -123,13 +125,19 @@ function main(): number {
     compileBpf('bpf/headgate.bpf.c', built);
     const object = readFileSync(built);
     const layout = describe(object);
+    compileBpf('bpf/decapsulate.bpf.c', built);
+    const decapsulation = readFileSync(built);
     if (!check) {
       writeFileSync(objectPath, object);
+      writeFileSync(decapsulationPath, decapsulation);
       writeFileSync(layoutPath, layout);
       process.stdout.write(`bpf object: ${object.length} bytes\n`);
       return 0;
     }
-    const same = object.equals(readFileSync(objectPath)) && layout === readFileSync(layoutPath, 'utf8');
+    const same =
+      object.equals(readFileSync(objectPath)) &&
+      decapsulation.equals(readFileSync(decapsulationPath)) &&
+      layout === readFileSync(layoutPath, 'utf8');
     process.stdout.write(
       same
         ? 'bpf object: matches its source\n'

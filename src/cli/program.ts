@@ -47,6 +47,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
   addShims(commands.get('shims')!, streams);
   addCleanUp(commands.get('clean-up')!, streams);
   addLab(commands.get('lab')!, streams, outcome);
+  addAgent(commands.get('agent')!, streams);
   return program;
 }
 
@@ -88,19 +89,52 @@ function addCleanUp(command: Command, streams: Streams): void {
   });
 }
 
+/** A command of a command that has several, with the form of the answer every one of them takes. */
+function subcommand(parent: Command, usage: string, summary: string): Command {
+  return parent
+    .command(usage)
+    .description(summary)
+    .helpOption('-h, --help', 'Print this help')
+    .exitOverride()
+    .copyInheritedSettings(parent)
+    .allowExcessArguments(false)
+    .addOption(
+      new Option('-o, --output <format>', 'Form of the answer').choices(['text', 'json']).default('text'),
+    );
+}
+
+function addAgent(agent: Command, streams: Streams): void {
+  const add = (name: string, summary: string) => subcommand(agent, name, summary);
+  agent
+    .argument('[action]')
+    .allowExcessArguments(true)
+    .action((action: string | undefined) => {
+      const found = action === undefined ? 'nothing' : `"${action}"`;
+      throw new HeadgateError('HG_USAGE', `Cannot run agent: wanted up, down or status, found ${found}`, {
+        hint: 'headgate agent --help',
+      });
+    });
+  add('up', 'Set this host up; what is right already stays')
+    .option('--vip <address...>', 'Virtual addresses this real server takes')
+    .option('--method <method>', 'direct-routing, tunnel or masquerade')
+    .option('--gateway <address...>', "Masquerade: the director's address on this real server's network")
+    .option('--director', "Masquerade: this host is the director, and the real servers' gateway")
+    .option(
+      '--masquerade-outgoing <interface>',
+      'With --director: what real servers send on their own account leaves there with its address',
+    )
+    .action(async (options) => (await import('./agent.ts')).up(options, streams));
+  add('down', 'Put back what "up" changed').action(async (options) =>
+    (await import('./agent.ts')).down(options, streams),
+  );
+  add('status', 'Show what is set up and whether it is still so').action(async (options) =>
+    (await import('./agent.ts')).status(options, streams),
+  );
+}
+
 function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): void {
   lab.enablePositionalOptions();
-  const add = (usage: string, summary: string): Command =>
-    lab
-      .command(usage)
-      .description(summary)
-      .helpOption('-h, --help', 'Print this help')
-      .exitOverride()
-      .copyInheritedSettings(lab)
-      .allowExcessArguments(false)
-      .addOption(
-        new Option('-o, --output <format>', 'Form of the answer').choices(['text', 'json']).default('text'),
-      );
+  const add = (usage: string, summary: string) => subcommand(lab, usage, summary);
   const run = async (work: (lab: typeof import('./lab.ts')) => number | Promise<number>) => {
     const commands = await import('./lab.ts');
     outcome.exitCode = await commands.inOurWords(() => work(commands));

@@ -62,6 +62,12 @@ export const verbs = [
     summary: 'Set up whole clusters in network namespaces on this machine, and work with them',
     grammar: 'headgate',
   },
+  {
+    name: 'agent',
+    usage: 'agent up|down|status [...]',
+    summary: 'Make this host a real server: virtual addresses without ARP, tunnels, the way back',
+    grammar: 'headgate',
+  },
 ] as const satisfies readonly Verb[];
 
 export type VerbName = (typeof verbs)[number]['name'];

@@ -55,6 +55,22 @@ export const errorCatalogue = {
     title: 'A step of a lab failed',
     hint: 'Take the lab down with "headgate lab down" and try again.',
   },
+  HG_AGENT_VIP: {
+    title: 'A real server cannot hold this virtual address',
+    hint: 'Give an address that clients use and that no interface of this host has.',
+  },
+  HG_GATEWAY: {
+    title: 'The gateway of a real server cannot be used',
+    hint: 'Give the address the director has on a network it shares with this host.',
+  },
+  HG_AGENT_REFUSED: {
+    title: 'The kernel refuses a change to this host',
+    hint: 'Correct what is named and run "headgate agent up" again, or undo the rest with "headgate agent down".',
+  },
+  HG_AGENT_RECORD: {
+    title: 'What the agent changed on this host is not recorded in a form this build reads',
+    hint: 'Use the build that set the host up; or remove the file that is named and put things back by hand.',
+  },
 } as const satisfies Record<string, { title: string; hint: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;

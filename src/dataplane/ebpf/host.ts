@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeadgateError } from '../../model/errors.ts';
 import { bpfAccess } from '../../sys/bpf/probe.ts';
+import { hasCapability } from '../../sys/capability.ts';
 import { isSystemError } from '../../sys/ffi.ts';
 import { acquireLock, type Lock, LockHeldError, removeIdleLock } from '../../sys/lock.ts';
 import { BpffsError, ensureBpffs } from '../../sys/mount.ts';
@@ -50,7 +51,7 @@ export async function openHostPlane(options: { readonly connections?: number } =
 }
 
 function refuseWithoutPrivilege(): void {
-  if (!mayAdministerNetwork()) {
+  if (!hasCapability('net_admin')) {
     throw new HeadgateError(
       'HG_NOT_ROOT',
       'Cannot open the data plane: this user may not administer the network',
@@ -62,13 +63,6 @@ function refuseWithoutPrivilege(): void {
     throw new HeadgateError('HG_NOT_ROOT', 'Cannot open the data plane: the kernel refuses BPF to this user');
   }
   throw new HeadgateError('HG_NO_BPF', 'Cannot open the data plane: this kernel has no BPF system call');
-}
-
-/** Whether this process may change interfaces and filters (CAP_NET_ADMIN). */
-function mayAdministerNetwork(): boolean {
-  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
-  const netAdmin = 1n << 12n;
-  return (BigInt(`0x${effective}`) & netAdmin) !== 0n;
 }
 
 async function takeLock(instance: string): Promise<Lock> {

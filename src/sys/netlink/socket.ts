@@ -22,7 +22,7 @@ import {
   messageFlags,
 } from './message.ts';
 
-export const netlinkProtocols = { route: 0, generic: 16 } as const;
+export const netlinkProtocols = { route: 0, netfilter: 12, generic: 16 } as const;
 
 const solNetlink = 270;
 const optionCapAck = 10;
@@ -58,10 +58,18 @@ export type Netlink = {
   request(action: string, type: number, flags: number, parts: readonly Buffer[]): Message[];
   /** The same for a look-up: an empty list where the kernel says that there is no such thing. */
   tryRequest(type: number, flags: number, parts: readonly Buffer[]): Message[];
+  /** Sends requests of an nfnetlink subsystem as one transaction: all of them or none take effect. */
+  batch(action: string, subsystem: number, requests: readonly BatchRequest[]): void;
   /** Sends a dump request and returns all of the answer. A dump the kernel marks as inconsistent is repeated. */
   dump(action: string, type: number, parts: readonly Buffer[]): Message[];
   close(): void;
 };
+
+/** A request to create, change or delete something. */
+export type BatchRequest = { readonly type: number; readonly parts: readonly Buffer[] };
+
+/** NFNL_MSG_BATCH_BEGIN and _END (include/uapi/linux/netfilter/nfnetlink.h). */
+const batchTypes = { begin: 16, end: 17 } as const;
 
 const absent = new Set(['ENODEV', 'ENOENT', 'ESRCH', 'ENETUNREACH', 'EHOSTUNREACH']);
 
@@ -115,9 +123,17 @@ function netlinkOn(fd: number): Netlink {
   function exchange(action: string, type: number, flags: number, parts: readonly Buffer[]) {
     if (!open) throw new Error(`${action}: the netlink socket is closed`);
     sequence = (sequence + 1) >>> 0;
-    const request = encodeMessage(type, flags | messageFlags.request, sequence, parts);
+    send(action, encodeMessage(type, flags | messageFlags.request, sequence, parts));
+    return collect(action);
+  }
+
+  function send(action: string, request: Buffer): void {
     if (!sendDatagram(fd, request))
       throw new Error(`${action}: the kernel takes no more netlink requests now`);
+  }
+
+  /** What the kernel answers to the last sequence number, up to its acknowledgement. */
+  function collect(action: string) {
     const answers: Message[] = [];
     let interrupted = false;
     for (;;) {
@@ -149,6 +165,27 @@ function netlinkOn(fd: number): Netlink {
       if (absent.has(errnoName(acknowledgement.errno))) return [];
       if (acknowledgement.errno !== 0) throw new NetlinkError(action, acknowledgement);
       return answers;
+    },
+    batch(action, subsystem, requests) {
+      if (!open) throw new Error(`${action}: the netlink socket is closed`);
+      // One number for all: the first answer is an error of any of them, or the last one's acknowledgement.
+      sequence = (sequence + 1) >>> 0;
+      const frame = Buffer.from([0, 0, subsystem >> 8, subsystem & 255]);
+      const flags = messageFlags.request;
+      const last = requests.length - 1;
+      const messages = requests.map(({ type, parts }, i) =>
+        encodeMessage(
+          type,
+          flags | messageFlags.create | (i === last ? messageFlags.ack : 0),
+          sequence,
+          parts,
+        ),
+      );
+      const begin = encodeMessage(batchTypes.begin, flags, sequence, [frame]);
+      const end = encodeMessage(batchTypes.end, flags, sequence, [frame]);
+      send(action, Buffer.concat([begin, ...messages, end]));
+      const { acknowledgement } = collect(action);
+      if (acknowledgement.errno !== 0) throw new NetlinkError(action, acknowledgement);
     },
     dump(action, type, parts) {
       for (let attempt = 1; ; attempt++) {

@@ -1,0 +1,93 @@
+import { type AgentStatus, agentDown, agentStatus, agentUp, type Change } from '../agent/agent.ts';
+import { type Intent, readIntent } from '../agent/intent.ts';
+import type { Streams } from './context.ts';
+
+type Output = { readonly output: 'text' | 'json' };
+
+/** What `headgate agent up` takes, as commander hands it over. */
+export type UpOptions = Output & {
+  readonly vip?: string[];
+  readonly method?: string;
+  readonly gateway?: string[];
+  readonly director?: boolean;
+  readonly masqueradeOutgoing?: string;
+};
+
+/** Sets this host up. In text, each change is printed when it is made. */
+export async function up(options: UpOptions, { stdout }: Streams): Promise<void> {
+  const intent = readIntent(options);
+  const changes: Change[] = [];
+  await agentUp(intent, collector(options, changes, stdout));
+  if (options.output === 'json') stdout.write(`${JSON.stringify({ ...intent, changes })}\n`);
+  else stdout.write(`${changes.length === 0 ? 'Nothing to change: ' : ''}${sentence(intent)}\n`);
+}
+
+/** Puts back what was changed; that there is nothing is no error. */
+export async function down(options: Output, { stdout }: Streams): Promise<void> {
+  const changes: Change[] = [];
+  const wasUp = await agentDown(collector(options, changes, stdout));
+  if (options.output === 'json') stdout.write(`${JSON.stringify({ wasUp, changes })}\n`);
+  else if (!wasUp) stdout.write('There is nothing to restore: the agent has set nothing up here.\n');
+  else
+    stdout.write(
+      changes.some(({ wanted }) => wanted !== undefined)
+        ? 'Restored, but for what is named as left.\n'
+        : 'Restored: this host is as it was before the agent came.\n',
+    );
+}
+
+/** Shows what is set up and whether it is still so. */
+export function status(options: Output, { stdout }: Streams): void {
+  const found = agentStatus();
+  if (options.output === 'json') {
+    const { intent, ...rest } = found ?? {};
+    stdout.write(`${JSON.stringify({ up: found !== undefined, ...intent, ...rest })}\n`);
+    return;
+  }
+  stdout.write(found ? statusText(found) : 'The agent has set nothing up here.\n');
+}
+
+function collector(
+  { output }: Output,
+  changes: Change[],
+  stdout: Streams['stdout'],
+): (change: Change) => void {
+  return (change) => {
+    changes.push(change);
+    if (output === 'text') stdout.write(`${changeLine(change)}\n`);
+  };
+}
+
+/** One change on one line. */
+export function changeLine({ what, before, after, wanted }: Change): string {
+  return wanted === undefined
+    ? `${what}: ${before} -> ${after}`
+    : `${what}: left at ${after}, which somebody else has set; it was ${wanted} before the agent came`;
+}
+
+/** What the host is now, in one sentence. */
+export function sentence({ role, method, vips, gateways, outgoing }: Intent): string {
+  if (role === 'director')
+    return `this host forwards for real servers${outgoing === undefined ? '' : `, masqueraded through ${outgoing}`}.`;
+  if (method === 'masquerade')
+    return `replies of this real server go back through ${gateways.join(' and ')}.`;
+  const how = method === 'tunnel' ? 'through the tunnel' : 'by direct routing';
+  return `this real server takes ${vips.join(', ')} ${how} and answers no ARP for it.`;
+}
+
+function statusText({ intent, changes, outcomes }: AgentStatus): string {
+  const lines = changes.map(({ what, before, set, now }) => {
+    if (now === undefined) return `${what}: gone; set to ${set}`;
+    return now === set
+      ? `${what}: ${set} (was ${before})`
+      : `${what}: ${now}, the agent had set ${set} (was ${before})`;
+  });
+  if (outcomes) {
+    const { decapsulated, fragments, dropped } = outcomes;
+    lines.push(
+      `packets: ${decapsulated} decapsulated, ${dropped} dropped, ${fragments} outer fragments passed on`,
+    );
+  }
+  const text = sentence(intent);
+  return `${text[0]!.toUpperCase()}${text.slice(1)}\n${lines.map((line) => `  ${line}\n`).join('')}`;
+}
