@@ -1,0 +1,137 @@
+import { connect, createServer, type Socket } from 'node:net';
+import { familyOf, parseAddress } from '../../model/address.ts';
+import { nextTcpState, tcpStateNames } from '../../model/connection-states.ts';
+import type { DestinationId } from '../../model/virtual-service.ts';
+import { admit, type Workshop } from './admission.ts';
+import { addressId, type Flow } from './connection-table.ts';
+import type { Pool } from './pool.ts';
+import { encodeProxyHeader, type ProxyProtocolVersion } from './proxy-protocol.ts';
+
+/** What takes a virtual service's clients; `close` takes no more of them. */
+export type Listener = { close(): void };
+
+export type TcpOptions = {
+  /** How long a real server may take to accept a connection. */
+  readonly connectTimeoutMs: number;
+  /** Sent to real servers in front of the client's bytes. */
+  readonly proxyProtocol?: ProxyProtocolVersion | undefined;
+};
+
+/** Connections the kernel keeps until they are accepted; it cuts this down to its own limit. */
+const backlog = 4096;
+
+/** Segment flags (RFC 9293, 3.1) for the state machine. */
+const [fin, syn, ack] = [0x01, 0x02, 0x10];
+
+/** Takes connections to a virtual service. Rejects with what listen(2) says. */
+export function listenTcp(workshop: Workshop, pool: Pool, options: TcpOptions): Promise<Listener> {
+  const { address, port } = addressId(pool);
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (client) =>
+    serve(workshop, pool, options, client),
+  );
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host: address, port, backlog, ipv6Only: true }, () => {
+      server.off('error', reject);
+      server.on('error', () => {
+        workshop.failures.acceptFailed++;
+      });
+      resolve({ close: () => server.close() });
+    });
+  });
+}
+
+/** One connection from its first byte to its end. Every way out passes through `leave`, once. */
+function serve(workshop: Workshop, pool: Pool, options: TcpOptions, client: Socket): void {
+  const { table, failures } = workshop;
+  client.on('error', () => undefined);
+  const from = remoteEnd(client);
+  if (!from) {
+    // It was gone before it could be looked at.
+    client.destroy();
+    return;
+  }
+  const admitted = admit(workshop, pool, from);
+  if (!admitted) {
+    reset(client);
+    return;
+  }
+  const { member, template } = admitted;
+  const server = connect({
+    host: member.address,
+    port: member.port,
+    family: familyOf(member.address),
+    allowHalfOpen: true,
+    noDelay: true,
+  });
+  const flow: Flow = {
+    protocol: 'tcp',
+    client: from,
+    pool,
+    member,
+    template,
+    state: nextTcpState(tcpStateNames.indexOf('NONE'), 'input', syn),
+    lastSeenMs: workshop.nowMs(),
+    abort: () => {
+      clearTimeout(connecting);
+      table.leave(flow);
+      reset(client);
+      reset(server);
+    },
+  };
+  const fail = () => {
+    failures.connectFailed++;
+    flow.abort();
+  };
+  const connecting = setTimeout(fail, options.connectTimeoutMs);
+  table.enter(flow);
+
+  let connected = false;
+  server.on('error', () => (connected ? flow.abort() : fail()));
+  client.on('error', () => flow.abort());
+  server.once('connect', () => {
+    connected = true;
+    clearTimeout(connecting);
+    table.move(flow, nextTcpState(flow.state, 'input', ack));
+    if (options.proxyProtocol) {
+      const { address, port } = addressId(pool);
+      server.write(encodeProxyHeader(options.proxyProtocol, from, { address, port }));
+    }
+    carry(client, server, 'in');
+    carry(server, client, 'out');
+    client.resume();
+  });
+  const closed = () => {
+    if (client.destroyed && server.destroyed) table.leave(flow);
+  };
+  client.once('close', closed);
+  server.once('close', closed);
+
+  /** Carries bytes one way, no faster than the receiver takes them, and the end of the stream behind them. */
+  function carry(source: Socket, target: Socket, direction: 'in' | 'out'): void {
+    source.on('data', (chunk) => {
+      table.carried(flow, direction, chunk.length);
+      if (!target.write(chunk)) source.pause();
+    });
+    target.on('drain', () => source.resume());
+    source.once('end', () => {
+      table.move(flow, nextTcpState(flow.state, direction === 'in' ? 'input' : 'output', fin));
+      target.end();
+    });
+  }
+}
+
+/** Who is at the other end; undefined when the connection is gone already. */
+function remoteEnd(socket: Socket): DestinationId | undefined {
+  const { remoteAddress, remotePort } = socket;
+  // A link-local address comes with its zone behind a percent sign.
+  const address = remoteAddress === undefined ? undefined : parseAddress(remoteAddress.split('%')[0]!);
+  return address === undefined || remotePort === undefined ? undefined : { address, port: remotePort };
+}
+
+/** Ends a connection by a reset, so that the peer sees that something was cut off. */
+function reset(socket: Socket): void {
+  if (socket.destroyed) return;
+  if (socket.connecting) socket.destroy();
+  else socket.resetAndDestroy();
+}

@@ -1,0 +1,140 @@
+import { createSocket, type Socket, type SocketType } from 'node:dgram';
+import { familyOf, parseAddress } from '../../model/address.ts';
+import { udpStateNames } from '../../model/connection-states.ts';
+import { destinationKey } from '../../model/service-id.ts';
+import type { DestinationId } from '../../model/virtual-service.ts';
+import { admit, type Workshop } from './admission.ts';
+import { addressId, type Flow } from './connection-table.ts';
+import type { Member, Pool, Template } from './pool.ts';
+import type { Listener } from './tcp.ts';
+
+/** Datagrams a flow keeps while its socket is being made. */
+const mostWaiting = 64;
+
+/** Bytes a socket may have unsent; what comes then is dropped, as a full device queue would. */
+const mostUnsentBytes = 1 << 20;
+
+/** A client as the socket names it. */
+type Sender = { readonly address: string; readonly port: number };
+
+/** A client's datagrams to one real server: a socket of their own, so that replies find back. */
+type DatagramFlow = Flow & { readonly send: (datagram: Buffer) => void };
+
+/** Takes datagrams to a virtual service. Rejects with what bind(2) says. */
+export function listenUdp(workshop: Workshop, pool: Pool): Promise<Listener> {
+  const { address, port } = addressId(pool);
+  const type: SocketType = familyOf(address) === 6 ? 'udp6' : 'udp4';
+  const listener = createSocket({ type, ipv6Only: type === 'udp6' });
+  /** By client, and while every datagram is scheduled for itself by client and destination. */
+  const flows = new Map<string, DatagramFlow>();
+
+  listener.on('message', (datagram, sender) => {
+    const flow = flowOf(sender);
+    if (!flow) return;
+    workshop.table.carried(flow, 'in', datagram.length);
+    flow.send(datagram);
+  });
+
+  return new Promise((resolve, reject) => {
+    listener.once('error', reject);
+    listener.bind({ address, port, exclusive: true }, () => {
+      listener.off('error', reject);
+      listener.on('error', () => {
+        workshop.failures.acceptFailed++;
+      });
+      resolve({ close: () => listener.close() });
+    });
+  });
+
+  function flowOf(sender: Sender): DatagramFlow | undefined {
+    const from = `${sender.address} ${sender.port}`;
+    const { onePacket } = pool.service;
+    const present = onePacket ? undefined : flows.get(from);
+    if (present) return present;
+    // A link-local address comes with its zone behind a percent sign; the reply needs it.
+    const address = parseAddress(sender.address.split('%')[0]!);
+    if (address === undefined) return undefined;
+    const client = { address, port: sender.port };
+    const admitted = admit(workshop, pool, client);
+    if (!admitted) return undefined;
+    const { member, template } = admitted;
+    const key = onePacket ? `${from} ${destinationKey(member)}` : from;
+    const again = flows.get(key);
+    if (again) {
+      for (const { counters } of [pool.traffic, member.traffic]) counters.connections++;
+      return again;
+    }
+    const flow = startFlow(client, sender, member, template, () => flows.delete(key));
+    flows.set(key, flow);
+    return flow;
+  }
+
+  function startFlow(
+    client: DestinationId,
+    replyTo: Sender,
+    member: Member,
+    template: Template | undefined,
+    forget: () => void,
+  ): DatagramFlow {
+    const { table, failures } = workshop;
+    const socket = createSocket(type);
+    let waiting: Buffer[] | undefined = [];
+    let ended = false;
+    const flow: DatagramFlow = {
+      protocol: 'udp',
+      client,
+      pool,
+      member,
+      template,
+      state: udpStateNames.indexOf('UDP'),
+      lastSeenMs: workshop.nowMs(),
+      abort: () => {
+        if (ended) return;
+        ended = true;
+        forget();
+        table.leave(flow);
+        socket.close();
+      },
+      send: (datagram) => {
+        if (!waiting) transmit(socket, datagram);
+        else if (waiting.length < mostWaiting) waiting.push(datagram);
+        else failures.datagramsDropped++;
+      },
+    };
+    // A connected socket takes nothing from others, and hears that the real server's port is closed.
+    socket.on('error', () => {
+      failures.connectFailed++;
+      flow.abort();
+    });
+    socket.on('connect', () => {
+      const kept = waiting ?? [];
+      waiting = undefined;
+      for (const datagram of kept) transmit(socket, datagram);
+    });
+    socket.on('message', (datagram) => {
+      table.carried(flow, 'out', datagram.length);
+      transmit(listener, datagram, replyTo);
+    });
+    socket.connect(member.port, member.address);
+    table.enter(flow);
+    return flow;
+  }
+
+  function transmit(socket: Socket, datagram: Buffer, to?: Sender): void {
+    const { failures } = workshop;
+    if (socket.getSendQueueSize() > mostUnsentBytes) {
+      failures.datagramsDropped++;
+      return;
+    }
+    try {
+      const sent = (error: Error | null) => {
+        if (error) failures.datagramsDropped++;
+      };
+      if (to) socket.send(datagram, to.port, to.address, sent);
+      else socket.send(datagram, sent);
+    } catch {
+      // The socket was closed in between.
+      failures.datagramsDropped++;
+    }
+  }
+}
