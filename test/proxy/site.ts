@@ -185,7 +185,7 @@ function echo(name: string, socket: Socket): void {
   socket.pipe(socket);
 }
 
-async function freePort(host: string): Promise<number> {
+export async function freePort(host: string): Promise<number> {
   const server = createServer().listen(0, host);
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

@@ -1,0 +1,123 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { DestinationId } from '../../src/model/virtual-service.ts';
+import { requires } from '../requirements.ts';
+import { add, freePort, loopback, openSite, type Site, until } from './site.ts';
+
+let site: Site | undefined;
+let program: ChildProcess | undefined;
+let folder: string | undefined;
+
+afterEach(async () => {
+  await site?.close();
+  site = undefined;
+  if (program && program.exitCode === null && program.signalCode === null) {
+    const gone = once(program, 'exit');
+    program.kill('SIGKILL');
+    await gone;
+  }
+  program = undefined;
+  if (folder !== undefined) rmSync(folder, { recursive: true });
+  folder = undefined;
+});
+
+const cases = [
+  ['v1', '127.0.0.1'],
+  ['v2', '127.0.0.1'],
+  ['v1', '::1'],
+  ['v2', '::1'],
+] as const;
+
+/** What a real server answers that was told of its client: `client port, virtual address`. */
+async function answerThrough(version: 'v1' | 'v2', host: string, server: DestinationId) {
+  site = openSite({ proxyProtocol: version });
+  const id = await site.service({ host });
+  await site.change(add(id, server));
+  const client = await site.client(id);
+  client.socket.write('GET / HTTP/1.0\r\n\r\n');
+  const line = await until(() => {
+    const found = /^client (.*)$/m.exec(client.text())?.[1];
+    if (found === undefined) throw new Error(`the answer was "${client.text()}"`);
+    return found.trim();
+  });
+  return { line, wanted: `${host} ${client.socket.localPort}, virtual ${host}` };
+}
+
+async function start(command: string, args: readonly string[], server: DestinationId): Promise<void> {
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  program = child;
+  let said = '';
+  child.stderr.on('data', (text) => {
+    said += text;
+  });
+  const probe = openSite();
+  try {
+    await until(async () => {
+      expect(child.exitCode, said).toBeNull();
+      const { socket } = await probe.client(server);
+      expect(socket.remotePort, said).toBe(server.port);
+    });
+  } finally {
+    await probe.close();
+  }
+}
+
+const place = async (host: string): Promise<DestinationId> => ({
+  address: loopback(host),
+  port: await freePort(host),
+});
+
+const listenAt = ({ address, port }: DestinationId) =>
+  `${address.includes(':') ? `[${address}]` : address}:${port}`;
+
+requires('nginx')('nginx, told by the PROXY protocol who the client is', () => {
+  test.each(cases)('%s over %s', async (version, host) => {
+    const server = await place(host);
+    folder = mkdtempSync(join(tmpdir(), 'hg-proxy-'));
+    const file = join(folder, 'nginx.conf');
+    writeFileSync(
+      file,
+      `daemon off; master_process off; pid ${folder}/pid; error_log stderr;
+       events { worker_connections 64; }
+       http {
+         access_log off;
+         client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi;
+         uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
+         server {
+           listen ${listenAt(server)} proxy_protocol;
+           return 200 "client $proxy_protocol_addr $proxy_protocol_port, virtual $proxy_protocol_server_addr\\n";
+         }
+       }\n`,
+    );
+    await start('nginx', ['-c', file, '-p', folder, '-e', 'stderr'], server);
+    const { line, wanted } = await answerThrough(version, host, server);
+    expect(line).toBe(wanted);
+  });
+});
+
+describe('haproxy, told by the PROXY protocol who the client is', () => {
+  test.for(cases)('%s over %s', async ([version, host], { skip }) => {
+    if (spawnSync('haproxy', ['-v']).error) skip('haproxy is not on the PATH: apt-get install haproxy');
+    const server = await place(host);
+    folder = mkdtempSync(join(tmpdir(), 'hg-proxy-'));
+    const file = join(folder, 'haproxy.cfg');
+    writeFileSync(
+      file,
+      `defaults
+  mode http
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+frontend told
+  bind ${listenAt(server)} accept-proxy
+  http-request return status 200 content-type text/plain lf-string "client %[src] %[src_port], virtual %[dst]\\n"\n`,
+    );
+    await start('haproxy', ['-db', '-f', file], server);
+    const { line, wanted } = await answerThrough(version, host, server);
+    expect(line).toBe(wanted);
+  });
+});
