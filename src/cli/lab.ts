@@ -255,7 +255,7 @@ export async function labFault(
   } else {
     const { name } = nodeOf(record, what);
     if (verb === 'kill') killNode(record.name, name);
-    else await restoreNode(record.name, name);
+    else await restoreNode(record.name, name, headgate);
   }
   streams.stdout.write(
     options.output === 'json'

@@ -31,7 +31,7 @@ export function namedPorts(cluster: Cluster): { link: ClusterLink; ports: NamedP
 
 /**
  * The network of a cluster, named `lab`: its machines with their addresses and ways out, the virtual addresses at the
- * working director. What a real server needs beyond that is given to it later (`prepareRealServers`).
+ * working director. What a real server needs beyond that is given to it later (`prepareRealServer`).
  */
 export function topologyOf(cluster: Cluster, lab: string): Topology {
   const linked = namedPorts(cluster);

@@ -4,6 +4,7 @@ import { withNetlink } from '../sys/netlink/socket.ts';
 import { listNamedNetns, netnsPath } from '../sys/netns.ts';
 import { bridgePort, bringUpDevices, endProcesses } from './build.ts';
 import { namedPorts, nodeNetns, topologyOf } from './cluster-topology.ts';
+import type { Headgate } from './director.ts';
 import { prepareRealServer, startServing } from './real-servers.ts';
 import { type Faults, type LabRecord, lockLab, readLab, writeLabFile } from './store.ts';
 
@@ -23,7 +24,7 @@ export function killNode(lab: string, node: string): void {
 }
 
 /** The machine again, with its links, its ways out and what it serves. A director's rules have outlived it in the kernel. */
-export async function restoreNode(lab: string, node: string): Promise<void> {
+export async function restoreNode(lab: string, node: string, headgate: Headgate): Promise<void> {
   await changeLater(lab, async (record) => {
     const { cluster, faults } = record;
     const netns = presentNetns(record, node);
@@ -32,8 +33,8 @@ export async function restoreNode(lab: string, node: string): Promise<void> {
     const topology = topologyOf(cluster, lab);
     const machine = topology.nodes.find(({ name }) => name === node)!;
     withNetlink({ netns: netnsPath(netns) }, (netlink) => bringUpDevices(netlink, topology, machine));
-    prepareRealServer(cluster, lab, node);
     endProcesses(netns);
+    await prepareRealServer(cluster, lab, node, headgate);
     await startServing(cluster, lab, [node]);
     return { ...faults, killed: faults.killed.filter((name) => name !== node) };
   });

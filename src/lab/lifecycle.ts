@@ -41,15 +41,15 @@ export async function bringUp(cluster: Cluster, lab: string, headgate: Headgate)
 async function build(cluster: Cluster, lab: string, headgate: Headgate): Promise<void> {
   up(topologyOf(cluster, lab), (step) => journal(lab, step));
   writeLabFile(lab, 'devices.json', devicesOf(cluster, lab));
-  for (const { name } of cluster.nodes) prepareRealServer(cluster, lab, name);
   const director = workingDirector(cluster).name;
   const namespace = nodeNetns(lab, director);
   journal(lab, { step: 'director', name: director, namespace });
-  const [served, configured] = await Promise.allSettled([
+  const outcomes = await Promise.allSettled([
     startAllServing(cluster, lab),
+    ...cluster.nodes.map(({ name }) => prepareRealServer(cluster, lab, name, headgate)),
     mustRunHeadgate(headgate, namespace, ['ipvsadm-restore'], rulesOf(cluster)),
   ]);
-  for (const outcome of [served, configured]) if (outcome.status === 'rejected') throw outcome.reason;
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   journal(lab, { step: 'done' });
 }
 
@@ -82,10 +82,13 @@ export async function takeDown(lab: string, headgate: Headgate): Promise<boolean
 async function remove(lab: string, headgate: Headgate): Promise<void> {
   const present = new Set(listNamedNetns());
   const entries = readLab(lab)?.journal ?? [];
-  // Pins outlive a namespace, so the plane is taken away first.
+  // Pins outlive a namespace, so what is pinned is taken away first.
+  const undoing = { director: ['clean-up'], 'real-server': ['agent', 'down'] } as const;
+  const pinned = new Map<string, readonly string[]>();
   for (const entry of entries)
-    if (entry.step === 'director' && present.has(entry.namespace))
-      await runHeadgate(headgate, entry.namespace, ['clean-up']);
+    if ((entry.step === 'director' || entry.step === 'real-server') && present.has(entry.namespace))
+      pinned.set(entry.namespace, undoing[entry.step]);
+  await Promise.all([...pinned].map(([namespace, words]) => runHeadgate(headgate, namespace, words)));
   removeNamespaces([
     ...entries.flatMap((entry) => (entry.step === 'namespace' ? [entry.name] : [])),
     ...leftNamespaces(lab),

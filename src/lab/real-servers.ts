@@ -2,14 +2,11 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HeadgateError } from '../model/errors.ts';
-import { addAddress } from '../sys/netlink/address.ts';
-import { linkIndex } from '../sys/netlink/link.ts';
-import { withNetlink } from '../sys/netlink/socket.ts';
-import { netnsPath, spawnInNetns, withNetns } from '../sys/netns.ts';
+import { spawnInNetns } from '../sys/netns.ts';
 import { moduleProgram } from '../sys/program.ts';
-import { writeSysctl } from '../sys/sysctl.ts';
 import { type Cluster, portOf, quietAddresses, servingNodes } from './cluster.ts';
 import { nodeNetns } from './cluster-topology.ts';
+import { type Headgate, mustRunHeadgate } from './director.ts';
 import { listeningPorts } from './probe.ts';
 import { journal, labDirectory } from './store.ts';
 
@@ -43,27 +40,21 @@ export function servingOn(cluster: Cluster, node: string): Serving {
   };
 }
 
-/**
- * Gives a real server its virtual addresses: on the loopback, where packets for them are taken, and unanswered by ARP,
- * so that only the director is found by them.
- */
-export function prepareRealServer(cluster: Cluster, lab: string, node: string): void {
+/** Makes a node what the agent makes of a real server that answers clients itself; one that need not is left as it is. */
+export async function prepareRealServer(
+  cluster: Cluster,
+  lab: string,
+  node: string,
+  headgate: Headgate,
+): Promise<void> {
   const addresses = quietAddresses(cluster, node);
   if (addresses.length === 0) return;
-  journal(lab, { step: 'real-server', name: node });
-  const netns = netnsPath(nodeNetns(lab, node));
-  withNetns(netns, () => {
-    writeSysctl('net.ipv4.conf.all.arp_ignore', 1);
-    writeSysctl('net.ipv4.conf.all.arp_announce', 2);
-  });
-  withNetlink({ netns }, (netlink) => {
-    for (const { address } of addresses)
-      addAddress(netlink, linkIndex(netlink, 'lo'), {
-        prefix: `${address}/${address.includes(':') ? 128 : 32}`,
-        scope: 'host',
-        noDad: true,
-      });
-  });
+  const namespace = nodeNetns(lab, node);
+  journal(lab, { step: 'real-server', name: node, namespace });
+  // What a tunnel needs is what direct routing needs, and more.
+  const method = addresses.some((address) => address.method === 'tunnel') ? 'tunnel' : 'direct-routing';
+  const vips = addresses.map(({ address }) => address);
+  await mustRunHeadgate(headgate, namespace, ['agent', 'up', '--method', method, '--vip', ...vips]);
 }
 
 /** nginx, where this machine has it. */

@@ -24,8 +24,8 @@ export const labDirectory = (lab: string): string => join(labsDirectory, lab);
 
 /** Something that was about to be made, in the order of making. */
 export type JournalEntry =
-  | { readonly step: 'namespace' | 'segment' | 'node' | 'real-server' | 'process'; readonly name: string }
-  | { readonly step: 'director'; readonly name: string; readonly namespace: string }
+  | { readonly step: 'namespace' | 'segment' | 'node' | 'process'; readonly name: string }
+  | { readonly step: 'director' | 'real-server'; readonly name: string; readonly namespace: string }
   | { readonly step: 'done' };
 
 /** What was done to a standing lab on purpose. Ports are `link:node`. */
