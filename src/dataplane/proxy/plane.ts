@@ -1,15 +1,13 @@
-import { applyOperation } from '../../model/apply-operation.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
-import type { Observed, Operation, Refusal, Table } from '../../model/table.ts';
-import { checkOperation } from '../../model/validate.ts';
+import type { Operation, Refusal } from '../../model/table.ts';
 import type { Destination, ServiceId, VirtualService } from '../../model/virtual-service.ts';
 import type { DataPlane } from '../data-plane.ts';
-import type { Failures, Workshop } from './admission.ts';
-import { createConnectionTable } from './connection-table.ts';
-import { addMember, createPool, editMember, editService, type Pool, removeMember } from './pool.ts';
+import type { Failures, Workshop } from '../userspace/admission.ts';
+import { createEngine, type Listener } from '../userspace/engine.ts';
+import type { Pool } from '../userspace/pool.ts';
+import { estimationMs } from '../userspace/traffic.ts';
 import type { ProxyProtocolVersion } from './proxy-protocol.ts';
-import { type Listener, listenTcp } from './tcp.ts';
-import { estimateRates, estimationMs, shownTraffic, zeroTraffic } from './traffic.ts';
+import { listenTcp, type TcpOptions } from './tcp.ts';
 import { listenUdp } from './udp.ts';
 
 /** Connections the plane holds when nobody says otherwise; each takes two file descriptors. */
@@ -33,159 +31,60 @@ const defaultConnectTimeoutMs = 5000;
 const sweepMs = 1000;
 const scheduleTickMs = 60_000;
 
-type Entry = { readonly pool: Pool; readonly listener: Listener };
-
 /**
  * Forwards in this process, on ordinary sockets: no privilege, no kernel feature. It forwards until `close`, which ends
  * every connection; nothing outlives the process. docs/proxy.md says what differs from the planes in the kernel.
  */
 export function openProxyPlane(options: ProxyOptions = {}): ProxyPlane {
-  const entries = new Map<string, Entry>();
-  const pools = new Map<string, Pool>();
-  const nowMs = () => performance.now();
-  const connections = createConnectionTable(options.connections ?? defaultProxyConnections, nowMs);
-  const workshop: Workshop = {
-    table: connections,
-    pools,
-    failures: { tableFull: 0, noDestination: 0, connectFailed: 0, datagramsDropped: 0, acceptFailed: 0 },
-    nowMs,
-    random: (bound) => Math.floor(Math.random() * bound),
-  };
   const tcpOptions = {
     connectTimeoutMs: options.connectTimeoutMs ?? defaultConnectTimeoutMs,
     proxyProtocol: options.proxyProtocol,
   };
-  /** The same rules in the model's form, to ask for refusals. */
-  let table: Table = { services: [] };
-  let timers: readonly NodeJS.Timeout[] = [];
-  /** The end of the last series of operations: they are applied one series after the other. */
-  let last: Promise<unknown> = Promise.resolve();
+  const engine = createEngine({
+    connections: options.connections ?? defaultProxyConnections,
+    nowMs: () => performance.now(),
+    random: (bound) => Math.floor(Math.random() * bound),
+    checkSupport,
+    listen: (workshop, pool) => listen(workshop, pool, tcpOptions),
+    // A socket cannot be silent as the kernel is: clients see that their connection was cut off.
+    removed: ({ table }, member) => {
+      for (const flow of table.flows) if (flow.member === member) flow.abort();
+    },
+  });
+  const timers = [
+    setInterval(engine.expire, sweepMs),
+    setInterval(engine.estimate, estimationMs),
+    setInterval(engine.tick, scheduleTickMs),
+  ];
+  for (const timer of timers) timer.unref();
 
   return {
     capabilities: { name: 'proxy', description: `sockets of process ${process.pid}` },
-    read: async () => read(),
-    apply: (operations) => {
-      const result = last.then(() => applyAll(operations));
-      last = result.catch(() => undefined);
-      return result;
-    },
-    connections: async () => connections.rows(pools.values()),
+    read: async () => engine.read(),
+    apply: engine.apply,
+    connections: async () => engine.connections(),
     close: stop,
     cleanUp: stop,
-    failures: () => ({ ...workshop.failures }),
+    failures: engine.failures,
   };
 
   async function stop(): Promise<void> {
-    await last;
-    table = { services: [] };
-    for (const key of [...entries.keys()]) endService(key);
+    await engine.stop();
     for (const timer of timers) clearInterval(timer);
-    timers = [];
   }
+}
 
-  async function applyAll(operations: readonly Operation[]): Promise<(Refusal | undefined)[]> {
-    const refusals: (Refusal | undefined)[] = [];
-    for (const operation of operations) {
-      const refusal = checkOperation(operation, table) ?? checkSupport(operation) ?? (await apply(operation));
-      if (!refusal) table = applyOperation(table, operation);
-      refusals.push(refusal);
-    }
-    return refusals;
-  }
-
-  async function apply(operation: Operation): Promise<Refusal | undefined> {
-    switch (operation.kind) {
-      case 'add-service':
-        return startService(operation.service);
-      case 'edit-service':
-        editService(poolOf(operation.service.id), operation.service);
-        return undefined;
-      case 'delete-service':
-        endService(serviceKey(operation.id));
-        return undefined;
-      case 'add-destination':
-        addMember(poolOf(operation.id), operation.destination, nowMs());
-        return undefined;
-      case 'edit-destination':
-        editMember(poolOf(operation.id), operation.destination);
-        return undefined;
-      case 'delete-destination': {
-        const member = removeMember(poolOf(operation.id), operation.destination, nowMs());
-        for (const flow of connections.flows) if (flow.member === member) flow.abort();
-        return undefined;
-      }
-      case 'set-timeouts':
-        connections.setTimeouts(operation.timeouts);
-        return undefined;
-      case 'zero':
-        for (const pool of operation.id ? [poolOf(operation.id)] : pools.values())
-          for (const { traffic } of [pool, ...pool.members]) zeroTraffic(traffic);
-        return undefined;
-      case 'flush':
-        for (const key of [...entries.keys()]) endService(key);
-        return undefined;
-    }
-  }
-
-  function poolOf(id: ServiceId): Pool {
-    return pools.get(serviceKey(id))!;
-  }
-
-  async function startService(service: VirtualService): Promise<Refusal | undefined> {
-    const key = serviceKey(service.id);
-    const pool = createPool(service);
-    const isTcp = service.id.kind === 'address' && service.id.protocol === 'tcp';
-    try {
-      const listener = await (isTcp ? listenTcp(workshop, pool, tcpOptions) : listenUdp(workshop, pool));
-      entries.set(key, { pool, listener });
-      pools.set(key, pool);
-    } catch (error) {
-      return { reason: 'invalid', detail: `cannot listen on ${key}: ${whyNot(error)}` };
-    }
-    if (timers.length === 0) {
-      timers = [
-        setInterval(() => connections.expire(pools.values()), sweepMs),
-        setInterval(estimate, estimationMs),
-        setInterval(() => {
-          for (const { scheduling } of pools.values()) scheduling.tick(nowMs());
-        }, scheduleTickMs),
-      ];
-      for (const timer of timers) timer.unref();
-    }
-    return undefined;
-  }
-
-  function endService(key: string): void {
-    const { pool, listener } = entries.get(key)!;
-    entries.delete(key);
-    pools.delete(key);
-    // In this order: a connection's end may still want to use the socket.
-    for (const flow of connections.flows) if (flow.pool === pool) flow.abort();
-    listener.close();
-  }
-
-  function estimate(): void {
-    for (const pool of pools.values())
-      for (const { traffic } of [pool, ...pool.members]) estimateRates(traffic);
-  }
-
-  function read(): Observed {
-    return {
-      services: [...pools.values()].map((pool) => ({
-        service: pool.service,
-        ...shownTraffic(pool.traffic),
-        destinations: pool.members.toReversed().map((member) => ({
-          destination: member.destination,
-          activeConnections: member.active,
-          inactiveConnections: member.total - member.active,
-          persistentConnections: [...pool.templates.values()].filter((template) => template.member === member)
-            .length,
-          ...shownTraffic(member.traffic),
-        })),
-      })),
-      timeouts: connections.timeouts(),
-      connectionTableSize: connections.size,
-    };
+async function listen(workshop: Workshop, pool: Pool, options: TcpOptions): Promise<Listener | Refusal> {
+  const { id } = pool.service;
+  if (id.kind !== 'address') return checkService(pool.service)!;
+  const { protocol, address, port } = id;
+  const virtual = { address, port };
+  try {
+    return await (protocol === 'tcp'
+      ? listenTcp(workshop, pool, virtual, options)
+      : listenUdp(workshop, pool, virtual));
+  } catch (error) {
+    return { reason: 'invalid', detail: `cannot listen on ${serviceKey(id)}: ${whyNot(error)}` };
   }
 }
 

@@ -2,13 +2,11 @@ import { connect, createServer, type Socket } from 'node:net';
 import { familyOf, parseAddress } from '../../model/address.ts';
 import { nextTcpState, tcpStateNames } from '../../model/connection-states.ts';
 import type { DestinationId } from '../../model/virtual-service.ts';
-import { admit, type Workshop } from './admission.ts';
-import { addressId, type Flow } from './connection-table.ts';
-import type { Pool } from './pool.ts';
+import { admit, type Workshop } from '../userspace/admission.ts';
+import type { Flow } from '../userspace/connection-table.ts';
+import type { Listener } from '../userspace/engine.ts';
+import type { Pool } from '../userspace/pool.ts';
 import { encodeProxyHeader, type ProxyProtocolVersion } from './proxy-protocol.ts';
-
-/** What takes a virtual service's clients; `close` takes no more of them. */
-export type Listener = { close(): void };
 
 export type TcpOptions = {
   /** How long a real server may take to accept a connection. */
@@ -24,10 +22,15 @@ const backlog = 4096;
 const [fin, syn, ack] = [0x01, 0x02, 0x10];
 
 /** Takes connections to a virtual service. Rejects with what listen(2) says. */
-export function listenTcp(workshop: Workshop, pool: Pool, options: TcpOptions): Promise<Listener> {
-  const { address, port } = addressId(pool);
+export function listenTcp(
+  workshop: Workshop,
+  pool: Pool,
+  virtual: DestinationId,
+  options: TcpOptions,
+): Promise<Listener> {
+  const { address, port } = virtual;
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (client) =>
-    serve(workshop, pool, options, client),
+    serve(workshop, pool, virtual, options, client),
   );
   return new Promise((resolve, reject) => {
     server.once('error', reject);
@@ -42,7 +45,13 @@ export function listenTcp(workshop: Workshop, pool: Pool, options: TcpOptions): 
 }
 
 /** One connection from its first byte to its end. Every way out passes through `leave`, once. */
-function serve(workshop: Workshop, pool: Pool, options: TcpOptions, client: Socket): void {
+function serve(
+  workshop: Workshop,
+  pool: Pool,
+  virtual: DestinationId,
+  options: TcpOptions,
+  client: Socket,
+): void {
   const { table, failures } = workshop;
   client.on('error', () => undefined);
   const from = remoteEnd(client);
@@ -51,7 +60,7 @@ function serve(workshop: Workshop, pool: Pool, options: TcpOptions, client: Sock
     client.destroy();
     return;
   }
-  const admitted = admit(workshop, pool, from);
+  const admitted = admit(workshop, pool, from, virtual);
   if (!admitted) {
     reset(client);
     return;
@@ -67,7 +76,7 @@ function serve(workshop: Workshop, pool: Pool, options: TcpOptions, client: Sock
   const flow: Flow = {
     protocol: 'tcp',
     client: from,
-    pool,
+    virtual,
     member,
     template,
     state: nextTcpState(tcpStateNames.indexOf('NONE'), 'input', syn),
@@ -94,8 +103,7 @@ function serve(workshop: Workshop, pool: Pool, options: TcpOptions, client: Sock
     clearTimeout(connecting);
     table.move(flow, nextTcpState(flow.state, 'input', ack));
     if (options.proxyProtocol) {
-      const { address, port } = addressId(pool);
-      server.write(encodeProxyHeader(options.proxyProtocol, from, { address, port }));
+      server.write(encodeProxyHeader(options.proxyProtocol, from, virtual));
     }
     carry(client, server, 'in');
     carry(server, client, 'out');

@@ -3,10 +3,10 @@ import { familyOf, parseAddress } from '../../model/address.ts';
 import { udpStateNames } from '../../model/connection-states.ts';
 import { destinationKey } from '../../model/service-id.ts';
 import type { DestinationId } from '../../model/virtual-service.ts';
-import { admit, type Workshop } from './admission.ts';
-import { addressId, type Flow } from './connection-table.ts';
-import type { Member, Pool, Template } from './pool.ts';
-import type { Listener } from './tcp.ts';
+import { admit, type Workshop } from '../userspace/admission.ts';
+import type { Flow } from '../userspace/connection-table.ts';
+import type { Listener } from '../userspace/engine.ts';
+import type { Member, Pool, Template } from '../userspace/pool.ts';
 
 /** Datagrams a flow keeps while its socket is being made. */
 const mostWaiting = 64;
@@ -21,8 +21,8 @@ type Sender = { readonly address: string; readonly port: number };
 type DatagramFlow = Flow & { readonly send: (datagram: Buffer) => void };
 
 /** Takes datagrams to a virtual service. Rejects with what bind(2) says. */
-export function listenUdp(workshop: Workshop, pool: Pool): Promise<Listener> {
-  const { address, port } = addressId(pool);
+export function listenUdp(workshop: Workshop, pool: Pool, virtual: DestinationId): Promise<Listener> {
+  const { address, port } = virtual;
   const type: SocketType = familyOf(address) === 6 ? 'udp6' : 'udp4';
   const listener = createSocket({ type, ipv6Only: type === 'udp6' });
   /** By client, and while every datagram is scheduled for itself by client and destination. */
@@ -55,7 +55,7 @@ export function listenUdp(workshop: Workshop, pool: Pool): Promise<Listener> {
     const address = parseAddress(sender.address.split('%')[0]!);
     if (address === undefined) return undefined;
     const client = { address, port: sender.port };
-    const admitted = admit(workshop, pool, client);
+    const admitted = admit(workshop, pool, client, virtual);
     if (!admitted) return undefined;
     const { member, template } = admitted;
     const key = onePacket ? `${from} ${destinationKey(member)}` : from;
@@ -83,7 +83,7 @@ export function listenUdp(workshop: Workshop, pool: Pool): Promise<Listener> {
     const flow: DatagramFlow = {
       protocol: 'udp',
       client,
-      pool,
+      virtual,
       member,
       template,
       state: udpStateNames.indexOf('UDP'),

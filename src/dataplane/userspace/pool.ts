@@ -5,12 +5,14 @@ import { destinationKey, serviceFamily } from '../../model/service-id.ts';
 import type { Destination, DestinationId, VirtualService } from '../../model/virtual-service.ts';
 import { newTraffic, type Traffic } from './traffic.ts';
 
-/** A deleted destination that comes back within this time has its counters again (IP_VS_DEST_TRASH_PERIOD). */
+/** A deleted destination is remembered for this long, and while it has connections (IP_VS_DEST_TRASH_PERIOD). */
 const rememberedMs = 120_000;
 
 /** A destination at work; the scheduler reads it as it is. */
 export type Member = { -readonly [Field in keyof DestinationView]: DestinationView[Field] } & {
   destination: Destination;
+  /** The service it is in, or was in when it was deleted. */
+  pool: Pool;
   readonly traffic: Traffic;
 };
 
@@ -18,6 +20,8 @@ export type Member = { -readonly [Field in keyof DestinationView]: DestinationVi
 export type Template = {
   readonly member: Member;
   readonly client: DestinationId;
+  /** What the client called. */
+  readonly virtual: DestinationId;
   expiresAtMs: number;
   /** Connections that were scheduled by it and still live. */
   connections: number;
@@ -36,15 +40,15 @@ export type Pool = {
   readonly deleted: Map<string, { readonly member: Member; readonly untilMs: number }>;
 };
 
-/** A virtual service without destinations. */
-export function createPool(service: VirtualService): Pool {
+/** A virtual service without destinations; `deleted` may remember those it had before. */
+export function createPool(service: VirtualService, deleted: Pool['deleted']): Pool {
   return {
     service,
     members: [],
     templates: new Map(),
     traffic: newTraffic(),
     scheduling: startScheduler(service.scheduler, [], serviceFamily(service.id)),
-    deleted: new Map(),
+    deleted,
   };
 }
 
@@ -57,24 +61,32 @@ export function editService(pool: Pool, service: VirtualService): void {
   pool.scheduling = startScheduler(service.scheduler, pool.members, serviceFamily(service.id));
 }
 
-/** Puts a destination at the head of the list; one deleted a short while ago has its counters again. */
+/** Puts a destination at the head of the list; one deleted a short while ago has its counters and connections again. */
 export function addMember(pool: Pool, destination: Destination, nowMs: number): void {
   const key = destinationKey(destination);
-  const before = pool.deleted.get(key);
-  const traffic = before && before.untilMs > nowMs ? before.member.traffic : newTraffic();
+  forgetDeleted(pool.deleted, nowMs);
+  const back = pool.deleted.get(key)?.member;
   pool.deleted.delete(key);
-  pool.members.unshift({
+  const member: Member = back ?? {
     address: destination.address,
     port: destination.port,
     weight: destination.weight,
-    lastWeight: lastWeightAfter(undefined, destination.weight),
+    lastWeight: 0,
     active: 0,
     total: 0,
     overloaded: false,
     available: true,
     destination,
-    traffic,
-  });
+    pool,
+    traffic: newTraffic(),
+  };
+  if (back) member.overloaded = overloadAfterEdit(back.overloaded, back.total, back.destination, destination);
+  member.pool = pool;
+  member.destination = destination;
+  member.weight = destination.weight;
+  member.lastWeight = lastWeightAfter(undefined, destination.weight);
+  member.available = true;
+  pool.members.unshift(member);
   pool.scheduling.changed(pool.members);
 }
 
@@ -95,10 +107,16 @@ export function removeMember(pool: Pool, id: DestinationId, nowMs: number): Memb
   member.available = false;
   pool.members.splice(pool.members.indexOf(member), 1);
   for (const [key, template] of pool.templates) if (template.member === member) pool.templates.delete(key);
-  for (const [key, { untilMs }] of pool.deleted) if (untilMs <= nowMs) pool.deleted.delete(key);
+  forgetDeleted(pool.deleted, nowMs);
   pool.deleted.set(destinationKey(id), { member, untilMs: nowMs + rememberedMs });
   pool.scheduling.changed(pool.members);
   return member;
+}
+
+/** Forgets destinations that were deleted long enough ago and have no connection. */
+export function forgetDeleted(deleted: Pool['deleted'], nowMs: number): void {
+  for (const [key, { member, untilMs }] of deleted)
+    if (untilMs <= nowMs && member.total === 0) deleted.delete(key);
 }
 
 function findMember(pool: Pool, id: DestinationId): Member | undefined {

@@ -6,7 +6,7 @@ import {
   udpTimeoutsSeconds,
 } from '../../model/connection-states.ts';
 import type { Connection } from '../../model/table.ts';
-import type { AddressServiceId, DestinationId, Timeouts } from '../../model/virtual-service.ts';
+import type { DestinationId, Timeouts } from '../../model/virtual-service.ts';
 import { connectMember, type Member, type Pool, releaseMember, type Template } from './pool.ts';
 
 /** A template that still has connections when its time is up lives on for this long (ip_vs_conn_expire). */
@@ -16,7 +16,8 @@ const templateGraceMs = 60_000;
 export type Flow = {
   readonly protocol: 'tcp' | 'udp';
   readonly client: DestinationId;
-  readonly pool: Pool;
+  /** What the client called. */
+  readonly virtual: DestinationId;
   readonly member: Member;
   readonly template: Template | undefined;
   /** Index into the protocol's state names. */
@@ -59,7 +60,7 @@ export function createConnectionTable(size: number, nowMs: () => number): Connec
     size,
     enter(flow) {
       flows.add(flow);
-      flow.pool.traffic.counters.connections++;
+      flow.member.pool.traffic.counters.connections++;
       flow.member.traffic.counters.connections++;
       if (flow.template) flow.template.connections++;
       connectMember(flow.member, isActive(flow));
@@ -78,7 +79,7 @@ export function createConnectionTable(size: number, nowMs: () => number): Connec
     },
     carried(flow, direction, bytes) {
       flow.lastSeenMs = nowMs();
-      for (const { counters } of [flow.pool.traffic, flow.member.traffic]) {
+      for (const { counters } of [flow.member.pool.traffic, flow.member.traffic]) {
         counters[direction === 'in' ? 'packetsIn' : 'packetsOut']++;
         counters[direction === 'in' ? 'bytesIn' : 'bytesOut'] += bytes;
       }
@@ -108,11 +109,11 @@ export function createConnectionTable(size: number, nowMs: () => number): Connec
       const now = nowMs();
       const left = (untilMs: number) => Math.max(0, Math.round(untilMs - now));
       const rows = [...flows].map((flow): Connection => {
-        const { protocol, client, pool, member, state } = flow;
+        const { protocol, client, virtual, member, state } = flow;
         return {
           protocol,
           client,
-          virtual: endpointOf(pool),
+          virtual,
           destination: { address: member.address, port: member.port },
           state: (protocol === 'tcp' ? tcpStateNames : udpStateNames)[state]!,
           active: isActive(flow),
@@ -121,11 +122,11 @@ export function createConnectionTable(size: number, nowMs: () => number): Connec
         };
       });
       for (const pool of pools) {
-        for (const { client, member, expiresAtMs: untilMs } of pool.templates.values()) {
+        for (const { client, virtual, member, expiresAtMs: untilMs } of pool.templates.values()) {
           rows.push({
-            protocol: addressId(pool).protocol,
+            protocol: pool.service.id.kind === 'address' ? pool.service.id.protocol : 'ip',
             client,
-            virtual: endpointOf(pool),
+            virtual,
             destination: { address: member.address, port: member.port },
             state: 'NONE',
             active: false,
@@ -141,14 +142,4 @@ export function createConnectionTable(size: number, nowMs: () => number): Connec
 
 function isActive({ protocol, state }: Flow): boolean {
   return protocol === 'tcp' && tcpActive[state]!;
-}
-
-/** The plane takes services with an address only. */
-export function addressId(pool: Pool): AddressServiceId {
-  return pool.service.id as AddressServiceId;
-}
-
-function endpointOf(pool: Pool): DestinationId {
-  const { address, port } = addressId(pool);
-  return { address, port };
 }

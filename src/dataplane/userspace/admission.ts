@@ -1,6 +1,6 @@
 import { type Address, addressFromBytes, addressToBytes } from '../../model/address.ts';
 import type { DestinationId } from '../../model/virtual-service.ts';
-import { addressId, type ConnectionTable } from './connection-table.ts';
+import type { ConnectionTable } from './connection-table.ts';
 import type { Member, Pool, Template } from './pool.ts';
 
 /** What the plane could not do for a client, by cause. */
@@ -28,11 +28,12 @@ export type Workshop = {
   readonly random: (bound: number) => number;
 };
 
-/** A new client's destination; undefined, and counted, when there is no room for it or nobody to serve it. */
+/** The destination of a new client at a virtual address; undefined, and counted, when there is no room for it or nobody to serve it. */
 export function admit(
   workshop: Workshop,
   pool: Pool,
   client: DestinationId,
+  virtual: DestinationId,
 ): { readonly member: Member; readonly template: Template | undefined } | undefined {
   const { table, pools, failures, nowMs } = workshop;
   let entries = table.flows.size;
@@ -43,14 +44,20 @@ export function admit(
   }
   const { persistence } = pool.service;
   if (!persistence) {
-    const member = choose(workshop, pool, client);
+    const member = choose(workshop, pool, client, virtual);
     return member && { member, template: undefined };
   }
   const masked = maskAddress(client.address, persistence.netmask);
   const found = pool.templates.get(masked);
-  const member = found?.member ?? choose(workshop, pool, { address: masked, port: client.port });
+  const member = found?.member ?? choose(workshop, pool, { address: masked, port: client.port }, virtual);
   if (!member) return undefined;
-  const template = found ?? { member, client: { address: masked, port: 0 }, expiresAtMs: 0, connections: 0 };
+  const template = found ?? {
+    member,
+    client: { address: masked, port: 0 },
+    virtual,
+    expiresAtMs: 0,
+    connections: 0,
+  };
   template.expiresAtMs = nowMs() + persistence.timeoutSeconds * 1000;
   pool.templates.set(masked, template);
   return { member, template };
@@ -60,14 +67,14 @@ function choose(
   { failures, nowMs, random }: Workshop,
   pool: Pool,
   client: DestinationId,
+  virtual: DestinationId,
 ): Member | undefined {
-  const { address, port } = addressId(pool);
   const choice = pool.scheduling.choose(pool.members, {
     packet: {
       source: client.address,
       sourcePort: client.port,
-      destination: address,
-      destinationPort: port,
+      destination: virtual.address,
+      destinationPort: virtual.port,
       inverse: false,
     },
     flags: pool.service.schedulerFlags,
