@@ -1,4 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
+import type { DataPlane } from '../../src/dataplane/data-plane.ts';
 import { type AttachedProgram, type Instance, openInstance } from '../../src/dataplane/ebpf/instance.ts';
 import { numbers } from '../../src/dataplane/ebpf/layout.generated.ts';
 import { openEbpfPlane } from '../../src/dataplane/ebpf/plane.ts';
@@ -27,6 +28,7 @@ export type EventName = Exclude<keyof typeof numbers.event, 'EVENT_COUNT'>;
 
 /** The real program over real maps, in a network of its own. */
 export type Harness = {
+  readonly plane: DataPlane;
   readonly world: World;
   readonly instance: Instance;
   readonly destinations: Records<'destination'>;
@@ -60,7 +62,7 @@ export type Harness = {
 export async function openHarness(name: string, connections = 4096): Promise<Harness> {
   const world = buildWorld(`hgpkt-${name}-${process.pid}`);
   const folder = workFolder(true);
-  const goHome = enter(world.director);
+  const goHome = enterNetns(world.director);
   const plane = openEbpfPlane({ bpffs: folder.path, instance: 'plane', connections });
   const opened: { close(): void }[] = [];
   const close = async () => {
@@ -98,6 +100,7 @@ export async function openHarness(name: string, connections = 4096): Promise<Har
       return finish(testRunSkb(fd, frame, context));
     };
     return {
+      plane,
       world,
       instance,
       destinations,
@@ -146,7 +149,7 @@ function empty(map: MapHandle): void {
 const cSetns = bindLibc('setns', 'int', ['int', 'int']);
 
 /** Takes the calling thread into a network namespace; the result takes it back. */
-function enter(path: string): () => void {
+export function enterNetns(path: string): () => void {
   const home = openSync('/proc/thread-self/ns/net', 'r');
   const there = openSync(path, 'r');
   checked(cSetns(there, 0), 'setns', `"${path}"`);

@@ -1,52 +1,15 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { addressFromBytes } from '../../src/model/address.ts';
 import { startScheduler } from '../../src/model/schedulers/by-name.ts';
 import type { Operation } from '../../src/model/table.ts';
 import type { AddressServiceId, Destination } from '../../src/model/virtual-service.ts';
 import { requires } from '../requirements.ts';
 import { encode, udp } from './frame.ts';
 import { type Harness, openHarness } from './harness.ts';
-import { randomNumbers, startOf } from './random.ts';
-import { type Setup, startRun } from './scheduling-run.ts';
 import { at, destination, serviceId, virtualService } from './services.ts';
 
 /*
- * The program's choices against the reference algorithms, which have themselves been held against the kernel's:
- * destinations come, go, come back and change their weight, connections open, close and open again, and each new one
- * must go where the rules say.
+ * What choices hang on besides those of test/conformance: the virtual address, the series, room for tables, chance.
  */
-
-const schedulers: readonly (Pick<Setup, 'scheduler' | 'flags'> & { readonly name: string })[] = [
-  ...(['rr', 'wrr', 'lc', 'wlc', 'lblc', 'lblcr', 'sed', 'nq', 'dh', 'sh', 'mh', 'fo', 'ovf'] as const).map(
-    (scheduler) => ({
-      scheduler,
-      flags: {},
-      name: scheduler,
-    }),
-  ),
-  { scheduler: 'sh', flags: { flag1: true }, name: 'sh, sh-fallback' },
-  { scheduler: 'sh', flags: { flag2: true }, name: 'sh, sh-port' },
-  { scheduler: 'sh', flags: { flag1: true, flag2: true }, name: 'sh, sh-fallback, sh-port' },
-  { scheduler: 'mh', flags: { flag1: true }, name: 'mh, mh-fallback' },
-  { scheduler: 'mh', flags: { flag1: true, flag2: true }, name: 'mh, mh-fallback, mh-port' },
-];
-
-const families: readonly (Pick<Setup, 'family' | 'real' | 'client'> & { readonly vip: string })[] = [
-  {
-    family: 4,
-    vip: '198.51.100.10',
-    real: (n) => `10.1.0.${n}`,
-    client: (n) => addressFromBytes(Uint8Array.of(203, 0, n >> 8, n & 255)),
-  },
-  {
-    family: 6,
-    vip: '2001:db8:100::10',
-    real: (n) => `fd10::${n}`,
-    // All four words differ: they are folded into the hash.
-    client: (n) =>
-      addressFromBytes(Uint8Array.of(0x20, 1, 0xd, 0xb8, 0, n & 255, 7, 9, n >> 8, 0, 0, 0, 0, 0, n & 31, 7)),
-  },
-];
 
 requires(
   'root',
@@ -60,33 +23,6 @@ requires(
     harness.setLifetimes(3600 * harness.instance.settings.get(0, 'hz'));
   });
   afterAll(() => harness?.close());
-
-  const steps = process.env.LONG ? 10_000 : 2000;
-  let port = 80;
-  for (const place of families) {
-    it.each(schedulers)(`$name, IPv${place.family}: ${steps} steps, choice by choice`, async (scheduler) => {
-      const start = startOf('SCHEDULER_START');
-      const label = `SCHEDULER_START=${start}, ${scheduler.name}, IPv${place.family}`;
-      // A port of its own: connections of the runs before are still there.
-      const service = at(place.vip, port++);
-      const run = await startRun(harness, { ...place, ...scheduler, service }, randomNumbers(start), label);
-      for (let step = 0; step < steps; step++) await run.step();
-      const { destinations } = (await harness.read()).services[0]!;
-      const counts = destinations.map((one) => [
-        one.destination.port,
-        one.activeConnections,
-        one.inactiveConnections,
-      ]);
-      const wanted = run.list
-        .map(({ settings, active, inactive }) => [settings.port, active, inactive])
-        .reverse();
-      expect(counts, label).toEqual(wanted);
-      console.log(`${label}: ${run.chosen()} chosen, ${run.refused()} refused`);
-      // How many find somebody is up to the dice, above all for ovf; that many were decided is not.
-      expect(run.chosen() + run.refused()).toBeGreaterThan(steps / 2);
-      expect(run.chosen()).toBeGreaterThan(steps / 20);
-    });
-  }
 
   const addAll = (id: AddressServiceId, newestFirst: readonly Destination[]): Operation[] =>
     [...newestFirst].reverse().map((one) => ({ kind: 'add-destination', id, destination: one }));

@@ -1,0 +1,94 @@
+import { type Address, addressFromBytes } from '../../src/model/address.ts';
+import type { DestinationId } from '../../src/model/virtual-service.ts';
+import { decode, encode, type Packet, tcp, text, udp } from '../packets/frame.ts';
+import { type Outcome, openHarness } from '../packets/harness.ts';
+import { at } from '../packets/services.ts';
+import { virtualAddresses } from '../packets/world.ts';
+import type { Rig, Subject } from './rig.ts';
+
+/** The mark of a packet that is to be answered with an ICMP error. */
+const refusedMark = 0x48010000;
+const realServers = 6;
+
+/** The program in the kernel, its packets by BPF_PROG_TEST_RUN. What it sends on is compared byte by byte. */
+async function start(): Promise<Rig> {
+  const harness = await openHarness('conformance', process.env.LONG ? 1 << 18 : 1 << 16);
+  // No connection is to end by itself.
+  harness.setLifetimes(3600 * harness.instance.settings.get(0, 'hz'));
+  let port = 1000;
+  return {
+    plane: harness.plane,
+    afterEnd: 'an inactive entry',
+    afterDelete: 'kept',
+    service: async (family, protocol) => ({
+      kind: 'address',
+      protocol,
+      address: virtualAddresses[family === 4 ? 'ipv4' : 'ipv6'] as Address,
+      port: port++,
+    }),
+    async realServer(family) {
+      const last = 11 + (port % realServers);
+      return { address: (family === 4 ? `10.1.0.${last}` : `fd10::${last}`) as Address, port: port++ };
+    },
+    // IPv6: all four words differ, they are folded into the hash.
+    client: (family, n) =>
+      addressFromBytes(
+        family === 4
+          ? Uint8Array.of(203, 0, n >> 8, n & 255)
+          : Uint8Array.of(0x20, 1, 0xd, 0xb8, 0, n & 255, 7, 9, n >> 8, 0, 0, 0, 0, 0, n & 31, 7),
+      ),
+    async open({ protocol, address, port }, client) {
+      const [from, to] = [at(client.address, client.port), at(address, port)];
+      const make = (to: string, flags: string, ttl: number): Packet =>
+        protocol === 'tcp' ? tcp(from, to, flags, { ttl }) : udp(from, to, { payload: text('hello'), ttl });
+      const send = (flags: string) => {
+        const outcome = harness.receive('c0', make(to, flags, 64));
+        return receiverOf(outcome, (server) => make(at(server.address, server.port), flags, 63));
+      };
+      harness.clearIcmpLimits();
+      const server = send('S');
+      if (server === undefined) return undefined;
+      const back = at(server.address, server.port);
+      const reply = (flags: string) => harness.receive('r0', tcp(back, from, flags));
+      if (protocol === 'tcp') {
+        reply('SA');
+        send('A');
+      }
+      return {
+        server,
+        say: async () => send('A'),
+        async reset() {
+          send('R');
+        },
+        async finish() {
+          send('FA');
+          reply('FA');
+          send('A');
+        },
+      };
+    },
+    close: harness.close,
+  };
+}
+
+/** Who gets a packet; undefined: nobody. What leaves must be what was sent, to its receiver, one hop on. */
+function receiverOf(outcome: Outcome, wanted: (server: DestinationId) => Packet): DestinationId | undefined {
+  if (outcome.mark === refusedMark || outcome.verdict === 'drop') return undefined;
+  const found = outcome.bytes.subarray(14);
+  const ip = decode(found)!;
+  const server = { address: ip.destination, port: found.readUInt16BE(ip.transport + 2) };
+  if (!found.equals(encode(wanted(server)))) throw new Error(`sent on as ${found.toString('hex')}`);
+  return server;
+}
+
+export const ebpf: Subject = {
+  name: 'ebpf',
+  deviations: {
+    'persistence keeps a client with its real server': 'the program has no templates yet (docs/limits.md)',
+    'an upper threshold sends clients elsewhere': 'the program has no thresholds yet (docs/limits.md)',
+    'one-packet services schedule every datagram':
+      'the program has no one-packet scheduling yet (docs/limits.md)',
+  },
+  steps: process.env.LONG ? 10_000 : 2000,
+  start,
+};
