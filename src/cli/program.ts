@@ -44,6 +44,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
     commands.set(verb.name, command);
   }
   addDemo(commands.get('demo')!, streams, outcome);
+  addExplain(commands.get('explain')!, streams, outcome);
   addShims(commands.get('shims')!, streams);
   addCleanUp(commands.get('clean-up')!, streams);
   addLab(commands.get('lab')!, streams, outcome);
@@ -58,13 +59,23 @@ function addDemo(command: Command, streams: Streams, outcome: { exitCode: number
   });
 }
 
+function addExplain(command: Command, streams: Streams, outcome: { exitCode: number }): void {
+  command
+    .argument('<client>', 'Address of a client, with a port for one connection of it')
+    .argument('<virtual>', 'Virtual address and port')
+    .option('--udp', 'A datagram instead of a TCP connection')
+    .addOption(outputOption())
+    .action(async (client: string, virtual: string, options) => {
+      const { explainClient } = await import('./explain.ts');
+      outcome.exitCode = await explainClient(client, virtual, options, streams);
+    });
+}
+
 function addShims(command: Command, streams: Streams): void {
   command
     .argument('<action>', 'install or remove')
     .option('--dir <directory>', 'Where the names go', '/usr/local/sbin')
-    .addOption(
-      new Option('-o, --output <format>', 'Form of the answer').choices(['text', 'json']).default('text'),
-    )
+    .addOption(outputOption())
     .action(async (action: string, options: { dir: string; output: 'text' | 'json' }) => {
       if (action !== 'install' && action !== 'remove') {
         throw new HeadgateError('HG_USAGE', `Cannot ${action} shims: wanted install or remove`, {
@@ -98,9 +109,11 @@ function subcommand(parent: Command, usage: string, summary: string): Command {
     .exitOverride()
     .copyInheritedSettings(parent)
     .allowExcessArguments(false)
-    .addOption(
-      new Option('-o, --output <format>', 'Form of the answer').choices(['text', 'json']).default('text'),
-    );
+    .addOption(outputOption());
+}
+
+function outputOption(): Option {
+  return new Option('-o, --output <format>', 'Form of the answer').choices(['text', 'json']).default('text');
 }
 
 function addAgent(agent: Command, streams: Streams): void {

@@ -45,6 +45,12 @@ export const verbs = [
     grammar: 'ipvsadm',
   },
   {
+    name: 'explain',
+    usage: 'explain CLIENT[:PORT] VIRTUAL:PORT [--udp]',
+    summary: 'Say which real server a client gets, why that one, and what is in the way',
+    grammar: 'headgate',
+  },
+  {
     name: 'shims',
     usage: 'shims install|remove [--dir DIRECTORY]',
     summary: 'Put the names ipvsadm, ipvsadm-save and ipvsadm-restore on the PATH, or take them off',

@@ -5,4 +5,7 @@ import type { DataPlane } from '../dataplane/data-plane.ts';
  * A command opens it embedded (this file); with a daemon running it is opened over the control socket instead,
  * behind the same type.
  */
-export type Controller = Pick<DataPlane, 'capabilities' | 'read' | 'apply' | 'connections' | 'close'>;
+export type Controller = Pick<
+  DataPlane,
+  'capabilities' | 'read' | 'apply' | 'connections' | 'outlook' | 'close'
+>;

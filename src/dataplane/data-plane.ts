@@ -1,10 +1,46 @@
+import type { Address } from '../model/address.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
+import type { ServiceId } from '../model/virtual-service.ts';
 
 /** What a data plane can do here, and why not where it cannot. */
 export type Capabilities = {
   readonly name: 'ebpf' | 'ipvs' | 'proxy' | 'memory';
   /** One line a person can read: where the plane is attached, or what it lacks. */
   readonly description: string;
+};
+
+/** Where packets to an address go from this host. */
+export type Path =
+  | { readonly kind: 'local' }
+  /** No route, or one that refuses. */
+  | { readonly kind: 'none' }
+  | {
+      readonly kind: 'neighbour';
+      readonly device: string;
+      /** Whose MAC address the frame gets: the address itself, or a gateway's. */
+      readonly via: Address;
+      /** Absent while nobody has answered for `via`. */
+      readonly mac?: string;
+      /** Nobody answers for `via`: the kernel asked in vain. */
+      readonly silent: boolean;
+      /** Bytes a packet may have. */
+      readonly mtu: number;
+    };
+
+/** Where a turn stands (rr, wrr): the place of the last choice in the list, newest first (-1: before the first). */
+export type Turn = {
+  readonly last: number;
+  /** wrr: the weight that the next one must reach. */
+  readonly rung: number;
+};
+
+/** What a plane looks at when a packet comes. Asking changes nothing. */
+export type Outlook = {
+  readonly paths: ReadonlyMap<Address, Path>;
+  /** Absent where the scheduler has none. */
+  readonly turn?: Turn;
+  /** mh: the weight that counts for each destination, in the order they were added; while it is 0 the last one it had. */
+  readonly lastWeights?: readonly number[];
 };
 
 /**
@@ -22,6 +58,8 @@ export type DataPlane = {
   apply(operations: readonly Operation[]): Promise<readonly (Refusal | undefined)[]>;
   /** The live entries of the connection table, in no order. */
   connections(): Promise<readonly Connection[]>;
+  /** Where packets to these addresses would go, and where the turn of a service stands. Absent: the plane does not say. */
+  outlook?(id: ServiceId | undefined, addresses: readonly Address[]): Promise<Outlook>;
   /** Lets go of what this process holds; forwarding goes on. */
   close(): Promise<void>;
   /** Removes the plane from the host: programs, maps, links. Idempotent; also cleans up after a dead process. */

@@ -125,7 +125,8 @@ const cMmap = bindLibc('mmap', 'uintptr_t', ['uintptr_t', 'size_t', 'int', 'int'
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 0x01;
-const MAP_PRIVATE_FIXED_ANONYMOUS = 0x02 | 0x10 | 0x20;
+// With MAP_NORESERVE: what is let go of counts as nobody's memory, or fork(2) runs out of it in time.
+const MAP_PRIVATE_FIXED_ANONYMOUS = 0x02 | 0x10 | 0x20 | 0x4000;
 
 const cGetPageSize = bindLibc('getpagesize', 'int', []);
 

@@ -18,7 +18,7 @@ export type Conversation = {
 
 /** A data plane with clients and real servers around it. */
 export type Rig = {
-  readonly plane: Pick<DataPlane, 'apply' | 'read'>;
+  readonly plane: DataPlane;
   /** What the plane keeps of a TCP connection that has ended. */
   readonly afterEnd: 'an inactive entry' | 'nothing';
   /** What becomes of the connections of a destination that is deleted. */

@@ -4,51 +4,62 @@ import type { Connection } from '../../model/table.ts';
 import { decodeAddress, swapPort } from './encoding.ts';
 import type { Instance } from './instance.ts';
 import { numbers } from './layout.generated.ts';
-import { mapRecords } from './records.ts';
+import { mapRecords, type Records } from './records.ts';
 import type { TableMaps } from './tables.ts';
 
 const { WORD_STATE, WORD_LIVE, WORD_INACTIVE, WORD_TEMPLATE } = numbers.connection_word;
 
+/** The connection table in this process's memory. */
+export type ConnectionMaps = {
+  readonly entries: Records<'connection'>;
+  readonly details: Records<'connection_detail'>;
+};
+
+/** Maps the connection table, until both records are closed. */
+export function mapConnections(instance: Instance): ConnectionMaps {
+  return {
+    entries: mapRecords(instance.map('connections'), 'connection'),
+    details: mapRecords(instance.map('connection_details'), 'connection_detail'),
+  };
+}
+
 /** The live entries of the connection table, straight from its memory. */
-export function readConnections(instance: Instance, { settings }: Pick<TableMaps, 'settings'>): Connection[] {
-  const entries = mapRecords(instance.map('connections'), 'connection');
-  const details = mapRecords(instance.map('connection_details'), 'connection_detail');
-  try {
-    const last = Math.min(instance.runtime.get(0, 'fresh'), entries.count - 1);
-    const hertz = settings.get(0, 'hz');
-    const now = jiffiesNow(instance, hertz);
-    const found: Connection[] = [];
-    for (let slot = 1; slot <= last; slot++) {
-      const word = entries.get(slot, 'word');
-      if (!(word & WORD_LIVE)) continue;
-      const left = entries.get(slot, 'timeout') - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
-      if (left <= 0) continue;
-      const family = entries.get(slot, 'family');
-      const end = (side: 'client' | 'virtual' | 'real') => {
-        const address = new Uint8Array(16);
-        const words = new Uint32Array(address.buffer);
-        if (family === 6) {
-          for (let i = 0; i < 3; i++) words[i] = details.get(slot, `${side}_head`, i);
-        }
-        words[3] = entries.get(slot, side);
-        return { address: decodeAddress(address, family), port: swapPort(entries.get(slot, `${side}_port`)) };
-      };
-      found.push({
-        protocol: protocolName(entries.get(slot, 'protocol')),
-        client: end('client'),
-        virtual: end('virtual'),
-        destination: end('real'),
-        state: stateName(word & WORD_STATE),
-        active: (word & WORD_INACTIVE) === 0,
-        template: (word & WORD_TEMPLATE) !== 0,
-        expiresInMs: Math.round((left * 1000) / hertz),
-      });
-    }
-    return found;
-  } finally {
-    entries.close();
-    details.close();
+export function readConnections(
+  instance: Instance,
+  { settings }: Pick<TableMaps, 'settings'>,
+  { entries, details }: ConnectionMaps,
+): Connection[] {
+  const last = Math.min(instance.runtime.get(0, 'fresh'), entries.count - 1);
+  const hertz = settings.get(0, 'hz');
+  const now = jiffiesNow(instance, hertz);
+  const found: Connection[] = [];
+  for (let slot = 1; slot <= last; slot++) {
+    const word = entries.get(slot, 'word');
+    if (!(word & WORD_LIVE)) continue;
+    const left = entries.get(slot, 'timeout') - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
+    if (left <= 0) continue;
+    const family = entries.get(slot, 'family');
+    const end = (side: 'client' | 'virtual' | 'real') => {
+      const address = new Uint8Array(16);
+      const words = new Uint32Array(address.buffer);
+      if (family === 6) {
+        for (let i = 0; i < 3; i++) words[i] = details.get(slot, `${side}_head`, i);
+      }
+      words[3] = entries.get(slot, side);
+      return { address: decodeAddress(address, family), port: swapPort(entries.get(slot, `${side}_port`)) };
+    };
+    found.push({
+      protocol: protocolName(entries.get(slot, 'protocol')),
+      client: end('client'),
+      virtual: end('virtual'),
+      destination: end('real'),
+      state: stateName(word & WORD_STATE),
+      active: (word & WORD_INACTIVE) === 0,
+      template: (word & WORD_TEMPLATE) !== 0,
+      expiresInMs: Math.round((left * 1000) / hertz),
+    });
   }
+  return found;
 }
 
 function protocolName(number: number): Connection['protocol'] {

@@ -2,13 +2,14 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
 import { HeadgateError } from '../../model/errors.ts';
+import { serviceKey } from '../../model/service-id.ts';
 import type { Observed, Operation, Refusal, ServiceState } from '../../model/table.ts';
 import type { Timeouts } from '../../model/virtual-service.ts';
 import { VerifierError } from '../../sys/bpf/errors.ts';
 import { isSystemError } from '../../sys/ffi.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { attachEverywhere, detachEverywhere, habitation } from './attach.ts';
-import { readConnections } from './connections.ts';
+import { type ConnectionMaps, mapConnections, readConnections } from './connections.ts';
 import { readCounters, readRates } from './counters.ts';
 import { type Instance, openInstance, removePins } from './instance.ts';
 import { buildId, layoutId, numbers } from './layout.generated.ts';
@@ -34,7 +35,7 @@ export type EbpfOptions = {
  */
 export function openEbpfPlane(options: EbpfOptions): DataPlane {
   const directory = join(options.bpffs, options.instance);
-  let open: { instance: Instance; maps: TableMaps; tables: Tables } | undefined;
+  let open: { instance: Instance; maps: TableMaps; tables: Tables; table?: ConnectionMaps } | undefined;
 
   return {
     capabilities: { name: 'ebpf', description: `BPF programs at tc, instance ${options.instance}` },
@@ -43,7 +44,16 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     connections: async () =>
       inPlane('read the connections', async () => {
         const plane = await find();
-        return plane ? readConnections(plane.instance, plane.maps) : [];
+        if (!plane) return [];
+        plane.table ??= mapConnections(plane.instance);
+        return readConnections(plane.instance, plane.maps, plane.table);
+      }),
+    outlook: async (id, addresses) =>
+      inPlane('look at a path', async () => {
+        const { memoryOf, pathsTo } = await import('./outlook.ts');
+        const plane = await find();
+        const entry = id && plane?.tables.listed.get(serviceKey(id));
+        return { paths: pathsTo(addresses), ...(entry && memoryOf(plane!.maps, entry)) };
       }),
     close: async () => close(),
     cleanUp: async () => inPlane('remove the plane', cleanUp),
@@ -144,8 +154,10 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       open.maps.destinationEstimates,
       open.maps.destinationBaselines,
       open.maps.serviceBaselines,
+      open.table?.entries,
+      open.table?.details,
     ]) {
-      records.close();
+      records?.close();
     }
     open.instance.close();
     open = undefined;

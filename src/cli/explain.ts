@@ -1,0 +1,125 @@
+import { openController } from '../control/embedded.ts';
+import { type Candidate, type Explanation, explain, roomFor } from '../control/explain.ts';
+import { type Address, parseAddress } from '../model/address.ts';
+import { HeadgateError } from '../model/errors.ts';
+import { destinationKey } from '../model/service-id.ts';
+import type { Destination } from '../model/virtual-service.ts';
+import type { Streams } from './context.ts';
+
+export type ExplainOptions = { readonly udp?: boolean; readonly output: 'text' | 'json' };
+
+/** `explain CLIENT[:PORT] VIRTUAL:PORT`: exit code 0 when a real server gets the packet and nothing is in the way, else 1. */
+export async function explainClient(
+  client: string,
+  virtual: string,
+  options: ExplainOptions,
+  { stdout }: Streams,
+): Promise<number> {
+  const from = readPlace(client, 'client');
+  const { address, port } = readPlace(virtual, 'virtual address');
+  if (port === undefined)
+    throw new HeadgateError(
+      'HG_USAGE',
+      `Cannot explain "${virtual}": wanted a virtual address with its port`,
+      {
+        hint: `headgate explain ${client} ${destinationKey({ address, port: 80 })}`,
+      },
+    );
+  const protocol = options.udp ? 'udp' : 'tcp';
+  const controller = await openController();
+  try {
+    const explanation = await explain(controller, { protocol, client: from, virtual: { address, port } });
+    stdout.write(
+      options.output === 'json' ? `${JSON.stringify(explanation)}\n` : `${explanationText(explanation)}\n`,
+    );
+    return explanation.destination && explanation.problems.length === 0 ? 0 : 1;
+  } finally {
+    await controller.close();
+  }
+}
+
+/** An address, or an address and a port; IPv6 with a port in brackets. */
+function readPlace(text: string, what: string): { readonly address: Address; readonly port?: number } {
+  const whole = parseAddress(text);
+  if (whole !== undefined) return { address: whole };
+  const match = /^(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text);
+  const address = parseAddress(match?.[1] ?? match?.[2] ?? '');
+  const port = match?.[3] === undefined ? undefined : Number(match[3]);
+  if (address === undefined || (port !== undefined && (port === 0 || port > 65535)))
+    throw new HeadgateError(
+      'HG_USAGE',
+      `Cannot read the ${what} "${text}": wanted an address, with or without a port from 1 to 65535`,
+      { hint: 'for instance 192.0.2.10:80 or [2001:db8::10]:80' },
+    );
+  return { address, ...(port === undefined ? {} : { port }) };
+}
+
+const methods = {
+  masquerade: 'masquerade: address and port are rewritten, and replies come back through this host',
+  'direct-routing':
+    'direct routing: the packet is handed on as it is, and the real server answers the client',
+  tunnel: 'tunnel: the packet travels in another one, and the real server answers the client',
+} as const;
+
+/** The explanation for a person. */
+export function explanationText(explanation: Explanation): string {
+  const { question, service, connections, candidates, destination, because, uncertain } = explanation;
+  const { client, protocol, virtual } = question;
+  const from =
+    client.port === undefined
+      ? client.address
+      : destinationKey({ address: client.address, port: client.port });
+  const rows: [string, string][] = [['service', service ? `${service.name}, ${service.scheduler}` : 'none']];
+  const [live, templates] = [false, true].map((kind) =>
+    connections.filter(({ template }) => template === kind),
+  );
+  if (service)
+    rows.push([
+      'connections',
+      live!.length === 0
+        ? 'none yet'
+        : live!
+            .slice(0, 5)
+            .map((row) => `${row.client.port} -> ${destinationKey(row.destination)} ${row.state}`)
+            .join(', ') + (live!.length > 5 ? ` and ${live!.length - 5} more` : ''),
+    ]);
+  if (templates!.length > 0)
+    rows.push(['persistence', templates!.map((row) => destinationKey(row.destination)).join(', ')]);
+  rows.push([
+    destination ? 'goes to' : 'goes to nobody',
+    destination ? `${destinationKey(destination)}, because ${because}` : `because ${because}`,
+  ]);
+  if (uncertain !== undefined) rows.push(['but', uncertain]);
+  for (const candidate of candidates) rows.push(['', candidateText(candidate, destination)]);
+  if (destination) {
+    rows.push(['method', methods[destination.method]]);
+    if (explanation.path) rows.push(['next hop', pathText(explanation.path, destination)]);
+  }
+  const width = Math.max(...rows.map(([label]) => label.length));
+  const lines = rows.map(([label, text]) => `${label.padEnd(width)}  ${text}`.trimEnd());
+  const problems = explanation.problems.flatMap(({ what, remedy }) => [`  ${what}`, `    next: ${remedy}`]);
+  return [
+    `${protocol} ${from} -> ${destinationKey(virtual)}`,
+    '',
+    ...lines,
+    ...(problems.length > 0 ? ['', 'IN THE WAY', ...problems] : []),
+  ].join('\n');
+}
+
+function candidateText(
+  { destination, active, inactive, figure, excluded }: Candidate,
+  chosen?: Destination,
+): string {
+  const mark = chosen && destinationKey(chosen) === destinationKey(destination) ? '*' : ' ';
+  const numbers = [`weight ${destination.weight}`, `active ${active}`, `inactive ${inactive}`];
+  const more = excluded ?? figure;
+  return `${mark} ${destinationKey(destination)}  ${numbers.join('  ')}${more === undefined ? '' : `  ${more}`}`;
+}
+
+function pathText(path: NonNullable<Explanation['path']>, destination: Destination): string {
+  if (path.kind === 'local') return 'this host itself';
+  if (path.kind === 'none') return 'none';
+  const via = path.via === destination.address ? '' : ` by way of ${path.via}`;
+  const mac = path.mac === undefined ? 'not asked for yet' : path.mac;
+  return `${path.device}${via}, MAC ${mac}, packets up to ${roomFor(destination, path)} bytes`;
+}

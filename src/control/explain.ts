@@ -1,0 +1,356 @@
+import type { Outlook, Path } from '../dataplane/data-plane.ts';
+import { type Address, familyOf } from '../model/address.ts';
+import { startScheduler } from '../model/schedulers/by-name.ts';
+import { expectedDelay, overhead } from '../model/schedulers/load.ts';
+import { roundRobin } from '../model/schedulers/rr.ts';
+import type { DestinationView, SchedulingRequest } from '../model/schedulers/scheduler.ts';
+import { weightedRoundRobin, wrrParameters } from '../model/schedulers/wrr.ts';
+import { destinationKey, serviceKey } from '../model/service-id.ts';
+import type { Connection, Observed, ServiceState } from '../model/table.ts';
+import type {
+  AddressServiceId,
+  Destination,
+  DestinationId,
+  SchedulerName,
+} from '../model/virtual-service.ts';
+import type { Controller } from './controller.ts';
+
+/** What is asked: a client at a virtual address. Without a port, the client may come from any. */
+export type Question = {
+  readonly protocol: 'tcp' | 'udp';
+  readonly client: { readonly address: Address; readonly port?: number };
+  readonly virtual: DestinationId;
+};
+
+/** One destination as the scheduler sees it. */
+export type Candidate = {
+  readonly destination: Destination;
+  readonly active: number;
+  readonly inactive: number;
+  /** The number it is chosen by, written out; absent where the scheduler counts nothing. */
+  readonly figure?: string;
+  /** Why it gets no new connection; absent when it may. */
+  readonly excluded?: string;
+};
+
+/** Something that keeps the client from being served, or will, with the way out. */
+export type Problem = { readonly what: string; readonly remedy: string };
+
+/** What becomes of a client, and why. */
+export type Explanation = {
+  readonly question: Question;
+  /** Absent: no virtual service takes it. */
+  readonly service?: { readonly name: string; readonly scheduler: SchedulerName | 'none' };
+  /** Connections the client has with this service now; with a port at most one. */
+  readonly connections: readonly Connection[];
+  readonly candidates: readonly Candidate[];
+  /** Who gets the packet; absent: nobody. */
+  readonly destination?: Destination;
+  /** Why that one, or why nobody, in a sentence. */
+  readonly because: string;
+  /** The scheduler may decide otherwise when the packet comes. */
+  readonly uncertain?: string;
+  readonly path?: Path;
+  readonly problems: readonly Problem[];
+};
+
+/** Explains what becomes of a client's packet. Changes nothing. Rejects with a HeadgateError. */
+export async function explain(controller: Controller, question: Question): Promise<Explanation> {
+  const [observed, connections] = [await controller.read(), await controller.connections()];
+  const state = findService(observed, question);
+  const addresses = [
+    question.virtual.address,
+    question.client.address,
+    ...(state?.destinations ?? []).map(({ destination }) => destination.address),
+  ];
+  const outlook = await controller.outlook?.(state?.service.id, [...new Set(addresses)]);
+  return explanationOf(question, observed, state, connections, outlook);
+}
+
+/** The service that takes a packet: the one with its port, else one for every port (ip_vs_service_find). */
+function findService(observed: Observed, { protocol, virtual }: Question): ServiceState | undefined {
+  const keys = [virtual.port, 0].map((port) => serviceKey({ kind: 'address', protocol, ...virtual, port }));
+  return keys
+    .map((key) => observed.services.find(({ service }) => serviceKey(service.id) === key))
+    .find((state) => state !== undefined);
+}
+
+/** The same from what was read before. */
+export function explanationOf(
+  question: Question,
+  observed: Observed,
+  state: ServiceState | undefined,
+  connections: readonly Connection[],
+  outlook: Outlook | undefined,
+): Explanation {
+  const own = connections.filter((row) => isOf(row, question));
+  const base = { question, connections: own };
+  if (!state)
+    return {
+      ...base,
+      candidates: [],
+      because: 'no virtual service has this protocol, address and port',
+      problems: [noService(question, observed), ...localProblems(question, outlook)],
+    };
+  const { service } = state;
+  const views = state.destinations.map((one, i) => viewOf(one, outlook?.lastWeights?.[i])).reverse();
+  const candidates = state.destinations.map((one) => candidateOf(one, service.scheduler));
+  const present = question.client.port === undefined ? undefined : own.find(({ template }) => !template);
+  const found = present ? keep(present, state) : choose(question, state, views, outlook);
+  const path = found.destination && outlook?.paths.get(found.destination.address);
+  return {
+    ...base,
+    service: { name: serviceKey(service.id), scheduler: service.scheduler },
+    candidates,
+    ...found,
+    ...(path && { path }),
+    problems: [
+      ...localProblems(question, outlook),
+      ...(present && !found.destination ? [deletedProblem(present)] : []),
+      ...(found.destination || present ? [] : [nobodyProblem(state)]),
+      ...(found.destination ? pathProblems(question, found.destination, outlook) : []),
+    ],
+  };
+}
+
+function isOf(row: Connection, { protocol, client, virtual }: Question): boolean {
+  return (
+    row.protocol === protocol &&
+    row.client.address === client.address &&
+    (client.port === undefined || row.client.port === client.port) &&
+    row.virtual.address === virtual.address &&
+    row.virtual.port === virtual.port
+  );
+}
+
+type State = ServiceState['destinations'][number];
+
+function viewOf(
+  { destination, activeConnections: active, inactiveConnections }: State,
+  lastWeight = destination.weight,
+): DestinationView {
+  const { address, port, weight } = destination;
+  const total = active + inactiveConnections;
+  return { address, port, weight, lastWeight, active, total, overloaded: false, available: true };
+}
+
+/** What each scheduler goes by (net/netfilter/ipvs/ip_vs_*.c), as a sentence about its choice. */
+const reasons: Record<SchedulerName | 'none', string> = {
+  rr: 'its turn is next',
+  wrr: 'its turn is next by weight',
+  lc: 'it has the least load',
+  wlc: 'it has the least load for its weight',
+  lblc: 'it has the least load for its weight, and new addresses go by that',
+  lblcr: 'it has the least load for its weight, and new addresses go by that',
+  dh: 'the virtual address hashes to it',
+  sh: "the client's address hashes to it",
+  sed: 'it has the shortest expected delay',
+  nq: 'it is idle, or has the shortest expected delay where none is',
+  fo: 'it has the highest weight',
+  ovf: 'it has the highest weight of those with room',
+  mh: "the client's address hashes to it",
+  twos: 'it is one of two drawn by weight, the one with less load',
+  none: '',
+};
+
+const uncertainties: Partial<Record<SchedulerName, string>> = {
+  lblc: 'an address that was served before stays where it was',
+  lblcr: 'an address that was served before stays in its set',
+  twos: 'each connection draws anew',
+};
+
+type Found = Pick<Explanation, 'because' | 'uncertain'> & { readonly destination?: Destination };
+
+function keep({ state, destination: id }: Connection, { destinations }: ServiceState): Found {
+  const because = `the connection is there, ${state}: it stays with its real server`;
+  const found = destinations.find(({ destination }) => destinationKey(destination) === destinationKey(id));
+  return found ? { because, destination: found.destination } : { because };
+}
+
+function choose(
+  { client, virtual }: Question,
+  { service, destinations }: ServiceState,
+  views: readonly DestinationView[],
+  outlook: Outlook | undefined,
+): Found {
+  const { scheduler } = service;
+  const request: SchedulingRequest = {
+    packet: {
+      source: client.address,
+      sourcePort: client.port ?? 0,
+      destination: virtual.address,
+      destinationPort: virtual.port,
+      inverse: false,
+    },
+    flags: service.schedulerFlags,
+    nowMs: 0,
+    random: (bound) => bound >> 1,
+  };
+  const choice = chooseFrom(scheduler, views, request, outlook);
+  if (choice === undefined) return { because: 'no real server may have new connections' };
+  const chosen = views[choice]!;
+  const { destination } = destinations.find(
+    (one) => destinationKey(one.destination) === destinationKey(chosen),
+  )!;
+  const uncertain =
+    scheduler === 'none'
+      ? undefined
+      : (uncertainties[scheduler] ??
+        ((scheduler === 'rr' || scheduler === 'wrr') && !outlook?.turn
+          ? 'this data plane does not say where its turn stands'
+          : (scheduler === 'sh' || scheduler === 'mh') &&
+              service.schedulerFlags.flag2 &&
+              client.port === undefined
+            ? 'the client port counts as well: give it'
+            : undefined));
+  return { destination, because: reasons[scheduler], ...(uncertain === undefined ? {} : { uncertain }) };
+}
+
+function chooseFrom(
+  scheduler: SchedulerName | 'none',
+  views: readonly DestinationView[],
+  request: SchedulingRequest,
+  outlook: Outlook | undefined,
+): number | undefined {
+  const turn = outlook?.turn;
+  if (scheduler === 'rr' && turn)
+    return roundRobin.choose({ keys: views.map(destinationKey), last: turn.last }, views, request).choice;
+  if (scheduler === 'wrr' && turn) {
+    const state = { ...wrrParameters(views), current: turn.last, rung: turn.rung };
+    return weightedRoundRobin.choose(state, views, request).choice;
+  }
+  const family = familyOf(request.packet.destination);
+  return startScheduler(scheduler, views, family).choose(views, request);
+}
+
+function candidateOf(one: State, scheduler: SchedulerName | 'none'): Candidate {
+  const { destination, activeConnections, inactiveConnections } = one;
+  const figure = figureOf(viewOf(one), scheduler);
+  return {
+    destination,
+    active: activeConnections,
+    inactive: inactiveConnections,
+    ...(figure === undefined ? {} : { figure }),
+    ...(destination.weight > 0 ? {} : { excluded: 'weight 0: it keeps what it has and gets no more' }),
+  };
+}
+
+function figureOf(view: DestinationView, scheduler: SchedulerName | 'none'): string | undefined {
+  const per = (cost: number, what: string) =>
+    view.weight > 0 ? `${what} ${cost} / weight ${view.weight} = ${rounded(cost / view.weight)}` : undefined;
+  switch (scheduler) {
+    case 'lc':
+      return `load ${overhead(view)}`;
+    case 'wlc':
+    case 'lblc':
+    case 'lblcr':
+    case 'twos':
+      return per(overhead(view), 'load');
+    case 'sed':
+    case 'nq':
+      return per(expectedDelay(view), 'delay');
+    case 'ovf':
+      return `${view.active} of ${view.weight} active`;
+    case 'fo':
+    case 'wrr':
+      return `weight ${view.weight}`;
+    default:
+      return undefined;
+  }
+}
+
+const rounded = (value: number): string => String(Math.round(value * 100) / 100);
+
+function noService({ protocol, virtual }: Question, observed: Observed): Problem {
+  const near = observed.services
+    .map(({ service }) => service.id)
+    .filter((id): id is AddressServiceId => id.kind === 'address')
+    .filter(({ address }) => address === virtual.address)
+    .map(serviceKey);
+  const flag = protocol === 'tcp' ? '-t' : '-u';
+  return near.length > 0
+    ? {
+        what: `nothing serves it; on this address there is ${near.join(', ')}`,
+        remedy: 'ask for one of these',
+      }
+    : {
+        what: `no virtual service has the address ${virtual.address}`,
+        remedy: `headgate ipvsadm -A ${flag} ${destinationKey(virtual)} -s wlc`,
+      };
+}
+
+function localProblems({ virtual }: Question, outlook: Outlook | undefined): Problem[] {
+  const path = outlook?.paths.get(virtual.address);
+  if (path === undefined || path.kind === 'local') return [];
+  const device = path.kind === 'neighbour' ? path.device : 'INTERFACE';
+  return [
+    {
+      what: `the virtual address ${virtual.address} is on no interface of this host, so nothing new is taken for it`,
+      remedy: `ip address add ${virtual.address}/${familyOf(virtual.address) === 4 ? 32 : 128} dev ${device}`,
+    },
+  ];
+}
+
+function deletedProblem({ destination }: Connection): Problem {
+  return {
+    what: `its real server ${destinationKey(destination)} is no longer in the service, so its packets are dropped`,
+    remedy: 'put the real server back, or let the client connect anew',
+  };
+}
+
+function nobodyProblem({ service, destinations }: ServiceState): Problem {
+  const key = serviceKey(service.id);
+  return destinations.length === 0
+    ? { what: `${key} has no real server`, remedy: 'headgate ipvsadm -a ... -r SERVER' }
+    : {
+        what: `none of the ${destinations.length} real servers of ${key} may have new connections`,
+        remedy: 'give one of them a weight above 0: headgate ipvsadm -e ... -r SERVER -w 1',
+      };
+}
+
+/** Bytes of the outer header. */
+const tunnelOverhead = { 4: 20, 6: 40 } as const;
+
+function pathProblems(
+  { client }: Question,
+  destination: Destination,
+  outlook: Outlook | undefined,
+): Problem[] {
+  const { address, method, tunnel } = destination;
+  const path = outlook?.paths.get(address);
+  if (path === undefined || path.kind === 'local') return [];
+  if (path.kind === 'none')
+    return [{ what: `there is no route to the real server ${address}`, remedy: `ip route get ${address}` }];
+  const found: Problem[] = [];
+  if (path.silent)
+    found.push({
+      what: `nobody answers for ${path.via} on ${path.device}`,
+      remedy: `is it up, and on that network? ip neighbour show ${path.via}`,
+    });
+  if (method === 'direct-routing' && path.via !== address)
+    found.push({
+      what: `direct routing hands the packet to the gateway ${path.via}, which would bring it back: the real server is on another network`,
+      remedy: 'use method tunnel (-i), or put the real server on a network of this host',
+    });
+  if (method === 'tunnel' && tunnel && tunnel.type !== 'ipip')
+    found.push({
+      what: `tunnels of type ${tunnel.type} are not forwarded yet`,
+      remedy: 'use ipip: --tun-type ipip',
+    });
+  const back = outlook?.paths.get(client.address);
+  const near = back?.kind === 'neighbour' && back.via === client.address && back.device === path.device;
+  if (method === 'masquerade' && near && path.via === address)
+    found.push({
+      what: `the client is on the real server's network (${path.device}), which answers it directly, past this host`,
+      remedy: 'give the real server a route to the client through this host, or use direct routing (-g)',
+    });
+  return found;
+}
+
+/** What a packet may have on the way to a destination, bytes. */
+export function roomFor(destination: Destination, path: Path): number | undefined {
+  if (path.kind !== 'neighbour') return undefined;
+  return destination.method === 'tunnel'
+    ? path.mtu - tunnelOverhead[familyOf(destination.address)]
+    : path.mtu;
+}

@@ -1,0 +1,51 @@
+import type { Address } from '../../model/address.ts';
+import { findLink } from '../../sys/netlink/link.ts';
+import { listNeighbours, type Neighbour } from '../../sys/netlink/neighbour.ts';
+import { lookupRoute } from '../../sys/netlink/route.ts';
+import { type Netlink, withNetlink } from '../../sys/netlink/socket.ts';
+import type { Outlook, Path } from '../data-plane.ts';
+import type { ListedService } from './listing.ts';
+import type { TableMaps } from './tables.ts';
+
+const loopbackMtu = 65536;
+
+/** Where the kernel would send packets to these addresses: routes, neighbours and links of this network namespace. */
+export function pathsTo(addresses: readonly Address[]): Map<Address, Path> {
+  return withNetlink({}, (netlink) => {
+    const neighbours = listNeighbours(netlink);
+    return new Map(addresses.map((address) => [address, pathTo(netlink, neighbours, address)]));
+  });
+}
+
+function pathTo(netlink: Netlink, neighbours: readonly Neighbour[], address: Address): Path {
+  const route = lookupRoute(netlink, address);
+  if (route?.type === 'local') return { kind: 'local' };
+  const link = route?.index === undefined ? undefined : findLink(netlink, route.index);
+  if (route?.type !== 'unicast' || !link) return { kind: 'none' };
+  const via = (route.gateway ?? address) as Address;
+  const neighbour = neighbours.find((one) => one.index === link.index && one.address === via);
+  return {
+    kind: 'neighbour',
+    device: link.name,
+    via,
+    ...(neighbour?.mac === undefined ? {} : { mac: neighbour.mac }),
+    silent:
+      neighbour?.state === 'failed' || (neighbour?.state === 'incomplete' && neighbour.mac === undefined),
+    mtu: link.mtu ?? loopbackMtu,
+  };
+}
+
+/** What schedulers remember of a service: turns of rr and wrr, weights of mh. */
+export function memoryOf(
+  { services, destinations }: TableMaps,
+  entry: ListedService,
+): Omit<Outlook, 'paths'> {
+  const { scheduler } = entry.service;
+  const listed = [...entry.destinations.values()];
+  if (scheduler === 'mh')
+    return { lastWeights: listed.map(({ slot }) => destinations.get(slot, 'last_weight')) };
+  if (scheduler !== 'rr' && scheduler !== 'wrr') return {};
+  const word = services.getBig(entry.slot, 'turn');
+  const last = listed.reverse().findIndex(({ slot }) => slot === Number(word & 0xffffffffn));
+  return { turn: { last, rung: Number(word >> 32n) } };
+}
