@@ -1,9 +1,10 @@
 /**
- * `npm run docs:reference`: writes docs/reference/errors.md from the error catalogue. The unit tests compare the two,
- * so a forgotten run shows.
+ * `npm run docs:reference`: writes docs/reference/errors.md from the error catalogue and configuration.md from the
+ * schema of configuration files. The unit tests compare them, so a forgotten run shows.
  */
 import { writeFileSync } from 'node:fs';
 import { errorCatalogue } from '../src/model/errors.ts';
+import { configurationReference } from './configuration-reference.ts';
 
 const entries = Object.entries(errorCatalogue).sort(([a], [b]) => (a < b ? -1 : 1));
 const sections = entries.map(([code, { title, hint }]) => `## ${code}\n\n${title}.\n\nNext: ${hint}\n`);
@@ -19,3 +20,4 @@ writeFileSync(
   new URL('../docs/reference/errors.md', import.meta.url),
   [introduction, ...sections].join('\n'),
 );
+writeFileSync(new URL('../docs/reference/configuration.md', import.meta.url), configurationReference());

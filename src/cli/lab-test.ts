@@ -4,8 +4,8 @@ import { runLabTest, type TestOrder } from '../lab/test-run.ts';
 import { tableEnd, tableHead, tableRow } from '../lab/test-table.ts';
 import { isInstalled } from '../lab/test-traffic.ts';
 import { HeadgateError } from '../model/errors.ts';
+import { suggest } from '../model/suggest.ts';
 import type { Streams } from './context.ts';
-import { suggest } from './suggest.ts';
 
 export type LabTestOptions = {
   readonly quick?: boolean;

@@ -14,8 +14,8 @@ import { statusOf } from '../lab/status.ts';
 import { statusPicture } from '../lab/status-picture.ts';
 import { type LabRecord, labNames, readLab } from '../lab/store.ts';
 import { HeadgateError } from '../model/errors.ts';
+import { suggest } from '../model/suggest.ts';
 import type { Streams } from './context.ts';
-import { suggest } from './suggest.ts';
 
 export type LabOptions = {
   readonly lab?: string;

@@ -1,8 +1,8 @@
 import { Command, CommanderError, Option } from 'commander';
 import { HeadgateError } from '../model/errors.ts';
+import { suggest } from '../model/suggest.ts';
 import { productVersion, type Streams } from './context.ts';
 import { exitCodes } from './report-error.ts';
-import { suggest } from './suggest.ts';
 import { type VerbName, verbs } from './verbs.ts';
 
 /**
@@ -49,6 +49,8 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
   addCleanUp(commands.get('clean-up')!, streams);
   addLab(commands.get('lab')!, streams, outcome);
   addAgent(commands.get('agent')!, streams);
+  addValidate(commands.get('validate')!, streams, outcome);
+  addSchema(commands.get('schema')!, streams);
   return program;
 }
 
@@ -184,6 +186,25 @@ function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): 
   add('down [lab]', 'Remove it with everything it made, whole or half built').action(async (name, options) =>
     run((commands) => commands.labDown({ ...options, lab: name }, streams)),
   );
+}
+
+function addValidate(command: Command, streams: Streams, outcome: { exitCode: number }): void {
+  command
+    .argument('<file...>')
+    .addOption(
+      new Option('-o, --output <format>', 'Form of the answer').choices(['text', 'json']).default('text'),
+    )
+    .action(async (files: string[], options: { output: 'text' | 'json' }) => {
+      const { validate } = await import('./validate.ts');
+      outcome.exitCode = validate(files, options, streams);
+    });
+}
+
+function addSchema(command: Command, streams: Streams): void {
+  command.action(async () => {
+    const { configurationSchema } = await import('../config/json-schema.ts');
+    streams.stdout.write(`${JSON.stringify(configurationSchema(), null, 2)}\n`);
+  });
 }
 
 function unknownCommand(word: string): HeadgateError {

@@ -1,5 +1,6 @@
 import { release } from 'node:os';
 import { HeadgateError } from '../model/errors.ts';
+import { problemJson, problemsText } from '../model/problem.ts';
 
 /** Exit codes of every command that is not in ipvsadm's grammar; docs/reference/cli.md explains them. */
 export const exitCodes = { done: 0, failed: 1, usage: 2, defect: 70 } as const;
@@ -16,10 +17,11 @@ export function reportError(
 ): number {
   if (error instanceof HeadgateError) {
     const { code, message, hint } = error;
+    const problems = error.problems.length > 0 && { problems: error.problems.map(problemJson) };
     options.write(
       options.format === 'json'
-        ? `${JSON.stringify({ error: { code, message, hint } })}\n`
-        : `headgate: ${message} [${code}]\n  next: ${hint}\n`,
+        ? `${JSON.stringify({ error: { code, message, hint, ...problems } })}\n`
+        : `${problemsText(error.problems)}headgate: ${message} [${code}]\n  next: ${hint}\n`,
     );
     return code === 'HG_USAGE' ? exitCodes.usage : exitCodes.failed;
   }

@@ -74,6 +74,18 @@ export const verbs = [
     summary: 'Make this host a real server: virtual addresses without ARP, tunnels, the way back',
     grammar: 'headgate',
   },
+  {
+    name: 'validate',
+    usage: 'validate FILE...',
+    summary: 'Say every mistake of configuration files, each with its place and the next step',
+    grammar: 'headgate',
+  },
+  {
+    name: 'schema',
+    usage: 'schema',
+    summary: 'Print the JSON Schema of configuration files, for editors',
+    grammar: 'headgate',
+  },
 ] as const satisfies readonly Verb[];
 
 export type VerbName = (typeof verbs)[number]['name'];

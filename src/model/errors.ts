@@ -71,19 +71,96 @@ export const errorCatalogue = {
     title: 'What the agent changed on this host is not recorded in a form this build reads',
     hint: 'Use the build that set the host up; or remove the file that is named and put things back by hand.',
   },
+  HG_CONFIG: {
+    title: 'A configuration has mistakes',
+    hint: 'Correct the places that are named; docs/configuration.md describes the file.',
+  },
+  HG_CONFIG_READ: {
+    title: 'A configuration file cannot be read',
+    hint: 'Name a text file that this user may read.',
+  },
+  HG_CONFIG_SIZE: {
+    title: 'A configuration file is larger, deeper or more repetitive than any that is meant',
+    hint: 'Split it with "include", or generate less.',
+  },
+  HG_CONFIG_CHARACTER: {
+    title: 'A configuration file holds something that is not text, or a sign that looks like a space',
+    hint: 'Save the file as UTF-8 and replace the sign that is named.',
+  },
+  HG_CONFIG_SYNTAX: {
+    title: 'A configuration file is not YAML',
+    hint: 'Look at the indentation, quotes and brackets at the place that is named and in the line above.',
+  },
+  HG_CONFIG_DUPLICATE_KEY: {
+    title: 'A key is given twice',
+    hint: 'Keep one of the two.',
+  },
+  HG_CONFIG_UNKNOWN_KEY: {
+    title: 'A key is not known where it stands',
+    hint: 'Look it up in docs/reference/configuration.md; keys of your own begin with "x-" and stand at the top.',
+  },
+  HG_CONFIG_OLD_WORD: {
+    title: 'A word of another program stands in a native configuration file',
+    hint: 'Write the word that is named.',
+  },
+  HG_CONFIG_MISSING_KEY: {
+    title: 'A key that must be there is missing',
+    hint: 'Add the key that is named.',
+  },
+  HG_CONFIG_VALUE: {
+    title: 'A value is not of the kind its key takes',
+    hint: 'Write a value of the kind that is named.',
+  },
+  HG_CONFIG_CONFLICT: {
+    title: 'Values that are right by themselves do not go together',
+    hint: 'Change one of them.',
+  },
+  HG_CONFIG_VARIABLE: {
+    title: 'A variable of the environment cannot be put in',
+    hint: `Set it, or give it a default: \${NAME:-default}. A "\${" that is meant as it stands is written "$\${".`,
+  },
+  HG_CONFIG_INCLUDE: {
+    title: 'A file cannot be included',
+    hint: 'Name files that are there, each of them once.',
+  },
 } as const satisfies Record<string, { title: string; hint: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;
 
-/** An error a user may see: a catalogue code, one sentence about this case, and the next step. */
+/** Where something stands in a text; both count from 1, the column in characters. */
+export type Place = { readonly line: number; readonly column: number };
+
+/** One mistake in a text, with its place. `problem.ts` makes and prints them. */
+export type Problem = {
+  readonly code: ErrorCode;
+  /** The text's name, as the user would type it. */
+  readonly file: string;
+  readonly at: Place;
+  /** What is wrong, one sentence without a full stop: `"port": wanted a number, found "x"`. */
+  readonly message: string;
+  readonly hint: string;
+  /** The line before, the line with a caret under it, the line after. */
+  readonly frame: readonly string[];
+};
+
+/**
+ * An error a user may see: a catalogue code, one sentence about this case, and the next step. An error about a text
+ * also lists its mistakes, every one of them, sorted by place.
+ */
 export class HeadgateError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
+  readonly problems: readonly Problem[];
 
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; hint?: string; problems?: readonly Problem[] } = {},
+  ) {
     super(message, { cause: options.cause });
     this.name = 'HeadgateError';
     this.code = code;
     this.hint = options.hint ?? errorCatalogue[code].hint;
+    this.problems = options.problems ?? [];
   }
 }

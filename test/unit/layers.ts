@@ -26,7 +26,7 @@ export const roomRules: Record<string, RoomRule> = {
   },
   config: {
     rooms: ['model'],
-    packages: [],
+    packages: ['yaml', 'zod'],
     because: 'configuration turns text into desired state; what is done with it is decided elsewhere',
   },
   dataplane: {
@@ -63,7 +63,7 @@ export const roomRules: Record<string, RoomRule> = {
     because: 'it builds the network around a director and is handed the director it observes',
   },
   cli: {
-    rooms: ['model', 'control', 'lab', 'api', 'agent'],
+    rooms: ['model', 'config', 'control', 'lab', 'api', 'agent'],
     packages: ['commander'],
     because: 'commands talk to a controller; one that reached below it could bypass the lock',
   },

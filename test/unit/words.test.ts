@@ -29,6 +29,16 @@ const allowed: readonly {
     words: replacedWords.map(({ word }) => word),
     because: 'it is this list',
   },
+  {
+    path: 'src/config/old-words.ts',
+    words: ['vserver', 'lb_algo', 'lb_kind', 'sticky', 'dsr', 'upstream', 'backend'],
+    because: 'it names our word to those who write one of these into our files',
+  },
+  {
+    path: 'src/config/old-words.test.ts',
+    words: ['vserver', 'lb_algo', 'lb_kind', 'sticky', 'upstream', 'backend'],
+    because: 'it holds that list against the files those words come from',
+  },
 ];
 
 const endings = ['.ts', '.js', '.c', '.h', '.md', '.sh', '.json', '.yaml', '.yml', '.service'];

@@ -20,9 +20,11 @@ export function editDistance(a: string, b: string): number {
 
 /** The candidate a person most likely meant: at most a third of its letters differ. Undefined when none is near. */
 export function suggest(typed: string, candidates: readonly string[]): string | undefined {
+  const most = (candidate: string) => Math.max(1, Math.floor(candidate.length / 3));
   const near = candidates
-    .map((candidate) => ({ candidate, distance: editDistance(typed.toLowerCase(), candidate) }))
-    .filter(({ candidate, distance }) => distance <= Math.max(1, Math.floor(candidate.length / 3)))
+    .filter((candidate) => Math.abs(candidate.length - typed.length) <= most(candidate))
+    .map((candidate) => ({ candidate, distance: editDistance(typed.toLowerCase(), candidate.toLowerCase()) }))
+    .filter(({ candidate, distance }) => distance <= most(candidate))
     .sort((left, right) => left.distance - right.distance);
   return near[0]?.candidate;
 }

@@ -1,0 +1,57 @@
+import { type Loaded, loadConfiguration } from '../config/load.ts';
+import { countMistakes, problemJson, problemsText } from '../model/problem.ts';
+import type { Streams } from './context.ts';
+import { exitCodes } from './report-error.ts';
+
+/** `validate FILE...`. Exit code 1 when a file has a mistake. */
+export function validate(
+  files: readonly string[],
+  options: { readonly output: 'text' | 'json' },
+  streams: Streams,
+): number {
+  const results = files.map((file) => ({ file, ...loadConfiguration(file) }));
+  streams.stdout.write(
+    options.output === 'json'
+      ? `${JSON.stringify({ valid: results.every(isSound), files: results.map(resultJson) })}\n`
+      : results.map(resultText).join(''),
+  );
+  return results.every(isSound) ? exitCodes.done : exitCodes.failed;
+}
+
+type Result = Loaded & { readonly file: string };
+
+const isSound = ({ problems }: Result): boolean => problems.length === 0;
+
+function counts({ configuration }: Result): { virtualServices: number; realServers: number } | undefined {
+  const services = configuration?.virtualServices;
+  return (
+    services && {
+      virtualServices: services.length,
+      realServers: services.reduce((sum, { realServers }) => sum + realServers.length, 0),
+    }
+  );
+}
+
+function resultJson(result: Result) {
+  const { file, files, problems } = result;
+  return {
+    file,
+    valid: isSound(result),
+    read: files,
+    ...counts(result),
+    problems: problems.map(problemJson),
+  };
+}
+
+function resultText(result: Result): string {
+  const found = counts(result);
+  if (!found) return `${problemsText(result.problems)}${result.file}: ${countMistakes(result.problems)}\n`;
+  const more = result.files.length - 1;
+  const included = more === 0 ? '' : `, ${plural(more, 'included file')}`;
+  const services = plural(found.virtualServices, 'virtual service');
+  return `${result.file}: sound, ${services}, ${plural(found.realServers, 'real server')}${included}\n`;
+}
+
+function plural(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,145 @@
+import { dirname, isAbsolute, join } from 'node:path';
+import type { Problem } from '../model/errors.ts';
+import { problemAt, problemOf, type Span, sourceOf } from '../model/problem.ts';
+import { decodeText } from './bytes.ts';
+import { expandPattern, type Files } from './files.ts';
+import { limits } from './limits.ts';
+import { readTree, usedTwice } from './read-tree.ts';
+import { described, type ListNode, type MapNode, type Member, type TreeNode } from './tree.ts';
+import type { Environment } from './variables.ts';
+
+/** A configuration's files as one tree, in which `include` has done its work. */
+export type ReadFiles = {
+  /** Undefined where the first file has no meaning to go on with. */
+  readonly root?: MapNode;
+  /** Every file that was read, the first one first. */
+  readonly names: readonly string[];
+  readonly problems: Problem[];
+};
+
+type Reader = {
+  readonly files: Files;
+  readonly environment: Environment;
+  readonly names: string[];
+  readonly problems: Problem[];
+  /** Where each file was included from; undefined for the first one. */
+  readonly included: Map<string, { by: string; open: boolean }>;
+};
+
+/** Reads a file with all it includes. Nothing is thrown: what is wrong is in `problems`. */
+export function readFiles(path: string, files: Files, environment: Environment): ReadFiles {
+  const reader: Reader = { files, environment, names: [], problems: [], included: new Map() };
+  const root = readOne(path, undefined, reader);
+  const { names, problems } = reader;
+  return root ? { root, names, problems } : { names, problems };
+}
+
+/** The pattern by which a file is included, and the file with it; undefined for the first file. */
+type Include = { readonly span: Span; readonly by: string } | undefined;
+
+function readOne(path: string, include: Include, reader: Reader): MapNode | undefined {
+  const report = (code: 'HG_CONFIG_READ' | 'HG_CONFIG_SIZE', message: string, hint?: string) => {
+    reader.problems.push(
+      include ? problemAt(include.span, code, message, hint) : problemOf(path, code, message, hint),
+    );
+  };
+  const identity = reader.files.identity(path);
+  const before = reader.included.get(identity);
+  if (before !== undefined && include !== undefined) {
+    const why = before.open ? `it includes "${include.by}"` : `"${before.by}" includes it already`;
+    const message = `include "${path}": ${before.open ? 'a circle, ' : 'wanted once, '}${why}`;
+    reader.problems.push(problemAt(include.span, 'HG_CONFIG_INCLUDE', message));
+    return undefined;
+  }
+  if (reader.names.length >= limits.files) {
+    if (reader.names.length === limits.files)
+      report('HG_CONFIG_SIZE', `include "${path}": wanted at most ${limits.files} files, found more`);
+    return undefined;
+  }
+  let bytes: Uint8Array;
+  try {
+    bytes = reader.files.read(path);
+  } catch (error) {
+    report('HG_CONFIG_READ', `file "${path}": ${whyUnread(error)}`);
+    return undefined;
+  }
+  reader.names.push(path);
+  const mark = { by: include?.by ?? path, open: true };
+  reader.included.set(identity, mark);
+  if (bytes.length > limits.fileBytes) {
+    const most = limits.fileBytes / 1024 / 1024;
+    report('HG_CONFIG_SIZE', `file "${path}": wanted at most ${most} MiB, found more`);
+    return undefined;
+  }
+  const decoded = decodeText(bytes, path);
+  if ('problem' in decoded) {
+    reader.problems.push(decoded.problem);
+    return undefined;
+  }
+  const source = sourceOf(path, decoded.text);
+  const tree = readTree(source, reader.environment, reader.problems);
+  const own = tree && rootMap(tree, reader);
+  const whole = own && includeAll(own, path, reader);
+  mark.open = false;
+  return whole;
+}
+
+/** The map a file consists of; a file without a value is an empty one. */
+function rootMap(tree: TreeNode, { problems }: Reader): MapNode | undefined {
+  if (tree.kind === 'map') return tree;
+  if (tree.kind === 'scalar' && tree.value === null)
+    return { kind: 'map', span: tree.span, members: new Map() };
+  problems.push(
+    problemAt(
+      tree.span,
+      'HG_CONFIG_VALUE',
+      `file: wanted keys and values, found ${described(tree)}`,
+      'begin with a key such as "virtualServices:"',
+    ),
+  );
+  return undefined;
+}
+
+/** The map of a file with those of the files it includes put in; the key `include` stays, to be judged. */
+function includeAll(own: MapNode, path: string, reader: Reader): MapNode {
+  const include = own.members.get('include')?.value;
+  if (include === undefined) return own;
+  const patterns = include.kind === 'list' ? include.items : [include];
+  let whole = own;
+  for (const pattern of patterns) {
+    if (pattern.kind !== 'scalar' || typeof pattern.value !== 'string' || pattern.value === '') continue;
+    const named = isAbsolute(pattern.value) ? pattern.value : join(dirname(path), pattern.value);
+    for (const file of expandPattern(named, reader.files)) {
+      const part = readOne(file, { span: pattern.span, by: path }, reader);
+      if (part) whole = mergeMaps(whole, part, reader.problems);
+    }
+  }
+  return whole;
+}
+
+/** Both maps as one: lists follow each other, maps are merged, anything else may be given once. */
+function mergeMaps(first: MapNode, second: MapNode, problems: Problem[]): MapNode {
+  const members = new Map<string, Member>(first.members);
+  for (const [key, member] of second.members) {
+    const before = members.get(key);
+    if (before === undefined) members.set(key, member);
+    else if (before.value.kind === 'map' && member.value.kind === 'map')
+      members.set(key, { ...before, value: mergeMaps(before.value, member.value, problems) });
+    else if (before.value.kind === 'list' && member.value.kind === 'list')
+      members.set(key, { ...before, value: joinLists(before.value, member.value) });
+    else if (key !== 'include') problems.push(usedTwice(key, member.keySpan, before.keySpan));
+  }
+  return { ...first, members };
+}
+
+function joinLists(first: ListNode, second: ListNode): ListNode {
+  return { ...first, items: [...first.items, ...second.items] };
+}
+
+function whyUnread(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'ENOENT') return 'wanted a file, found none of that name';
+  if (code === 'EISDIR') return 'wanted a file, found a folder';
+  if (code === 'EACCES' || code === 'EPERM') return 'this user may not read it';
+  return `cannot be read (${error instanceof Error ? error.message : String(error)})`;
+}

@@ -1,0 +1,200 @@
+import { familyOf } from '../model/address.ts';
+import type { Problem } from '../model/errors.ts';
+import { placeOf, problemAt, type Span } from '../model/problem.ts';
+import { destinationKey, serviceFamily, serviceKey } from '../model/service-id.ts';
+import type { ServiceEntry } from '../model/table.ts';
+import { checkOperation } from '../model/validate.ts';
+import { entriesOf, serves, serviceIdsOf } from './desired.ts';
+import { problemsOfFailover } from './failover-rules.ts';
+import type { Entry, Report } from './report.ts';
+import type { FailoverConfiguration, ServiceConfiguration } from './schema/configuration.ts';
+import { type MapNode, nearestNode, type Path } from './tree.ts';
+
+/** What is wrong with values that are right by themselves. */
+export function problemsOfRules(
+  parts: { services: readonly Entry<ServiceConfiguration>[]; failover?: FailoverConfiguration },
+  root: MapNode,
+): Problem[] {
+  const problems: Problem[] = [];
+  const report: Report = (path, message, hint) => {
+    problems.push(problemAt(spanAt(root, path), 'HG_CONFIG_CONFLICT', message, hint));
+  };
+  const where = (path: Path) => `${spanAt(root, path).source.name}:${lineAt(spanAt(root, path))}`;
+  namesOnce(parts.services, 'virtual service', report, where);
+  const taken = new Map<string, { name: string; path: Path }>();
+  for (const { value: service, path } of parts.services) {
+    addressesOnce(service, path, taken, report, where);
+    judgeService(service, path, report);
+    judgeRealServers(service, path, report);
+    if (problems.length === 0) judgeByModel(service, path, report);
+  }
+  const serviceNames = parts.services.map(({ value }) => value.name);
+  if (parts.failover) problemsOfFailover(parts.failover, serviceNames, report);
+  return problems;
+}
+
+function spanAt(root: MapNode, path: Path): Span {
+  const { node } = nearestNode(root, path);
+  return node.kind === 'scalar' ? node.span : { ...node.span, end: node.span.start + 1 };
+}
+
+function lineAt({ source, start }: Span): number {
+  return placeOf(source, start).line;
+}
+
+function namesOnce(
+  entries: readonly Entry<{ readonly name?: string | undefined }>[],
+  what: string,
+  report: Report,
+  where: (path: Path) => string,
+): void {
+  const taken = new Map<string, Path>();
+  for (const { value, path } of entries) {
+    if (value.name === undefined) continue;
+    const before = taken.get(value.name);
+    if (before) report([...path, 'name'], `${what} "${value.name}": that name is taken in ${where(before)}`);
+    else taken.set(value.name, path);
+  }
+}
+
+function addressesOnce(
+  service: ServiceConfiguration,
+  path: Path,
+  taken: Map<string, { name: string; path: Path }>,
+  report: Report,
+  where: (path: Path) => string,
+): void {
+  for (const [i, id] of serviceIdsOf(service).entries()) {
+    const name = serviceKey(id);
+    const at = id.kind === 'fwmark' ? [...path, 'fwmark'] : [...path, 'address', i];
+    const before = taken.get(name);
+    if (before) report(at, `${name}: virtual service "${before.name}" has it already, ${where(before.path)}`);
+    else taken.set(name, { name: service.name, path });
+  }
+}
+
+function judgeService(service: ServiceConfiguration, path: Path, report: Report): void {
+  const { address, fwmark, scheduler, persistence } = service;
+  const ids = serviceIdsOf(service);
+  const all = ids.map(serviceFamily);
+  if ((address === undefined) === (fwmark === undefined)) {
+    const found = address === undefined ? 'neither' : 'both';
+    report(path, `virtual service "${service.name}": wanted "address" or "fwmark", found ${found}`);
+    return;
+  }
+  if (fwmark === undefined && service.family !== 'ipv4')
+    report([...path, 'family'], '"family": wanted only with "fwmark"; an address says its family itself');
+  for (const [i, id] of ids.entries())
+    if (id.kind === 'address' && id.port === 0 && persistence === undefined)
+      report(
+        [...path, 'address', i],
+        `virtual service "${service.name}": every port needs persistence, found none`,
+        'add "persistence: 5m", or name the port',
+      );
+  if (service.onePacket && ids.some((id) => id.kind === 'address' && id.protocol !== 'udp'))
+    report([...path, 'onePacket'], '"onePacket": wanted udp, found an address of another protocol');
+  const special = service.schedulerFlags.find((flag) => flag === 'fallback' || flag === 'port');
+  if (special !== undefined && scheduler !== 'sh' && scheduler !== 'mh')
+    report([...path, 'schedulerFlags'], `flag "${special}": wanted scheduler sh or mh, found ${scheduler}`);
+  if (persistence?.engine === 'sip' && ids.some((id) => id.kind === 'address' && id.protocol !== 'udp'))
+    report(
+      [...path, 'persistence', 'engine'],
+      'engine "sip": wanted udp, found an address of another protocol',
+    );
+  if (persistence !== undefined && persistence.netmask !== 32 && !all.includes(4))
+    report(
+      [...path, 'persistence', 'netmask'],
+      '"netmask": wanted an IPv4 address, found only IPv6',
+      'write "netmask6"',
+    );
+  if (persistence !== undefined && persistence.netmask6 !== 128 && !all.includes(6))
+    report(
+      [...path, 'persistence', 'netmask6'],
+      '"netmask6": wanted an IPv6 address, found only IPv4',
+      'write "netmask"',
+    );
+  if (service.hysteresis >= service.quorum && service.hysteresis > 0)
+    report(
+      [...path, 'hysteresis'],
+      `"hysteresis": wanted less than the quorum, ${service.quorum}, found ${service.hysteresis}`,
+    );
+}
+
+function judgeRealServers(service: ServiceConfiguration, path: Path, report: Report): void {
+  const members = service.realServers.map((value, i) => ({ value, path: [...path, 'realServers', i] }));
+  namesOnce(members, 'real server', report, () => `virtual service "${service.name}"`);
+  const taken = new Set<string>();
+  for (const { value: realServer, path: at } of members) {
+    const port = realServer.address.port ?? 0;
+    const where = destinationKey({ address: realServer.address.address, port });
+    const shown = port === 0 ? realServer.address.address : where;
+    if (taken.has(where))
+      report([...at, 'address'], `real server ${shown}: named twice in "${service.name}"`);
+    taken.add(where);
+    if (realServer.lowerThreshold > realServer.upperThreshold)
+      report(
+        [...at, 'lowerThreshold'],
+        `"lowerThreshold": wanted at most the upper threshold, ${realServer.upperThreshold}, found ${realServer.lowerThreshold}`,
+      );
+    judgeMember(service, realServer, at, `real server ${shown}`, report);
+  }
+  if (service.sorryServer)
+    judgeMember(service, service.sorryServer, [...path, 'sorryServer'], 'sorry server', report);
+  if (service.tunnel) judgeTunnel(service.tunnel, [...path, 'tunnel'], report);
+}
+
+/** What holds for real servers and the sorry server alike: family, port, tunnel. */
+function judgeMember(
+  service: ServiceConfiguration,
+  member: NonNullable<ServiceConfiguration['sorryServer']>,
+  path: Path,
+  what: string,
+  report: Report,
+): void {
+  const method = member.method ?? service.method;
+  const ids = serviceIdsOf(service).filter((id) => serves(member, service, id));
+  if (ids.length === 0 && (service.address ?? service.fwmark) !== undefined) {
+    const family = familyOf(member.address.address);
+    report(
+      [...path, 'address'],
+      `${what}: wanted the family of an address of "${service.name}", found IPv${family}; only method tunnel can cross it`,
+    );
+  }
+  const { port } = member.address;
+  const other = ids.find((id) => id.kind === 'address' && port !== undefined && id.port !== port);
+  if (method !== 'masquerade' && other?.kind === 'address')
+    report(
+      [...path, 'address'],
+      `${what}: ${method} cannot change the port, wanted ${other.port === 0 ? 'none' : other.port}, found ${port}`,
+      'leave the port out, or use method masquerade',
+    );
+  if (member.tunnel && method !== 'tunnel')
+    report([...path, 'tunnel'], `${what}: "tunnel" wants method tunnel, found ${method}`);
+  if (member.tunnel) judgeTunnel(member.tunnel, [...path, 'tunnel'], report);
+}
+
+function judgeTunnel(tunnel: NonNullable<ServiceConfiguration['tunnel']>, path: Path, report: Report): void {
+  if (tunnel.type === 'gue' && tunnel.port === undefined)
+    report(path, 'tunnel gue: wanted the key "port", found none', 'add "port: 6080"');
+  if (tunnel.type !== 'gue' && tunnel.port !== undefined)
+    report([...path, 'port'], `tunnel ${tunnel.type}: wanted no port, found ${tunnel.port}`);
+}
+
+/** The last word is the model's: what a data plane would refuse is no configuration. */
+function judgeByModel(service: ServiceConfiguration, path: Path, report: Report): void {
+  for (const entry of entriesOf(service)) {
+    const refused = checkOperation({ kind: 'add-service', service: entry.service }, { services: [] });
+    if (refused) report(path, `virtual service "${service.name}": ${refused.detail}`);
+    const alone: ServiceEntry = { service: entry.service, destinations: [] };
+    for (const destination of entry.destinations) {
+      const operation = { kind: 'add-destination', id: entry.service.id, destination } as const;
+      const refusal = checkOperation(operation, { services: [alone] });
+      if (!refusal) continue;
+      const i = service.realServers.findIndex(({ address }) => address.address === destination.address);
+      report(
+        [...path, 'realServers', i, 'address'],
+        `real server ${destinationKey(destination)}: ${refusal.detail}`,
+      );
+    }
+  }
+}

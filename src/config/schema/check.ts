@@ -1,0 +1,209 @@
+import { z } from 'zod';
+import { address } from './addresses.ts';
+import { duration, flag, integer, key, list, object, size, text, word } from './keys.ts';
+
+const hour = 3_600_000;
+
+/** What every check has. */
+const common = {
+  interval: key(duration(10, 24 * hour).default(10_000), 'From one check to the next.', {
+    examples: ['2s'],
+    leftOut: '10s',
+  }),
+  timeout: key(duration(1, hour).default(5_000), 'How long a check may take, all of it.', {
+    examples: ['1s'],
+    leftOut: '5s',
+  }),
+  rise: key(integer(1, 1000).default(1), 'Good results in a row that bring a real server back.'),
+  fall: key(integer(1, 1000).default(3), 'Bad results in a row that take it out.'),
+  initial: key(word('up', 'down').default('up'), 'What a real server counts as before its first result.'),
+  warmup: key(duration(0, hour).optional(), 'The first check comes at a random time within this.', {
+    leftOut: 'the interval',
+  }),
+  slowStart: key(
+    duration(0, 24 * hour).default(0),
+    'After its return its weight rises to the full one within this time.',
+    { examples: ['30s'], leftOut: '0s' },
+  ),
+  whenDown: key(
+    word('remove', 'quiesce').default('remove'),
+    '`remove` takes it out of the service; `quiesce` gives it weight 0, so that its connections go on.',
+  ),
+  source: key(address.optional(), 'The address checks come from.', { leftOut: 'the kernel’s choice' }),
+};
+
+/** Where a check over the network goes. */
+const target = {
+  address: key(address.optional(), 'The address that is checked.', { leftOut: 'that of the real server' }),
+  port: key(integer(1, 65_535).optional(), 'The port that is checked.', {
+    leftOut: 'that of the real server',
+  }),
+};
+
+const tls = {
+  serverName: key(text('a host name').optional(), 'The name asked for in the handshake (SNI).', {
+    examples: ['www.example.org'],
+    leftOut: '`host`, else none',
+  }),
+  verify: key(flag().default(false), 'Whether the certificate must be valid for that name.'),
+};
+
+const startTls = key(flag().default(false), 'Whether the connection is turned into TLS (STARTTLS).');
+
+const account = {
+  user: key(text().optional(), 'Who signs in.', { leftOut: 'nobody' }),
+  password: key(text().optional(), `The password; best from the environment: \`"\${CHECK_PASSWORD}"\`.`, {
+    leftOut: 'none',
+  }),
+};
+
+const statusRange = z
+  .union(
+    [
+      integer(100, 599),
+      z.string().regex(/^[1-5][0-9][0-9]-[1-5][0-9][0-9]$/, { error: 'wanted a range such as 200-299' }),
+    ],
+    { error: 'wanted a status code such as 200, or a range such as 200-299' },
+  )
+  .transform((value) => {
+    const [from, to] = String(value).split('-').map(Number);
+    return { from: from!, to: to ?? from! };
+  });
+
+const web = {
+  path: key(
+    text('a path such as /health').regex(/^\//, { error: 'wanted a path that begins with /' }).default('/'),
+    'What is asked for.',
+    { examples: ['/health'] },
+  ),
+  method: key(word('GET', 'HEAD').default('GET'), 'The method of the request.'),
+  version: key(word('HTTP/1.0', 'HTTP/1.1', 'HTTP/2').default('HTTP/1.1'), 'The version of HTTP.'),
+  host: key(text('a host name').optional(), 'The virtual host that is asked.', {
+    examples: ['www.example.org'],
+    leftOut: 'the address of the real server',
+  }),
+  status: key(
+    list(statusRange, 'status codes')
+      .min(1, { error: 'wanted one status code or more' })
+      .default([{ from: 200, to: 299 }]),
+    'Good answers, single ones and ranges.',
+    { examples: [['200-299', 401]], kind: 'list of status codes and ranges', leftOut: '200-299' },
+  ),
+  contains: key(text().optional(), 'What the body must contain.', { leftOut: 'anything' }),
+  matches: key(text('a regular expression').optional(), 'The regular expression the body must match.', {
+    leftOut: 'anything',
+  }),
+  sha256: key(
+    z
+      .string({ error: 'wanted 64 hexadecimal digits' })
+      .regex(/^[0-9a-f]{64}$/, { error: 'wanted 64 hexadecimal digits in lower case' })
+      .meta({ kind: '64 hexadecimal digits' })
+      .optional(),
+    'The SHA-256 of the body.',
+    { leftOut: 'any' },
+  ),
+  maxBody: key(size(0, 16 * 1024 * 1024).default(65_536), 'How much of the body is looked at.', {
+    examples: ['64Ki'],
+    leftOut: '64Ki',
+  }),
+};
+
+/** One kind of check: its type, what every check has, what it has besides. */
+function kind<const Type extends string, Shape extends z.ZodRawShape>(
+  type: Type,
+  description: string,
+  shape: Shape,
+) {
+  return object({ type: key(z.literal(type), description), ...common, ...shape });
+}
+
+const command = list(text(), 'words').min(1, { error: 'wanted a command: a list of words' });
+
+/** How real servers are checked. */
+export const check = z.discriminatedUnion(
+  'type',
+  [
+    kind('tcp', 'Connects.', target),
+    kind('tls', 'Connects and shakes hands.', { ...target, ...tls }),
+    kind('http', 'Asks for a page.', { ...target, ...web }),
+    kind('https', 'Asks for a page over TLS.', { ...target, ...web, ...tls }),
+    kind('udp', 'Sends a datagram.', {
+      ...target,
+      send: key(text().optional(), 'What is sent.', { leftOut: 'nothing' }),
+      expect: key(text().optional(), 'What the answer must begin with.', {
+        leftOut: 'no answer is needed, only no ICMP error',
+      }),
+    }),
+    kind('ping', 'Sends an ICMP echo request.', { address: target.address }),
+    kind('dns', 'Asks a name server.', {
+      ...target,
+      transport: key(word('udp', 'tcp').default('udp'), 'How it is asked.'),
+      query: key(text('a domain name').default('.'), 'The name that is asked for.', {
+        examples: ['example.org'],
+      }),
+      record: key(word('A', 'AAAA', 'CNAME', 'MX', 'NS', 'SOA', 'TXT').default('SOA'), 'The kind of record.'),
+      expect: key(text().optional(), 'What one of the records must be.', {
+        leftOut: 'any answer without error',
+      }),
+    }),
+    kind('smtp', 'Reads the greeting and says EHLO.', {
+      ...target,
+      startTls,
+      ...tls,
+      helo: key(text('a host name').optional(), 'The name it greets with.', {
+        leftOut: 'the name of this host',
+      }),
+    }),
+    kind('imap', 'Reads the greeting, signs in where a user is given.', {
+      ...target,
+      startTls,
+      ...tls,
+      ...account,
+    }),
+    kind('pop', 'Reads the greeting, signs in where a user is given.', {
+      ...target,
+      startTls,
+      ...tls,
+      ...account,
+    }),
+    kind('ftp', 'Reads the greeting, signs in where a user is given.', { ...target, ...account }),
+    kind('nntp', 'Reads the greeting.', target),
+    kind('ldap', 'Searches an entry.', {
+      ...target,
+      ...account,
+      base: key(text().default(''), 'The entry.', { leftOut: 'the root' }),
+    }),
+    kind('redis', 'Says PING.', { ...target, ...account }),
+    kind('mysql', 'Signs in, asks where a query is given.', {
+      ...target,
+      ...account,
+      database: key(text().optional(), 'The database.', { leftOut: 'none' }),
+      query: key(text().optional(), 'A query that must give a row.', { leftOut: 'none' }),
+    }),
+    kind('postgresql', 'Signs in, asks where a query is given.', {
+      ...target,
+      ...account,
+      database: key(text().optional(), 'The database.', { leftOut: 'that of the user’s name' }),
+      query: key(text().optional(), 'A query that must give a row.', { leftOut: 'none' }),
+    }),
+    kind('radius', 'Asks for access.', { ...target, ...account, secret: key(text(), 'The shared secret.') }),
+    kind('sip', 'Sends OPTIONS.', {
+      ...target,
+      transport: key(word('udp', 'tcp').default('udp'), 'How it is asked.'),
+      user: key(text().optional(), 'Whom it asks for.', { leftOut: 'nobody' }),
+    }),
+    kind('file', 'Looks at a file of this host.', {
+      path: key(text('a path'), 'The file; it must hold 0, or not be there.'),
+    }),
+    kind('script', 'Runs a program of this host.', {
+      command: key(command, 'The program with its arguments, without a shell. Exit code 0 is good.', {
+        examples: [['/usr/local/bin/check-web', '--fast']],
+      }),
+      dynamicWeight: key(
+        flag().default(false),
+        'Exit codes 2 to 255 are good as well, and two less than the code is the weight.',
+      ),
+    }),
+  ],
+  { error: 'wanted keys and values, `type` among them' },
+);
