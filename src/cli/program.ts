@@ -44,6 +44,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
     commands.set(verb.name, command);
   }
   addDemo(commands.get('demo')!, streams, outcome);
+  addChanges(commands, streams, outcome);
   addExplain(commands.get('explain')!, streams, outcome);
   addShims(commands.get('shims')!, streams);
   addCleanUp(commands.get('clean-up')!, streams);
@@ -59,6 +60,29 @@ function addDemo(command: Command, streams: Streams, outcome: { exitCode: number
     const { runDemo } = await import('./demo.ts');
     outcome.exitCode = await runDemo(streams);
   });
+}
+
+function addChanges(
+  commands: ReadonlyMap<VerbName, Command>,
+  streams: Streams,
+  outcome: { exitCode: number },
+): void {
+  const add = (verb: 'plan' | 'apply' | 'diff') =>
+    commands
+      .get(verb)!
+      .argument('[file]', 'The configuration', '/etc/headgate/headgate.yaml')
+      .addOption(outputOption());
+  add('plan').action(async (file, options) => {
+    outcome.exitCode = await (await import('./change.ts')).planFile(file, options, streams);
+  });
+  add('diff').action(async (file, options) => {
+    outcome.exitCode = await (await import('./change.ts')).diffFile(file, options, streams);
+  });
+  add('apply')
+    .option('--yes', 'Also when it takes much away')
+    .action(async (file, options) => {
+      outcome.exitCode = await (await import('./change.ts')).applyFile(file, options, streams);
+    });
 }
 
 function addExplain(command: Command, streams: Streams, outcome: { exitCode: number }): void {
@@ -191,9 +215,7 @@ function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): 
 function addValidate(command: Command, streams: Streams, outcome: { exitCode: number }): void {
   command
     .argument('<file...>')
-    .addOption(
-      new Option('-o, --output <format>', 'Form of the answer').choices(['text', 'json']).default('text'),
-    )
+    .addOption(outputOption())
     .action(async (files: string[], options: { output: 'text' | 'json' }) => {
       const { validate } = await import('./validate.ts');
       outcome.exitCode = validate(files, options, streams);

@@ -45,6 +45,24 @@ export const verbs = [
     grammar: 'ipvsadm',
   },
   {
+    name: 'plan',
+    usage: 'plan [FILE]',
+    summary: 'Show what applying a configuration would do, and what becomes of connections',
+    grammar: 'headgate',
+  },
+  {
+    name: 'apply',
+    usage: 'apply [FILE] [--yes]',
+    summary: 'Make the data plane what a configuration says, all of it or nothing',
+    grammar: 'headgate',
+  },
+  {
+    name: 'diff',
+    usage: 'diff [FILE]',
+    summary: 'Compare a configuration with the rules in force',
+    grammar: 'headgate',
+  },
+  {
     name: 'explain',
     usage: 'explain CLIENT[:PORT] VIRTUAL:PORT [--udp]',
     summary: 'Say which real server a client gets, why that one, and what is in the way',

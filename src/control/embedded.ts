@@ -7,10 +7,11 @@ const [leastConnections, mostConnections] = [256, 1 << 27];
 
 /**
  * Opens this network namespace's data plane in this process and holds its lock until `close`. The table is made for
- * HEADGATE_CONNECTIONS connections (default 1 Mi) when the first change sets the plane up. Rejects with a HeadgateError.
+ * HEADGATE_CONNECTIONS connections, else for `connections` (default 1 Mi), when the first change sets the plane up.
+ * Rejects with a HeadgateError.
  */
-export async function openController(): Promise<Controller> {
-  const connections = connectionsFromEnvironment();
+export async function openController(options: { readonly connections?: number } = {}): Promise<Controller> {
+  const connections = connectionsFromEnvironment() ?? options.connections;
   return openHostPlane(connections === undefined ? {} : { connections });
 }
 

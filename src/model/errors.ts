@@ -39,6 +39,14 @@ export const errorCatalogue = {
     title: 'The kernel has no memory for the data plane',
     hint: 'Set HEADGATE_CONNECTIONS to a smaller connection table (130 bytes a connection).',
   },
+  HG_APPLY_REFUSED: {
+    title: 'A change could not be applied',
+    hint: 'Correct what is named; "headgate plan" shows what would be done.',
+  },
+  HG_NEEDS_YES: {
+    title: 'A change that takes much away needs a word from a person',
+    hint: 'Look at it with "headgate plan"; if it is what you want, add --yes.',
+  },
   HG_LAB_UNKNOWN: {
     title: 'There is no such lab, node or link',
     hint: 'List what there is with: headgate lab list',

@@ -1,0 +1,120 @@
+import { createInterface } from 'node:readline/promises';
+import { readConfiguration } from '../config/load.ts';
+import { applyChange, planChange } from '../control/apply.ts';
+import { type Change, count, type Step } from '../control/change.ts';
+import type { Controller } from '../control/controller.ts';
+import { openController } from '../control/embedded.ts';
+import { wantedOf } from '../control/wanted.ts';
+import { HeadgateError } from '../model/errors.ts';
+import { serviceKey } from '../model/service-id.ts';
+import type { Streams } from './context.ts';
+import { exitCodes } from './report-error.ts';
+
+type Output = { readonly output: 'text' | 'json' };
+
+/** `plan [FILE]`. */
+export async function planFile(file: string, options: Output, streams: Streams): Promise<number> {
+  const change = await withController(file, (controller, wanted) => planChange(controller, wanted));
+  streams.stdout.write(options.output === 'json' ? changeJson(change) : changeText(change));
+  return exitCodes.done;
+}
+
+/** `diff [FILE]`: exit code 1 when something differs. */
+export async function diffFile(file: string, options: Output, streams: Streams): Promise<number> {
+  const change = await withController(file, (controller, wanted) => planChange(controller, wanted));
+  streams.stdout.write(options.output === 'json' ? changeJson(change) : diffText(change));
+  return change.steps.length > 0 ? exitCodes.failed : exitCodes.done;
+}
+
+/** `apply [FILE]`. */
+export async function applyFile(
+  file: string,
+  options: Output & { readonly yes?: boolean },
+  streams: Streams,
+): Promise<number> {
+  const text = options.output === 'text';
+  const change = await withController(file, async (controller, wanted) => {
+    const found = await planChange(controller, wanted);
+    if (text) streams.stdout.write(changeText(found));
+    if (found.concerns.length > 0 && !options.yes) await consent(found, file, streams);
+    await applyChange(controller, found);
+    return found;
+  });
+  if (!text) streams.stdout.write(changeJson(change));
+  else if (change.steps.length > 0) streams.stdout.write('Applied.\n');
+  return exitCodes.done;
+}
+
+/** Opens the data plane in the way a configuration asks for it. */
+async function withController<T>(
+  file: string,
+  work: (controller: Controller, wanted: ReturnType<typeof wantedOf>) => Promise<T>,
+): Promise<T> {
+  const configuration = readConfiguration(file);
+  const { dataPlane, connectionTable } = configuration;
+  if (dataPlane === 'proxy' || dataPlane === 'ipvs')
+    throw new HeadgateError(
+      'HG_USAGE',
+      `Cannot use "${file}" without a daemon: the data plane "${dataPlane}" is not one that goes on by itself`,
+      { hint: 'dataPlane: ebpf, or auto' },
+    );
+  const controller = await openController(
+    connectionTable === undefined ? {} : { connections: connectionTable },
+  );
+  try {
+    return await work(controller, wantedOf(configuration));
+  } finally {
+    await controller.close();
+  }
+}
+
+/** Asks on a terminal; elsewhere the word has to be in the command line. */
+async function consent({ concerns }: Change, file: string, { stderr }: Streams): Promise<void> {
+  const why = concerns.join('; ');
+  const refused = (sentence: string) =>
+    new HeadgateError('HG_NEEDS_YES', sentence, { hint: `headgate apply ${file} --yes` });
+  if (!process.stdin.isTTY) throw refused(`Cannot apply "${file}" without --yes: ${why}`);
+  stderr.write(`This takes much away: ${why}.\n`);
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await terminal.question('Apply it? Type yes: ');
+    if (answer.trim() !== 'yes') throw refused(`Not applied: the answer was "${answer.trim()}"`);
+  } finally {
+    terminal.close();
+  }
+}
+
+function changeJson({ strangers, ...change }: Change): string {
+  return `${JSON.stringify({ ...change, strangers: strangers.map(serviceKey) })}\n`;
+}
+
+/** A change for a person: a line for each step, what it means for connections, and what it leaves alone. */
+export function changeText({ steps, strangers, concerns }: Change): string {
+  const lines =
+    steps.length === 0 ? ['Nothing to change: the data plane is as described.'] : stepLines(steps);
+  if (strangers.length > 0)
+    lines.push(`Left alone, because nobody described them: ${strangers.map(serviceKey).join(', ')}`);
+  if (concerns.length > 0) lines.push(`Needs a word (--yes): ${concerns.join('; ')}`);
+  return `${lines.join('\n')}\n`;
+}
+
+function stepLines(steps: readonly Step[]): string[] {
+  const width = Math.max(...steps.map(({ what }) => what.length));
+  const lines = steps.map(({ sign, what, detail, connections, effect }) => {
+    const undisturbed = connections > 0 ? `keeps ${count(connections, 'connection')}` : undefined;
+    const fate = effect ?? undisturbed;
+    return `${sign} ${what.padEnd(width)}  ${detail}${fate === undefined ? '' : `: ${fate}`}`;
+  });
+  const counted = (['+', '~', '-'] as const).map((sign) => steps.filter((step) => step.sign === sign).length);
+  return [...lines, `${counted[0]} to add, ${counted[1]} to change, ${counted[2]} to take away.`];
+}
+
+function diffText({ steps }: Change): string {
+  return steps
+    .flatMap(({ what, before, after }) => [
+      ...(before === undefined ? [] : [`- ${what}  ${before}`]),
+      ...(after === undefined ? [] : [`+ ${what}  ${after}`]),
+    ])
+    .map((line) => `${line}\n`)
+    .join('');
+}

@@ -1,0 +1,316 @@
+import { plan } from '../model/plan.ts';
+import { destinationKey, serviceKey } from '../model/service-id.ts';
+import type { DestinationState, Observed, Operation, ServiceState, Table } from '../model/table.ts';
+import type { Destination, DestinationId, ServiceId, VirtualService } from '../model/virtual-service.ts';
+import type { Names, Wanted } from './wanted.ts';
+
+/** One operation, told to a person. */
+export type Step = {
+  readonly operation: Operation;
+  /** `+` comes, `-` goes, `~` changes. */
+  readonly sign: '+' | '-' | '~';
+  /** What it is about, by name. */
+  readonly what: string;
+  /** What it is, or what changes: `weight 3 -> 0`. */
+  readonly detail: string;
+  /** All of it as it is and as it will be; absent where it is not there. */
+  readonly before?: string;
+  readonly after?: string;
+  /** Connections that are there and that the step concerns. */
+  readonly connections: number;
+  /** What it does to them: `drains 41 connections`; absent where they go on undisturbed. */
+  readonly effect?: string;
+};
+
+/** What applying a configuration would do. */
+export type Change = {
+  readonly steps: readonly Step[];
+  /** Services that are there, are not described and are left alone. */
+  readonly strangers: readonly ServiceId[];
+  /** Why it is not done without a word from a person; empty: it is. */
+  readonly concerns: readonly string[];
+};
+
+/** The steps from what is there to what is wanted. Pure. */
+export function changeBetween(wanted: Wanted, observed: Observed): Change {
+  const described = new Set(wanted.table.services.map(({ service }) => serviceKey(service.id)));
+  const isStranger = ({ service }: ServiceState) => !described.has(serviceKey(service.id));
+  const strangers = wanted.own ? [] : observed.services.filter(isStranger).map(({ service }) => service.id);
+  const present = tableOf(observed.services.filter((state) => wanted.own || !isStranger(state)));
+  const operations = [...plan(wanted.table, present), ...timeoutOperations(wanted, observed)];
+  const there = indexOf(observed);
+  const steps = operations.map((operation) => stepOf(operation, there, wanted.names));
+  return { steps, strangers, concerns: concernsOf(wanted.names, there, operations) };
+}
+
+/** The rules of what a plane shows. */
+export function tableOf(services: readonly ServiceState[]): Table {
+  return {
+    services: services.map(({ service, destinations }) => ({
+      service,
+      destinations: destinations.map(({ destination }) => destination),
+    })),
+  };
+}
+
+function timeoutOperations({ timeouts }: Wanted, observed: Observed): Operation[] {
+  const differs = (['tcp', 'tcpFin', 'udp'] as const).some(
+    (name) => timeouts[name] !== undefined && timeouts[name] !== observed.timeouts[name],
+  );
+  return differs ? [{ kind: 'set-timeouts', timeouts }] : [];
+}
+
+/** What is there, by name. */
+type Index = Pick<Observed, 'timeouts'> & {
+  readonly services: ReadonlyMap<string, ServiceState>;
+  /** By service and destination. */
+  readonly destinations: ReadonlyMap<string, DestinationState>;
+};
+
+function indexOf({ services, timeouts }: Observed): Index {
+  return {
+    timeouts,
+    services: new Map(services.map((state) => [serviceKey(state.service.id), state])),
+    destinations: new Map(
+      services.flatMap(({ service, destinations }) =>
+        destinations.map((one) => [memberKey(service.id, one.destination), one] as const),
+      ),
+    ),
+  };
+}
+
+const memberKey = (id: ServiceId, destination: DestinationId): string =>
+  `${serviceKey(id)} ${destinationKey(destination)}`;
+
+function stepOf(operation: Operation, there: Index, names: Names): Step {
+  switch (operation.kind) {
+    case 'add-service': {
+      const { id } = operation.service;
+      const after = settingsText(operation.service);
+      return { ...plainStep(operation, '+', names.service(id)), detail: after, after };
+    }
+    case 'edit-service': {
+      const { service } = operation;
+      const before = there.services.get(serviceKey(service.id))!;
+      return {
+        ...plainStep(operation, '~', names.service(service.id)),
+        detail: differences(serviceSettings(before.service), serviceSettings(service)),
+        before: settingsText(before.service),
+        after: settingsText(service),
+        connections: connectionsOf(before),
+      };
+    }
+    case 'delete-service': {
+      const before = there.services.get(serviceKey(operation.id))!;
+      const connections = connectionsOf(before);
+      return {
+        ...plainStep(operation, '-', names.service(operation.id)),
+        detail: `with its ${count(before.destinations.length, 'real server')}`,
+        before: settingsText(before.service),
+        connections,
+        ...(connections > 0 && { effect: `cuts off ${count(connections, 'connection')}` }),
+      };
+    }
+    case 'add-destination': {
+      const { destination, id } = operation;
+      return {
+        ...plainStep(operation, '+', member(names, id, destination)),
+        detail: briefly(names, id, destination),
+        after: memberText(destination),
+      };
+    }
+    case 'edit-destination': {
+      const { destination, id } = operation;
+      const before = there.destinations.get(memberKey(id, destination))!;
+      const connections = before.activeConnections + before.inactiveConnections;
+      const effect = editEffect(before.destination, destination, connections);
+      return {
+        ...plainStep(operation, '~', member(names, id, destination)),
+        detail: differences(destinationSettings(before.destination), destinationSettings(destination)),
+        before: memberText(before.destination),
+        after: memberText(destination),
+        connections,
+        ...(effect === undefined ? {} : { effect }),
+      };
+    }
+    case 'delete-destination': {
+      const { destination, id } = operation;
+      const before = there.destinations.get(memberKey(id, destination))!;
+      const connections = before.activeConnections + before.inactiveConnections;
+      return {
+        ...plainStep(operation, '-', member(names, id, destination)),
+        detail: briefly(names, id, before.destination),
+        before: memberText(before.destination),
+        connections,
+        ...(connections > 0 && { effect: `cuts off ${count(connections, 'connection')}` }),
+      };
+    }
+    case 'set-timeouts': {
+      const before = secondsOf(there.timeouts);
+      const after = { ...before, ...secondsOf(operation.timeouts) };
+      return {
+        ...plainStep(operation, '~', 'timeouts'),
+        detail: differences(before, after),
+        before: Object.values(before).join(', '),
+        after: Object.values(after).join(', '),
+      };
+    }
+    case 'zero':
+      return { ...plainStep(operation, '~', 'counters'), detail: 'to 0' };
+    case 'flush':
+      return { ...plainStep(operation, '-', 'everything'), detail: '' };
+  }
+}
+
+const plainStep = (operation: Operation, sign: Step['sign'], what: string) => ({
+  operation,
+  sign,
+  what,
+  connections: 0,
+});
+
+const member = (names: Names, id: ServiceId, destination: DestinationId): string =>
+  `${names.service(id)}/${names.realServer(id, destination)}`;
+
+type Settings = Readonly<Record<string, string>>;
+
+function serviceSettings({ scheduler, schedulerFlags, onePacket, persistence }: VirtualService): Settings {
+  const flags = Object.entries(schedulerFlags)
+    .filter(([, on]) => on)
+    .map(([name]) => name.replace('flag', 'flag-'));
+  return {
+    scheduler: `scheduler ${scheduler}`,
+    flags: flags.length > 0 ? `scheduler flags ${flags.join(' ')}` : 'no scheduler flags',
+    persistence: persistence ? persistenceText(persistence) : 'no persistence',
+    onePacket: onePacket ? 'one-packet' : 'whole connections',
+  };
+}
+
+function persistenceText({
+  timeoutSeconds,
+  netmask,
+  engine,
+}: NonNullable<VirtualService['persistence']>): string {
+  const whole = netmask === 0xffffffff || netmask === 128;
+  const mask = whole ? '' : `, netmask ${netmask > 128 ? maskText(netmask) : netmask}`;
+  return `persistence ${timeoutSeconds} s${mask}${engine === undefined ? '' : `, by ${engine}`}`;
+}
+
+const maskText = (netmask: number): string =>
+  [24, 16, 8, 0].map((shift) => (netmask >>> shift) & 255).join('.');
+
+/** Settings that are not the plainest. */
+function settingsText(service: VirtualService): string {
+  const { scheduler, ...rest } = serviceSettings(service);
+  const plain = ['no scheduler flags', 'no persistence', 'whole connections'];
+  const others = Object.values(rest).filter((text) => !plain.includes(text));
+  return [scheduler, ...others].join(', ');
+}
+
+function destinationSettings({
+  method,
+  tunnel,
+  weight,
+  upperThreshold,
+  lowerThreshold,
+}: Destination): Settings {
+  const how = tunnel ? `${method} ${tunnel.type}${tunnel.port > 0 ? ` port ${tunnel.port}` : ''}` : method;
+  return {
+    method: how,
+    weight: `weight ${weight}`,
+    ...(upperThreshold > 0 && { upper: `upper threshold ${upperThreshold}` }),
+    ...(lowerThreshold > 0 && { lower: `lower threshold ${lowerThreshold}` }),
+  };
+}
+
+const settingsOf = (destination: Destination): string =>
+  Object.values(destinationSettings(destination)).join(', ');
+
+/** Without the address where that is its name already. */
+const briefly = (names: Names, id: ServiceId, destination: Destination): string =>
+  names.realServer(id, destination) === destinationKey(destination)
+    ? settingsOf(destination)
+    : memberText(destination);
+
+const memberText = (destination: Destination): string =>
+  `${destinationKey(destination)} ${settingsOf(destination)}`;
+
+const secondsOf = (timeouts: object): Settings =>
+  Object.fromEntries(Object.entries(timeouts).map(([name, value]) => [name, `${name} ${value} s`]));
+
+/** What differs, as `weight 3 -> 0`. */
+function differences(before: Settings, after: Settings): string {
+  const names = new Set([...Object.keys(before), ...Object.keys(after)]);
+  return [...names]
+    .filter((name) => before[name] !== after[name])
+    .map(
+      (name) => `${before[name] ?? `no ${name} threshold`} -> ${lastWord(before[name], after[name], name)}`,
+    )
+    .join(', ');
+}
+
+/** The new value without the word both begin with. */
+function lastWord(before: string | undefined, after: string | undefined, name: string): string {
+  if (after === undefined) return `no ${name} threshold`;
+  const [word] = after.split(' ');
+  return before?.startsWith(`${word} `) ? after.slice(word!.length + 1) : after;
+}
+
+function editEffect(before: Destination, after: Destination, connections: number): string | undefined {
+  if (connections === 0) return undefined;
+  const those = count(connections, 'connection');
+  if (before.method !== after.method) return `forwards ${those} another way, which may end them`;
+  if (after.weight === 0 && before.weight > 0) return `drains ${those}`;
+  return undefined;
+}
+
+/** Shares of real servers that may go at one time without a word. */
+const unaskedShare = 1 / 2;
+
+/**
+ * What a person should agree to first: a service with connections goes, one that served is left without a real server
+ * for new clients, or more than half of all that serve are taken out at once.
+ */
+function concernsOf(names: Names, there: Index, operations: readonly Operation[]): string[] {
+  const serving = new Map<string, Set<string>>();
+  for (const { service, destinations } of there.services.values()) {
+    const up = destinations.filter(({ destination }) => destination.weight > 0);
+    serving.set(serviceKey(service.id), new Set(up.map(({ destination }) => destinationKey(destination))));
+  }
+  const before = new Map([...serving].map(([key, up]) => [key, up.size]));
+  const concerns: string[] = [];
+  let taken = 0;
+  for (const operation of operations) {
+    if (operation.kind === 'delete-service') {
+      const state = there.services.get(serviceKey(operation.id))!;
+      const connections = connectionsOf(state);
+      taken += serving.get(serviceKey(operation.id))!.size;
+      serving.delete(serviceKey(operation.id));
+      if (connections > 0)
+        concerns.push(`${names.service(operation.id)} goes, with ${count(connections, 'connection')}`);
+    } else if (operation.kind === 'add-destination' || operation.kind === 'edit-destination') {
+      const up = serving.get(serviceKey(operation.id));
+      const key = destinationKey(operation.destination);
+      if (operation.destination.weight > 0) up?.add(key);
+      else if (up?.delete(key)) taken++;
+    } else if (operation.kind === 'delete-destination') {
+      if (serving.get(serviceKey(operation.id))?.delete(destinationKey(operation.destination))) taken++;
+    }
+  }
+  for (const { service } of there.services.values()) {
+    const key = serviceKey(service.id);
+    if (serving.get(key)?.size === 0 && before.get(key)! > 0)
+      concerns.push(`${names.service(service.id)} is left without a real server for new clients`);
+  }
+  const all = [...before.values()].reduce((sum, one) => sum + one, 0);
+  if (all > 1 && taken > all * unaskedShare)
+    concerns.push(`${taken} of ${count(all, 'real server')} are taken out at once`);
+  return concerns;
+}
+
+function connectionsOf({ destinations }: ServiceState): number {
+  return destinations.reduce((sum, one) => sum + one.activeConnections + one.inactiveConnections, 0);
+}
+
+/** A number of things: `1 connection`, `2 connections`. */
+export const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? '' : 's'}`;

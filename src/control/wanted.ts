@@ -1,0 +1,60 @@
+import { entriesOf, memberOf, serves, serviceIdsOf, timeoutsOf } from '../config/desired.ts';
+import type { Configuration } from '../config/schema/configuration.ts';
+import { destinationOf } from '../model/real-server.ts';
+import { destinationKey, serviceKey } from '../model/service-id.ts';
+import type { Table } from '../model/table.ts';
+import type { DestinationId, ServiceId, Timeouts } from '../model/virtual-service.ts';
+
+/** What a configuration asks of a data plane. */
+export type Wanted = {
+  readonly table: Table;
+  /** Those that are left out stay as they are. */
+  readonly timeouts: Partial<Timeouts>;
+  /** Whether services that are not described are deleted. */
+  readonly own: boolean;
+  readonly names: Names;
+};
+
+/** What people call services and real servers. */
+export type Names = {
+  service(id: ServiceId): string;
+  realServer(id: ServiceId, destination: DestinationId): string;
+};
+
+/** Names where nobody has given any: what they are in the data plane. */
+export const plainNames: Names = {
+  service: serviceKey,
+  realServer: (_id, destination) => destinationKey(destination),
+};
+
+/** What a configuration asks for. A service with several addresses is as many in the data plane. */
+export function wantedOf(configuration: Configuration): Wanted {
+  return {
+    table: { services: configuration.virtualServices.flatMap(entriesOf) },
+    timeouts: timeoutsOf(configuration),
+    own: configuration.own,
+    names: namesOf(configuration),
+  };
+}
+
+function namesOf({ virtualServices }: Configuration): Names {
+  const services = new Map<string, string>();
+  const realServers = new Map<string, string>();
+  for (const service of virtualServices) {
+    const ids = serviceIdsOf(service);
+    for (const id of ids) {
+      const key = serviceKey(id);
+      services.set(key, ids.length === 1 ? service.name : `${service.name} (${key})`);
+      for (const realServer of service.realServers) {
+        if (realServer.name === undefined || !serves(realServer, service, id)) continue;
+        const destination = destinationOf(memberOf(realServer, service), id);
+        realServers.set(`${key} ${destinationKey(destination)}`, realServer.name);
+      }
+    }
+  }
+  return {
+    service: (id) => services.get(serviceKey(id)) ?? serviceKey(id),
+    realServer: (id, destination) =>
+      realServers.get(`${serviceKey(id)} ${destinationKey(destination)}`) ?? destinationKey(destination),
+  };
+}
