@@ -106,9 +106,9 @@ const hosts = { 4: 32, 6: 128 };
  *                       └──────────────────────┘
  *
  * What a real server sends from its address on `back` goes through the director, all else straight to the client. With
- * `router` there is a fourth real server, behind a router on `back`.
+ * `router` there is a fourth real server, behind a router on `back`. `bare` ones do not hold the shared virtual address.
  */
-function topologyOf(name: string, kind: LinkKind, router: boolean): Topology {
+function topologyOf(name: string, kind: LinkKind, router: boolean, bare: boolean): Topology {
   const both = (pick: (plan: Plan, family: 4 | 6) => string[]) =>
     versions.flatMap((family) => pick(plans[family], family));
   const port = (node: string, device: string, addresses: string[]): Port => {
@@ -121,8 +121,10 @@ function topologyOf(name: string, kind: LinkKind, router: boolean): Topology {
     ...realServers.map(
       (n): Node => ({
         name: `real${n}`,
-        loopback: both((plan, family) => [`${plan.sharedVip}/${hosts[family]}`]),
-        sysctls: { 'net.ipv4.conf.all.arp_ignore': 1, 'net.ipv4.conf.all.arp_announce': 2 },
+        ...(!bare && {
+          loopback: both((plan, family) => [`${plan.sharedVip}/${hosts[family]}`]),
+          sysctls: { 'net.ipv4.conf.all.arp_ignore': 1, 'net.ipv4.conf.all.arp_announce': 2 },
+        }),
         rules: versions.map((family) => ({
           family: `ipv${family}` as const,
           priority: 100,
@@ -285,15 +287,17 @@ export async function standUp(
     env = smallTable,
     serve = services,
     router = false,
+    bare = false,
     started = realServers,
   }: {
     env?: NodeJS.ProcessEnv;
     serve?: Partial<typeof services>;
     router?: boolean;
+    bare?: boolean;
     started?: readonly number[];
   } = {},
 ): Promise<Site> {
-  const lab = up(topologyOf(labName(what), kind, router));
+  const lab = up(topologyOf(labName(what), kind, router, bare));
   const helpers: Helper[] = [];
   try {
     if (kind.offloads) for (const segment of ['front', 'back']) setAllOffloads(lab, segment, kind.offloads);
