@@ -4,6 +4,7 @@
 #define HEADGATE_FLOW_H
 
 #include "choose.h"
+#include "cut.h"
 #include "encapsulate.h"
 #include "enter.h"
 #include "forward.h"
@@ -61,6 +62,20 @@ static __always_inline int transmit_tunnel(struct __sk_buff *skb, const struct p
 	return send_to_hop(skb, packet, hop);
 }
 
+static __always_inline int refuse_too_big(struct __sk_buff *skb, const struct packet *packet, __u32 mtu)
+{
+	count_event(EVENT_TOO_BIG);
+	if (!packet->do_not_fragment)
+		return VERDICT_DROP;
+	return report(skb, packet, REPORT_TOO_BIG, mtu);
+}
+
+static __always_inline int send_to_be_cut(struct __sk_buff *skb, const struct packet *packet)
+{
+	count_event(EVENT_FRAGMENTED);
+	return send_to_turn(skb, packet, turn_mark(TURN_CUT, 0));
+}
+
 /* A packet from the client, on to its destination. */
 __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u32 slot, __u32 now)
 {
@@ -74,9 +89,11 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 	destination = destination_at(connection->destination);
 	if (!destination || !(destination->flags & DESTINATION_AVAILABLE))
 		return drop(EVENT_DESTINATION_GONE);
-	count_packet(connection->destination, packet->length, 0);
-	pass_state(connection, packet, DIRECTION_INPUT, slot, now);
-	connection->packets++;
+	if (!packet->again) {
+		count_packet(connection->destination, packet->length, 0);
+		pass_state(connection, packet, DIRECTION_INPUT, slot, now);
+		connection->packets++;
+	}
 	if (packet->fragment == FRAGMENT_FIRST)
 		remember_fragment(packet, slot, 0);
 
@@ -105,10 +122,12 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 			return drop(EVENT_TOO_BIG);
 	}
 	if (is_too_big(skb, packet, hop.mtu)) {
-		count_event(EVENT_TOO_BIG);
-		if (!packet->do_not_fragment)
+		if (!may_be_cut(packet, hop.mtu))
+			return refuse_too_big(skb, packet, hop.mtu);
+		if (!packet->again)
+			return send_to_be_cut(skb, packet);
+		if (!cut(skb, packet, hop.mtu, slot, 0))
 			return VERDICT_DROP;
-		return report(skb, packet, REPORT_TOO_BIG, hop.mtu);
 	}
 	if (connection->word >> WORD_METHOD_SHIFT == METHOD_TUNNEL)
 		return transmit_tunnel(skb, packet, connection->destination, destination, &hop);
@@ -123,6 +142,7 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 	struct destination *destination;
 	struct rewrite rewrite = { .reply = 1 };
 	struct hop hop = {};
+	int too_big = 0;
 
 	if (!connection || !packet)
 		return VERDICT_DROP;
@@ -144,21 +164,26 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 			}
 			if (hop.kind == HOP_UNKNOWN)
 				return drop(EVENT_NO_ROUTE);
-			if (is_too_big(skb, packet, hop.mtu)) {
-				count_event(EVENT_TOO_BIG);
-				if (!packet->do_not_fragment)
-					return VERDICT_DROP;
-				return report(skb, packet, REPORT_TOO_BIG, hop.mtu);
-			}
+			too_big = is_too_big(skb, packet, hop.mtu);
+			if (too_big && !may_be_cut(packet, hop.mtu))
+				return refuse_too_big(skb, packet, hop.mtu);
 			rewrite.forward = 1;
 		}
 	}
 	destination = destination_at(connection->destination);
-	if (destination && destination->flags & DESTINATION_AVAILABLE)
-		count_packet(connection->destination, packet->length, 1);
-	pass_state(connection, packet, DIRECTION_OUTPUT, slot, now);
+	if (!packet->again) {
+		if (destination && destination->flags & DESTINATION_AVAILABLE)
+			count_packet(connection->destination, packet->length, 1);
+		pass_state(connection, packet, DIRECTION_OUTPUT, slot, now);
+	}
 	if (packet->fragment == FRAGMENT_FIRST)
 		remember_fragment(packet, slot, 1);
+	if (too_big) {
+		if (!packet->again)
+			return send_to_be_cut(skb, packet);
+		if (!cut(skb, packet, hop.mtu, slot, 1))
+			return VERDICT_DROP;
+	}
 	if (egress) {
 		if (rewrite.translate && !rewrite_packet(skb, packet, &rewrite, NULL))
 			return VERDICT_DROP;
@@ -296,6 +321,29 @@ __noinline int pass_fragment(struct __sk_buff *skb, struct packet *packet, __u32
 	if (fragment->reply)
 		return forward_reply(skb, packet, fragment->slot, now_jiffies(), egress);
 	return egress ? VERDICT_PASS : forward_request(skb, packet, fragment->slot, now_jiffies());
+}
+
+/* A packet that comes back from the internal veth to be fragmented; the first `gone` bytes of it have gone their way. */
+static __always_inline int forward_again(struct __sk_buff *skb, __u32 gone)
+{
+	struct packet packet = {};
+	__u32 now = now_jiffies(), slot, *first;
+
+	skb->mark = 0;
+	if (gone && !take_off(skb, gone))
+		return VERDICT_DROP;
+	if (parse((void *)(long)skb->data, (void *)(long)skb->data_end, ETHERNET_LENGTH, skb->protocol, &packet) != PARSED)
+		return VERDICT_DROP;
+	packet.again = 1;
+	if (packet.fragment == FRAGMENT_LATER)
+		return pass_fragment(skb, &packet, 0);
+	first = chain_of(&packet, 1);
+	slot = first ? find_from(&packet, *first, 1, now) : 0;
+	if (slot)
+		return forward_reply(skb, &packet, slot, now, 0);
+	first = chain_of(&packet, 0);
+	slot = first ? find_from(&packet, *first, 0, now) : 0;
+	return slot ? forward_request(skb, &packet, slot, now) : VERDICT_DROP;
 }
 
 #endif

@@ -4,7 +4,7 @@
  *   headgate_ethernet, headgate_raw   ingress of every interface with and without Ethernet headers
  *   headgate_egress, headgate_raw_egress
  *                                     egress of the same: replies of destinations on the director itself
- *   headgate_report                   ingress of the internal veth: builds ICMP errors
+ *   headgate_report                   ingress of the internal veth: builds ICMP errors, cuts packets into fragments
  *   headgate_xdp                      XDP of physical interfaces that asked for it: the fast path alone
  *   headgate_start                    run once by user space: starts the sweeper
  *   headgate_alive                    sk_lookup program whose link tells whether the namespace still exists
@@ -26,6 +26,7 @@
 #include "icmp.h"
 #include "encapsulate.h"
 #include "fragment.h"
+#include "cut.h"
 #include "flow.h"
 #include "error.h"
 #include "xdp.h"
@@ -173,7 +174,11 @@ int headgate_raw_egress(struct __sk_buff *skb)
 SEC("tc")
 int headgate_report(struct __sk_buff *skb)
 {
-	return make_report(skb);
+	__u32 kind = skb->mark >> 16 & 0xff, value = skb->mark & 0xffff;
+
+	if ((skb->mark & 0xff000000) != TURN_MAGIC)
+		return VERDICT_DROP;
+	return kind == TURN_CUT ? forward_again(skb, value) : make_report(skb, kind, value);
 }
 
 SEC("tc")

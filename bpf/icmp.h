@@ -14,16 +14,17 @@
 #define ICMPV4_ROOM (ICMPV4_LIMIT - 20 - ICMP_HEADER)
 #define ICMPV6_ROOM (ICMPV6_LIMIT - 40 - ICMP_HEADER)
 #define CHUNK 64
-#define REPORT_MAGIC 0x48000000
+#define TURN_MAGIC 0x48000000
 #define GLOBAL_RATE 1000         /* net.ipv4.icmp_msgs_per_sec */
 #define GLOBAL_BURST 50          /* net.ipv4.icmp_msgs_burst */
 #define PEER_BURST 6             /* XRLIM_BURST_FACTOR */
 
-/* What an ICMP error says; both families' type and code. */
-enum report {
+/* Why a packet takes the turn: what the ICMP error says, both families' type and code; or to be fragmented (cut.h). */
+enum turn {
 	REPORT_PORT_UNREACHABLE = 1,
 	REPORT_TIME_EXCEEDED,
 	REPORT_TOO_BIG,
+	TURN_CUT,
 };
 
 /* The kernel's two limits: one for all (icmp_global_allow), one per receiver (inet_peer_xrlim_allow). */
@@ -68,24 +69,35 @@ __noinline int icmp_allowed(const struct address *receiver)
 	return tokens >= hz;
 }
 
+static __always_inline __u32 turn_mark(__u32 kind, __u32 value)
+{
+	return TURN_MAGIC | kind << 16 | (value & 0xffff);
+}
+
+/* Sends the packet to the internal veth. */
+static __always_inline int send_to_turn(struct __sk_buff *skb, const struct packet *packet, __u32 mark)
+{
+	const __u8 mac[MAC_LENGTH] = {};
+
+	skb->mark = mark;
+	if (!packet->l3 && !add_ethernet(skb, mac))
+		return VERDICT_DROP;
+	return bpf_redirect(settings.internal_ifindex, 0);
+}
+
 /*
  * Sends the packet to the internal veth, to come back as an ICMP error to its source. No error is about a later
  * fragment (RFC 1122 3.2.2); path MTU messages are not limited (icmpv4_mask_allow, icmpv6_mask_allow).
  */
 __noinline int report(struct __sk_buff *skb, const struct packet *packet, __u32 kind, __u32 mtu)
 {
-	const __u8 mac[MAC_LENGTH] = {};
-
 	if (!packet || !settings.internal_ifindex || packet->fragment == FRAGMENT_LATER)
 		return VERDICT_DROP;
 	if (kind != REPORT_TOO_BIG && !icmp_allowed(&packet->source)) {
 		count_event(EVENT_ICMP_LIMITED);
 		return VERDICT_DROP;
 	}
-	skb->mark = REPORT_MAGIC | kind << 16 | (mtu & 0xffff);
-	if (!packet->l3 && !add_ethernet(skb, mac))
-		return VERDICT_DROP;
-	return bpf_redirect(settings.internal_ifindex, 0);
+	return send_to_turn(skb, packet, turn_mark(kind, mtu));
 }
 
 struct icmp_message {
@@ -244,19 +256,17 @@ __noinline int make_icmpv6(struct __sk_buff *skb, const struct packet *packet, c
 }
 
 /*
- * Ingress of the internal veth: makes the ICMP error that the mark asks for. It comes from the virtual address, which
+ * Makes a packet that comes back from the internal veth the ICMP error that its mark asks for. It comes from the virtual address, which
  * is the director's own: the client's packet was sent there, the real server's reply belongs to a connection with it.
  */
-static __always_inline int make_report(struct __sk_buff *skb)
+static __always_inline int make_report(struct __sk_buff *skb, __u32 kind, __u32 mtu)
 {
 	struct address source = {};
 	struct packet packet = {};
-	__u32 kind = skb->mark >> 16 & 0xff, mtu = skb->mark & 0xffff, slot, *first;
+	__u32 slot, *first;
 	struct connection *connection;
 	int result;
 
-	if ((skb->mark & 0xff000000) != REPORT_MAGIC)
-		return VERDICT_DROP;
 	skb->mark = 0;
 	result = parse((void *)(long)skb->data, (void *)(long)skb->data_end, ETHERNET_LENGTH, skb->protocol, &packet);
 	if (result != PARSED)

@@ -272,13 +272,14 @@ enum event {
 	EVENT_DESTINATION_GONE,      /* dropped: the connection's destination was deleted */
 	EVENT_FRAGMENT_LOST,         /* dropped: a later fragment came without its first */
 	EVENT_TTL,                   /* dropped: time to live exceeded */
-	EVENT_TOO_BIG,               /* dropped: longer than the next hop's MTU */
+	EVENT_TOO_BIG,               /* dropped: longer than the next hop's MTU, not to be fragmented */
 	EVENT_NO_ROUTE,              /* dropped: no route to the next hop */
 	EVENT_MALFORMED,             /* passed on untouched: headers cut short */
 	EVENT_CONTENTION,            /* new connections refused: too many CPUs at one bucket */
 	EVENT_HELD,                  /* new connections refused during a layout conversion */
 	EVENT_ICMP_SENT,
 	EVENT_ICMP_LIMITED,          /* ICMP errors not sent: rate limit */
+	EVENT_FRAGMENTED,            /* cut into fragments, being longer than the next hop's MTU */
 	EVENT_COUNT,
 };
 

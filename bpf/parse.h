@@ -46,7 +46,7 @@ struct packet {
 	__u32 length;                /* of the IP packet (of the whole super-packet under GSO) */
 	__u32 l3;                    /* offset of the IP header */
 	__u32 l4;                    /* offset of the transport header */
-	__be32 identification;       /* of the datagram, fragments only */
+	__be32 identification;       /* of the datagram; IPv6: fragments only */
 	__u8 family;                 /* 4 or 6 */
 	__u8 protocol;
 	__u8 ttl;
@@ -55,6 +55,7 @@ struct packet {
 	__u8 do_not_fragment;
 	__u8 l4_header;              /* length of the transport header */
 	__u8 tos;
+	__u8 again;                  /* 1: on its way back from the internal veth, seen and counted before */
 };
 
 enum parsed {
@@ -148,10 +149,9 @@ static __always_inline int parse_ipv4_header(void *data, void *end, __u32 l3, st
 	packet->source.word[3] = ip->saddr;
 	packet->destination.word[3] = ip->daddr;
 	packet->do_not_fragment = !!(ip->frag_off & bpf_htons(IP_DO_NOT_FRAGMENT));
-	if (ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET | IP_MORE_FRAGMENTS)) {
-		packet->identification = ip->id;
+	packet->identification = ip->id;
+	if (ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET | IP_MORE_FRAGMENTS))
 		packet->fragment = ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET) ? FRAGMENT_LATER : FRAGMENT_FIRST;
-	}
 	return PARSED;
 }
 

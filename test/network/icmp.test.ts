@@ -1,5 +1,8 @@
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { listLinks } from '../../src/sys/netlink/link.ts';
+import { withNetlink } from '../../src/sys/netlink/socket.ts';
+import { netnsPath } from '../../src/sys/netns.ts';
 import type { FrameSocket } from '../../src/sys/raw.ts';
 import { requires } from '../requirements.ts';
 import { arrived, icmpErrorOf, watch } from './frames.ts';
@@ -187,6 +190,24 @@ requires(
         }
       });
 
+      it('a packet of 9,000 bytes gets its answer too', () => {
+        setJumbo(site, 9000);
+        try {
+          site.rules(
+            `-A -u ${at(vip, 5300)} -s rr`,
+            `-a -u ${at(vip, 5300)} -r ${at(plan.backOf(1), 5353)} -m`,
+          );
+          const from = own();
+          const options = { from, set: [neverFragment(family)], timeoutMs: 500 };
+          const fd = connectOn(site.lab, 'client', 'datagram', { address: vip, port: 5300 }, options);
+          sendAll(fd, Buffer.alloc(8000));
+          expect(errors(from.port)).toMatchObject([{ ...tooBig[family], rest: 1500, checksumRight: true }]);
+          closeSocket(fd);
+        } finally {
+          setJumbo(site, 1500);
+        }
+      });
+
       it('a link of MTU 1300 behind a router behind the director is learned and an upload completes', async () => {
         setMtu(site, 'router', 'far', 1300);
         site.rules(
@@ -268,6 +289,13 @@ requires(
     });
   });
 });
+
+/** Sets the MTU of the whole way from the client to the director. */
+function setJumbo(site: Site, mtu: number): void {
+  const names = withNetlink({ netns: netnsPath(site.lab.netns('front')) }, listLinks).map(({ name }) => name);
+  for (const name of names) if (name !== 'lo') setMtu(site, 'front', name, mtu);
+  for (const node of ['client', 'director']) setMtu(site, node, 'front', mtu);
+}
 
 /** What the client and the real servers have learned about paths; the kernel keeps it by the other end's address. */
 function forgetPaths({ lab }: Site): void {

@@ -1,11 +1,12 @@
 import { Socket } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { patternBytes } from '../../src/lab/pattern.ts';
 import { type Helper, startRealServer } from '../../src/lab/processes.ts';
 import { getSocketOption } from '../../src/sys/socket.ts';
 import { agent, run } from '../agent/site.ts';
 import { requires } from '../requirements.ts';
 import { at, finishedByDirector, linkKinds, plans, type Site, standUp, verifiedByDirector } from './site.ts';
-import { connectOn, freshPort } from './sockets.ts';
+import { closeSocket, connectOn, exchange, freshPort } from './sockets.ts';
 import { download, patternDigest, upload } from './transfer.ts';
 
 /*
@@ -30,6 +31,9 @@ function tcpInfoOf(fd: number): { pathMtu: number; sentAgain: number } {
   return { pathMtu: info.readUInt32LE(60), sentAgain: info.readUInt32LE(100) };
 }
 
+/** IP_MTU_DISCOVER with IP_PMTUDISC_DONT (ip(7)): packets carry no "do not fragment". */
+const mayFragment = [0, 10, 0] as const;
+
 const streamOf = (fd: number) => new Socket({ fd, readable: true, writable: true });
 
 requires(
@@ -45,7 +49,7 @@ requires(
       site = await standUp('tunnel', kind, { bare: true, started: [] });
       const vips = families.map((family) => plans[family].sharedVip);
       agent(site.lab, 'real1', 'up', '--vip', ...vips, '--method', 'tunnel');
-      server = await startRealServer(site.lab, 'real1', { name: 'real1', http: [80] });
+      server = await startRealServer(site.lab, 'real1', { name: 'real1', http: [80], udp: [5300] });
     });
     afterAll(async () => {
       await server?.stop();
@@ -53,12 +57,17 @@ requires(
       await site?.down();
     });
 
+    // What the client has learned of the path to the virtual address.
+    beforeEach(() => {
+      for (const family of families) run(site.lab, 'client', 'ip', `-${family}`, 'route', 'flush', 'cache');
+    });
+
     describe.each([
       { segments: 'the segment size of the agent', advertised: true },
       { segments: 'path MTU discovery', advertised: false },
     ])('$segments', ({ advertised }) => {
       beforeAll(() => {
-        if (!advertised) dropSegmentSizes(site);
+        if (!advertised) expect(dropSegmentSizes(site)).toBeGreaterThan(0);
       });
 
       it.each(pairs)('five megabytes up and down, IPv$inner in IPv$outer', async ({ inner, outer }) => {
@@ -67,7 +76,6 @@ requires(
           `-A -t ${at(sharedVip, 80)} -s rr`,
           `-a -t ${at(sharedVip, 80)} -r ${at(plans[outer].backOf(1), 80)} -i`,
         );
-        run(site.lab, 'client', 'ip', `-${inner}`, 'route', 'flush', 'cache');
         const tooBig = site.events('EVENT_TOO_BIG');
         const connect = () => {
           const from = { address: client, port: freshPort() };
@@ -92,15 +100,65 @@ requires(
         }
       });
     });
+
+    describe.each(families)('a client that lets its packets be fragmented, IPv4 in IPv%i', (outer) => {
+      const { sharedVip, client } = plans[4];
+      const connect = (type: 'stream' | 'datagram', port: number) =>
+        connectOn(
+          site.lab,
+          'client',
+          type,
+          { address: sharedVip, port },
+          { from: { address: client, port: freshPort() }, set: [mayFragment] },
+        );
+      beforeAll(() => {
+        site.rules(
+          ...['-t 80', '-u 5300'].flatMap((service) => {
+            const [type, port] = service.split(' ') as [string, string];
+            const name = `${type} ${at(sharedVip, Number(port))}`;
+            return [`-A ${name} -s rr`, `-a ${name} -r ${at(plans[outer].backOf(1), Number(port))} -i`];
+          }),
+        );
+        dropSegmentSizes(site);
+      });
+
+      // The longest of a frame, one that the client cuts up itself, the longest there is.
+      it.each([1472, 8000, 60_000])('a datagram of %i bytes', (length) => {
+        const before = site.events('EVENT_FRAGMENTED');
+        const fd = connect('datagram', 5300);
+        const datagram = patternBytes(0, length);
+        try {
+          const { name, echo } = exchange(fd, datagram);
+          expect(name).toBe('real1');
+          expect(echo.equals(datagram)).toBe(true);
+        } finally {
+          closeSocket(fd);
+        }
+        expect(site.events('EVENT_FRAGMENTED')).toBe(before + Math.floor((length + 8) / 1480));
+      });
+
+      it('five megabytes up', async () => {
+        const before = site.events('EVENT_FRAGMENTED');
+        const fd = connect('stream', 80);
+        const start = performance.now();
+        expect(await upload(streamOf(fd), megabytes5)).toEqual(whole);
+        expect(performance.now() - start).toBeLessThan(mostMs);
+        expect(site.events('EVENT_FRAGMENTED')).toBeGreaterThan(before + 10);
+        // What arrives at the end of the tunnel is never a fragment outside.
+        const { outcomes } = JSON.parse(agent(site.lab, 'real1', 'status', '-o', 'json').join());
+        expect(outcomes).toMatchObject({ fragments: 0, dropped: 0 });
+      });
+    });
   });
 });
 
-/** Takes the segment sizes that the agent has set off the routes of the real server. */
-function dropSegmentSizes({ lab }: Site): void {
+/** Takes the segment sizes that the agent has set off the routes of the real server; how many there were. */
+function dropSegmentSizes({ lab }: Site): number {
+  let count = 0;
   for (const family of ['-4', '-6']) {
     const routes = run(lab, 'real1', 'ip', family, 'route', 'show', 'table', 'all').split('\n');
     const set = routes.filter((line) => line.includes(' advmss '));
-    expect(set.length).toBeGreaterThan(0);
+    count += set.length;
     for (const route of set)
       run(
         lab,
@@ -115,4 +173,5 @@ function dropSegmentSizes({ lab }: Site): void {
           .split(/\s+/),
       );
   }
+  return count;
 }

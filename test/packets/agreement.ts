@@ -3,11 +3,12 @@ import type { Outcome } from './harness.ts';
 import type { Expected, Report } from './reference.ts';
 import { macs, type Way } from './world.ts';
 
-/** struct __sk_buff's mark of a packet on its way to become an ICMP error: bpf/icmp.h, enum report. */
+/** struct __sk_buff's mark of a packet on its way to become an ICMP error or fragments: bpf/icmp.h, enum turn. */
 const reportKinds: Record<Report['kind'], number> = {
   'port-unreachable': 1,
   'time-exceeded': 2,
   'too-big': 3,
+  fragmentation: 4,
 };
 
 export const reportMark = ({ kind, mtu }: Report): number => 0x48000000 + (reportKinds[kind] << 16) + mtu;

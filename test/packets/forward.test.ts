@@ -3,7 +3,7 @@ import { requires } from '../requirements.ts';
 import { disagreement } from './agreement.ts';
 import { encode, filler, type Packet, raw, tcp, udp } from './frame.ts';
 import { type Harness, inbound, openHarness } from './harness.ts';
-import { createReference, type Expected, type Reference } from './reference.ts';
+import { createReference, type Expected, type Reference, type Report } from './reference.ts';
 import { additions, destination, servicePlan } from './services.ts';
 import { type DeviceName, smallMtu, wayTo } from './world.ts';
 
@@ -47,7 +47,7 @@ type Row = {
   | { readonly verdict: 'redirect'; readonly out: Packet }
   | {
       readonly verdict: 'report';
-      readonly report: { kind: 'port-unreachable' | 'time-exceeded' | 'too-big'; mtu: number };
+      readonly report: Report;
     }
 );
 
@@ -300,9 +300,10 @@ function sizeRows(row: (one: Row) => void): void {
     report: { kind: 'too-big', mtu: smallMtu },
   });
   row({
-    name: 'one byte too big, without DF: dropped',
+    name: 'one byte too big, without DF: to be fragmented',
     in: ['c0', tcp(at, `${vip}:86`, 'A', { payload: over })],
-    verdict: 'drop',
+    verdict: 'report',
+    report: { kind: 'fragmentation', mtu: 0 },
   });
   const at6 = client6();
   const fits6 = filler(smallMtu - 60);

@@ -15,7 +15,7 @@ import { type DeviceName, macs, virtualAddresses, type Way, wayTo } from './worl
  */
 
 export type Report = {
-  readonly kind: 'port-unreachable' | 'time-exceeded' | 'too-big';
+  readonly kind: 'port-unreachable' | 'time-exceeded' | 'too-big' | 'fragmentation';
   readonly mtu: number;
 };
 
@@ -23,7 +23,7 @@ export type Report = {
 export type Expected =
   | { readonly verdict: 'pass' | 'drop'; readonly packet: Buffer }
   | { readonly verdict: 'redirect'; readonly packet: Buffer; readonly way: Way }
-  /** An ICMP error is due, to be made from the unchanged packet. */
+  /** An ICMP error is due, to be made from the unchanged packet; or its fragments are. */
   | { readonly verdict: 'report'; readonly packet: Buffer; readonly report: Report };
 
 export type ReferenceDestination = Destination & { available: boolean; active: number; inactive: number };
@@ -59,6 +59,7 @@ type Segment = {
   readonly flags: number;
 };
 
+const ipv4Header = 20;
 const tcpHeader = 20;
 const udpHeader = 8;
 const icmpHeader = 8;
@@ -228,7 +229,8 @@ export function createReference(
     // ip_forward looks at these before IPVS sees the reply.
     if (ip.ttl <= 1) return report(segment, 'time-exceeded');
     const sent = send(segment, way, rewritten);
-    if (sent.verdict === 'redirect') seen();
+    const isCut = sent.verdict === 'report' && sent.report.kind === 'fragmentation';
+    if (sent.verdict === 'redirect' || isCut) seen();
     return sent;
   }
 
@@ -236,7 +238,11 @@ export function createReference(
   function send(segment: Segment, way: Way, rewritten: (hops: number) => Buffer): Expected {
     const { ip, bytes } = segment;
     if (way.kind !== 'neighbour') return drop(bytes);
-    if (ip.length > way.mtu) return ip.doNotFragment ? report(segment, 'too-big', way.mtu) : drop(bytes);
+    if (ip.length > way.mtu) {
+      if (ip.doNotFragment) return report(segment, 'too-big', way.mtu);
+      if (ip.transport > ipv4Header) return drop(bytes);
+      return { verdict: 'report', packet: bytes, report: { kind: 'fragmentation', mtu: 0 } };
+    }
     return { verdict: 'redirect', packet: rewritten(1), way };
   }
 

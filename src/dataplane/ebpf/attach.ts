@@ -11,9 +11,11 @@ import { addClsact, attachBpfFilter, deleteBpfFilter, listBpfFilters } from '../
 import { readSysctl, writeSysctl } from '../../sys/sysctl.ts';
 import type { AttachedProgram, Instance } from './instance.ts';
 
-/** The veth pair through which packets go that become ICMP errors: its two ends. */
+/** The veth pair through which packets go that become ICMP errors or fragments: its two ends. */
 export const internalDevice = 'hg0';
 const reportDevice = 'hg1';
+/** Whatever came in on any interface must get through: a veth's greatest. */
+const internalMtu = 65_535;
 
 const loopbackIndex = 1;
 
@@ -222,7 +224,11 @@ export function habitation(directory: string): 'inhabited' | 'abandoned' | 'unat
 function ensureInternalPair(netlink: Netlink, instance: Instance): void {
   let link = findLink(netlink, internalDevice);
   if (!link) {
-    createVeth(netlink, { name: internalDevice, peer: { name: reportDevice } });
+    createVeth(netlink, {
+      name: internalDevice,
+      mtu: internalMtu,
+      peer: { name: reportDevice, mtu: internalMtu },
+    });
     for (const device of [internalDevice, reportDevice]) {
       setOffloads(device, { txChecksum: false, tso: false, gso: false, gro: false });
       if (readSysctl(`net.ipv6.conf.${device}.disable_ipv6`) !== undefined) {
@@ -231,6 +237,11 @@ function ensureInternalPair(netlink: Netlink, instance: Instance): void {
       setLink(netlink, findLink(netlink, device)!.index, { up: true });
     }
     link = findLink(netlink, internalDevice)!;
+  }
+  if (link.mtu !== internalMtu) {
+    // Made by an earlier build.
+    for (const device of [internalDevice, reportDevice])
+      setLink(netlink, findLink(netlink, device)!.index, { mtu: internalMtu });
   }
   if (instance.settings.get(0, 'internal_ifindex') !== link.index) {
     instance.settings.set(0, 'internal_ifindex', link.index);
