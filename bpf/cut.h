@@ -31,32 +31,56 @@ static __always_inline int store_ipv4(struct __sk_buff *skb, __u32 l3, struct ip
 	return !bpf_skb_store_bytes(skb, l3, ip, sizeof(*ip), 0);
 }
 
-/*
- * Leaves of a packet that came from the internal veth what `mtu` bytes hold, and sends the rest on another turn. Both
- * sides find their connection again by the slot that is remembered. 0: it could not be done.
- */
-__noinline int cut(struct __sk_buff *skb, struct packet *packet, __u32 mtu, __u32 slot, __u32 reply)
+/* Lets a packet be fragmented that did not want to be; nothing set its identification apart (RFC 6864, 4.1). */
+__noinline int allow_cut(struct __sk_buff *skb, struct packet *packet)
+{
+	struct iphdr ip;
+
+	if (!packet || bpf_skb_load_bytes(skb, ETHERNET_LENGTH, &ip, sizeof(ip)))
+		return 0;
+	if (!(ip.frag_off & bpf_htons(IP_DO_NOT_FRAGMENT)))
+		return 1;
+	ip.frag_off &= ~bpf_htons(IP_DO_NOT_FRAGMENT);
+	ip.id = bpf_get_prandom_u32();
+	packet->identification = ip.id;
+	return store_ipv4(skb, ETHERNET_LENGTH, &ip);
+}
+
+/* Leaves of a packet what `mtu` bytes hold, and sends the rest on another turn. 0: it could not be done. */
+__noinline int cut(struct __sk_buff *skb, struct packet *packet, __u32 mtu)
 {
 	struct iphdr ip;
 	__u32 room = (mtu - sizeof(ip)) & ~7;
 	long result;
 
-	if (!packet || packet->l3 != ETHERNET_LENGTH || bpf_skb_load_bytes(skb, ETHERNET_LENGTH, &ip, sizeof(ip)))
+	if (!packet || bpf_skb_load_bytes(skb, ETHERNET_LENGTH, &ip, sizeof(ip)))
 		return 0;
 	if (room > MOST_CUT)
 		room = MOST_CUT;
-	packet->fragment = ip.frag_off & bpf_htons(IP_FRAGMENT_OFFSET) ? FRAGMENT_LATER : FRAGMENT_FIRST;
-	packet->length = sizeof(ip) + room;
-	if (packet->fragment == FRAGMENT_FIRST)
-		remember_fragment(packet, slot, reply);
 	skb->mark = turn_mark(TURN_CUT, room);
 	result = bpf_clone_redirect(skb, settings.internal_ifindex, 0);
 	skb->mark = 0;
-	if (result || bpf_skb_change_tail(skb, ETHERNET_LENGTH + sizeof(ip) + room, 0))
+	packet->length = sizeof(ip) + room;
+	if (result || bpf_skb_change_tail(skb, ETHERNET_LENGTH + packet->length, 0))
 		return 0;
-	ip.tot_len = bpf_htons(sizeof(ip) + room);
+	ip.tot_len = bpf_htons(packet->length);
 	ip.frag_off |= bpf_htons(IP_MORE_FRAGMENTS);
 	return store_ipv4(skb, ETHERNET_LENGTH, &ip);
+}
+
+/*
+ * Makes a packet that came from the internal veth the first piece of it that fits; the rest finds its connection by what
+ * is remembered. The calls stand side by side: nested, they take more stack than a verifier of Linux 6.1 allows.
+ */
+static __always_inline int cut_to_fit(struct __sk_buff *skb, struct packet *packet, __u32 mtu, __u32 slot, __u32 reply)
+{
+	if (!allow_cut(skb, packet))
+		return 0;
+	if (packet->fragment == FRAGMENT_NONE)
+		packet->fragment = FRAGMENT_FIRST;
+	if (packet->fragment == FRAGMENT_FIRST)
+		remember_fragment(packet, slot, reply);
+	return cut(skb, packet, mtu);
 }
 
 /* Takes the bytes off that went before. */

@@ -94,7 +94,7 @@ __noinline int encapsulate_in_ipv4(struct __sk_buff *skb, const struct packet *p
 	outer.ip.ihl = 5;
 	outer.ip.tos = outer_tos(packet->tos);
 	outer.ip.tot_len = bpf_htons(packet->length + sizeof(outer.ip));
-	/* "Do not fragment" is the inner header's (sysctl pmtu_disc 1); an IPv6 packet has none to give. */
+	/* "Do not fragment" is the inner header's if sysctl pmtu_disc says so; an IPv6 packet has none to give. */
 	if (packet->family == 4 && packet->do_not_fragment)
 		outer.ip.frag_off = bpf_htons(0x4000);
 	else

@@ -116,17 +116,19 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 	}
 	if (hop.kind == HOP_UNKNOWN)
 		return drop(EVENT_NO_ROUTE);
-	if (connection->word >> WORD_METHOD_SHIFT == METHOD_TUNNEL && hop.mtu) {
-		hop.mtu = mtu_in_tunnel(destination, hop.mtu);
-		if (!hop.mtu)
+	if (connection->word >> WORD_METHOD_SHIFT == METHOD_TUNNEL) {
+		if (hop.mtu && !(hop.mtu = mtu_in_tunnel(destination, hop.mtu)))
 			return drop(EVENT_TOO_BIG);
+		/* What the sender says is not listened to, inside or outside (ensure_mtu_is_adequate, ip_vs_tunnel_xmit). */
+		if (packet->family == 4 && !settings.pmtu_disc)
+			packet->do_not_fragment = 0;
 	}
 	if (is_too_big(skb, packet, hop.mtu)) {
 		if (!may_be_cut(packet, hop.mtu))
 			return refuse_too_big(skb, packet, hop.mtu);
 		if (!packet->again)
 			return send_to_be_cut(skb, packet);
-		if (!cut(skb, packet, hop.mtu, slot, 0))
+		if (!cut_to_fit(skb, packet, hop.mtu, slot, 0))
 			return VERDICT_DROP;
 	}
 	if (connection->word >> WORD_METHOD_SHIFT == METHOD_TUNNEL)
@@ -181,7 +183,7 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 	if (too_big) {
 		if (!packet->again)
 			return send_to_be_cut(skb, packet);
-		if (!cut(skb, packet, hop.mtu, slot, 1))
+		if (!cut_to_fit(skb, packet, hop.mtu, slot, 1))
 			return VERDICT_DROP;
 	}
 	if (egress) {

@@ -243,6 +243,7 @@ struct settings {
 	__u32 timeout[16];           /* jiffies by enum state */
 	__u32 hold;                  /* 1: no new connections (a layout conversion is under way) */
 	__u32 catch_all;             /* services with port 0 exist */
+	__u32 pmtu_disc;             /* sysctl of that name: 0 when tunnels fragment what does not fit */
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */
 	__u32 reply_filter[FILTER_BITS / 32];   /* addresses that replies may come from */
 };

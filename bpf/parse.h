@@ -52,10 +52,10 @@ struct packet {
 	__u8 ttl;
 	__u8 tcp_flags;
 	__u8 fragment;
-	__u8 do_not_fragment;
+	__u8 do_not_fragment : 1;
+	__u8 again : 1;              /* on its way back from the internal veth, seen and counted before */
 	__u8 l4_header;              /* length of the transport header */
 	__u8 tos;
-	__u8 again;                  /* 1: on its way back from the internal veth, seen and counted before */
 };
 
 enum parsed {

@@ -155,6 +155,13 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
         after: Object.values(after).join(', '),
       };
     }
+    case 'set-sysctls':
+      return {
+        ...plainStep(operation, '~', 'sysctls'),
+        detail: Object.entries(operation.sysctls)
+          .map(([name, value]) => `${name} = ${value}`)
+          .join(', '),
+      };
     case 'zero':
       return { ...plainStep(operation, '~', 'counters'), detail: 'to 0' };
     case 'flush':

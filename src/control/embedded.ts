@@ -1,5 +1,6 @@
 import { openHostPlane } from '../dataplane/ebpf/host.ts';
 import { HeadgateError } from '../model/errors.ts';
+import type { Sysctls } from '../model/sysctls.ts';
 import type { Controller } from './controller.ts';
 
 /** Sizes a connection table may have. */
@@ -7,12 +8,13 @@ const [leastConnections, mostConnections] = [256, 1 << 27];
 
 /**
  * Opens this network namespace's data plane in this process and holds its lock until `close`. The table is made for
- * HEADGATE_CONNECTIONS connections, else for `connections` (default 1 Mi), when the first change sets the plane up.
- * Rejects with a HeadgateError.
+ * HEADGATE_CONNECTIONS connections, else for `connections` (default 1 Mi), when the first change sets the plane up, with
+ * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1). Rejects with a HeadgateError.
  */
 export async function openController(options: { readonly connections?: number } = {}): Promise<Controller> {
   const connections = connectionsFromEnvironment() ?? options.connections;
-  return openHostPlane(connections === undefined ? {} : { connections });
+  const sysctls = sysctlsFromEnvironment();
+  return openHostPlane({ ...(connections !== undefined && { connections }), ...(sysctls && { sysctls }) });
 }
 
 /** Removes this network namespace's data plane; no error when there is none. */
@@ -30,4 +32,11 @@ function connectionsFromEnvironment(): number | undefined {
     'HG_USAGE',
     `Cannot read HEADGATE_CONNECTIONS "${text}": wanted a number from ${leastConnections} to ${mostConnections}`,
   );
+}
+
+function sysctlsFromEnvironment(): Partial<Sysctls> | undefined {
+  const text = process.env.HEADGATE_PMTU_DISC;
+  if (text === undefined || text === '') return undefined;
+  if (text === '0' || text === '1') return { pmtu_disc: Number(text) };
+  throw new HeadgateError('HG_USAGE', `Cannot read HEADGATE_PMTU_DISC "${text}": wanted 0 or 1`);
 }

@@ -4,7 +4,7 @@ import type { ServiceId } from './virtual-service.ts';
 
 /**
  * The table after an operation that checkOperation did not refuse. A service that goes takes its destinations along;
- * an edited entry keeps its place; timeouts and counters are not part of a table.
+ * an edited entry keeps its place; timeouts, sysctls and counters are not part of a table.
  */
 export function applyOperation(table: Table, operation: Operation): Table {
   switch (operation.kind) {
@@ -43,6 +43,7 @@ export function applyOperation(table: Table, operation: Operation): Table {
     case 'flush':
       return { services: [] };
     case 'set-timeouts':
+    case 'set-sysctls':
     case 'zero':
       return table;
   }

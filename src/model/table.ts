@@ -1,3 +1,4 @@
+import type { Sysctls } from './sysctls.ts';
 import type { Destination, DestinationId, ServiceId, Timeouts, VirtualService } from './virtual-service.ts';
 
 /** A virtual service with its destinations in the order they were added (the kernel's list is the reverse). */
@@ -43,6 +44,8 @@ export type ServiceState = {
 export type Observed = {
   readonly services: readonly ServiceState[];
   readonly timeouts: Timeouts;
+  /** Absent where the data plane has none. */
+  readonly sysctls?: Sysctls;
   /** Connections the table can hold. */
   readonly connectionTableSize: number;
 };
@@ -56,6 +59,7 @@ export type Operation =
   | { readonly kind: 'edit-destination'; readonly id: ServiceId; readonly destination: Destination }
   | { readonly kind: 'delete-destination'; readonly id: ServiceId; readonly destination: DestinationId }
   | { readonly kind: 'set-timeouts'; readonly timeouts: Partial<Timeouts> }
+  | { readonly kind: 'set-sysctls'; readonly sysctls: Partial<Sysctls> }
   | { readonly kind: 'zero'; readonly id?: ServiceId }
   | { readonly kind: 'flush' };
 

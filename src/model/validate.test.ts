@@ -117,6 +117,8 @@ describe('checkOperation refuses what the kernel refuses', () => {
       },
       'unknown-scheduler',
     ],
+    ['a sysctl', { kind: 'set-sysctls', sysctls: { pmtu_disc: 0 } }, undefined],
+    ['a sysctl above its range', { kind: 'set-sysctls', sysctls: { pmtu_disc: 2 } }, 'invalid'],
     ['a negative timeout', { kind: 'set-timeouts', timeouts: { tcp: -1 } }, 'invalid'],
     ['timeouts', { kind: 'set-timeouts', timeouts: { tcp: 900, udp: 0 } }, undefined],
   ])('%s', (_, operation, reason) => {

@@ -1,5 +1,6 @@
 import { type Address, familyOf, isLinkLocal, isUnicast } from './address.ts';
 import { destinationKey, serviceFamily, serviceKey } from './service-id.ts';
+import { type Sysctls, sysctlRanges } from './sysctls.ts';
 import type { Operation, Refusal, RefusalReason, ServiceEntry, Table } from './table.ts';
 import {
   type Destination,
@@ -64,6 +65,8 @@ export function checkOperation(operation: Operation, table: Table, host: Host = 
     }
     case 'set-timeouts':
       return checkTimeouts(operation.timeouts);
+    case 'set-sysctls':
+      return checkSysctls(operation.sysctls);
     case 'zero':
       if (!operation.id || findService(table, operation.id)) return undefined;
       return refuse('no-such-service', operation.id);
@@ -160,6 +163,14 @@ function checkTimeouts(timeouts: Partial<Timeouts>): Refusal | undefined {
     if (!isWithin(seconds, 0, timeoutMaxSeconds)) {
       return outsideRange(`${name} timeout`, seconds, 0, timeoutMaxSeconds);
     }
+  }
+  return undefined;
+}
+
+function checkSysctls(sysctls: Partial<Sysctls>): Refusal | undefined {
+  for (const [name, [least, most]] of Object.entries(sysctlRanges)) {
+    const value = sysctls[name as keyof Sysctls];
+    if (value !== undefined && !isWithin(value, least, most)) return outsideRange(name, value, least, most);
   }
   return undefined;
 }

@@ -5,7 +5,16 @@ import { type Helper, startRealServer } from '../../src/lab/processes.ts';
 import { getSocketOption } from '../../src/sys/socket.ts';
 import { agent, run } from '../agent/site.ts';
 import { requires } from '../requirements.ts';
-import { at, finishedByDirector, linkKinds, plans, type Site, standUp, verifiedByDirector } from './site.ts';
+import {
+  at,
+  finishedByDirector,
+  linkKinds,
+  plans,
+  type Site,
+  smallTable,
+  standUp,
+  verifiedByDirector,
+} from './site.ts';
 import { closeSocket, connectOn, exchange, freshPort } from './sockets.ts';
 import { download, patternDigest, upload } from './transfer.ts';
 
@@ -44,18 +53,12 @@ requires(
 )('through the tunnel', () => {
   describe.each([...linkKinds, finishedByDirector, verifiedByDirector])('$links', (kind) => {
     let site: Site;
-    let server: Helper | undefined;
+    let end: Helper | undefined;
     beforeAll(async () => {
       site = await standUp('tunnel', kind, { bare: true, started: [] });
-      const vips = families.map((family) => plans[family].sharedVip);
-      agent(site.lab, 'real1', 'up', '--vip', ...vips, '--method', 'tunnel');
-      server = await startRealServer(site.lab, 'real1', { name: 'real1', http: [80], udp: [5300] });
+      end = await startTunnelEnd(site);
     });
-    afterAll(async () => {
-      await server?.stop();
-      if (site) agent(site.lab, 'real1', 'down');
-      await site?.down();
-    });
+    afterAll(() => takeDown(site, end));
 
     // What the client has learned of the path to the virtual address.
     beforeEach(() => {
@@ -150,7 +153,40 @@ requires(
       });
     });
   });
+
+  it('fragments what does not fit where the director was told not to discover path MTUs', async () => {
+    const env = { ...smallTable, HEADGATE_PMTU_DISC: '0' };
+    const site = await standUp('tunnel', linkKinds[0], { bare: true, started: [], env });
+    let end: Helper | undefined;
+    try {
+      end = await startTunnelEnd(site);
+      dropSegmentSizes(site);
+      const { sharedVip, client, backOf } = plans[4];
+      site.rules(`-A -t ${at(sharedVip, 80)} -s rr`, `-a -t ${at(sharedVip, 80)} -r ${at(backOf(1), 80)} -i`);
+      const from = { address: client, port: freshPort() };
+      const fd = connectOn(site.lab, 'client', 'stream', { address: sharedVip, port: 80 }, { from });
+      expect(await upload(streamOf(fd), megabytes5)).toEqual(whole);
+      expect(tcpInfoOf(fd).pathMtu).toBe(1500);
+      expect(site.events('EVENT_TOO_BIG')).toBe(0);
+      expect(site.events('EVENT_FRAGMENTED')).toBeGreaterThan(10);
+    } finally {
+      await takeDown(site, end);
+    }
+  });
 });
+
+/** Makes the first real server the end of a tunnel that serves on both virtual addresses. */
+async function startTunnelEnd({ lab }: Site): Promise<Helper> {
+  const vips = families.map((family) => plans[family].sharedVip);
+  agent(lab, 'real1', 'up', '--vip', ...vips, '--method', 'tunnel');
+  return startRealServer(lab, 'real1', { name: 'real1', http: [80], udp: [5300] });
+}
+
+async function takeDown(site: Site | undefined, end: Helper | undefined): Promise<void> {
+  await end?.stop();
+  if (site) agent(site.lab, 'real1', 'down');
+  await site?.down();
+}
 
 /** Takes the segment sizes that the agent has set off the routes of the real server; how many there were. */
 function dropSegmentSizes({ lab }: Site): number {

@@ -1,5 +1,7 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Destination } from '../../src/model/virtual-service.ts';
+import { withNetns } from '../../src/sys/netns.ts';
+import { openFrameSocket } from '../../src/sys/raw.ts';
 import { requires } from '../requirements.ts';
 import { reportMark } from './agreement.ts';
 import { encode, filler, fragments, type Packet, tcp, udp } from './frame.ts';
@@ -21,6 +23,7 @@ const plans = [
   servicePlan(`udp ${vip}:100`, 'rr', tunnelTo('10.2.0.11:100')),
   servicePlan(`tcp ${vip}:100`, 'rr', tunnelTo('10.2.0.11:100')),
   servicePlan(`udp ${vip}:101`, 'rr', tunnelTo('[fd10::11]:101')),
+  servicePlan('udp [2001:db8:100::10]:104', 'rr', tunnelTo('[fd10::11]:104')),
   servicePlan(`udp ${vip}:102`, 'rr', destination('10.2.0.12:102', 'direct-routing')),
   servicePlan(`udp ${vip}:103`, 'rr', destination('10.2.0.13:5353')),
   servicePlan(`tcp ${vip}:103`, 'rr', destination('10.2.0.13:8080')),
@@ -151,6 +154,47 @@ requires(
     const packet = udp(from(), `${vip}:100`, { payload: filler(1400), options: Buffer.alloc(4, 1) });
     expect(harness.receive('c0', packet).verdict).toBe('drop');
     expect(harness.event('EVENT_TOO_BIG')).toBe(before + 1);
+  });
+
+  describe('with sysctl pmtu_disc 0', () => {
+    const discover = (value: number) => harness.apply({ kind: 'set-sysctls', sysctls: { pmtu_disc: value } });
+    beforeAll(() => discover(0));
+    afterAll(() => discover(1));
+
+    it('a packet that fits: whole inside, outside without "do not fragment"', () => {
+      const sent = udp(from(), `${vip}:100`, { doNotFragment: true });
+      const found = harness.receive('c0', sent).bytes.subarray(14);
+      expect(hex([found])).toEqual(hex(wrapped([{ ...sent, ttl: 63 }], 4, [found])));
+      const again = harness.receive('c0', sent).bytes.subarray(14);
+      expect(again.readUInt16BE(4)).not.toBe(found.readUInt16BE(4));
+    });
+
+    it('one that does not fit is fragmented, whatever it says, with an identification of its own', () => {
+      const wire = withNetns(harness.world.outside, () => openFrameSocket(harness.world.farIndex.m0));
+      try {
+        const sent = udp(from(), `${vip}:100`, { payload: filler(1400), id: 0, doNotFragment: true });
+        const outcome = harness.receive('c0', sent);
+        expect(outcome.mark).toBe(toBeCut);
+        const first = harness
+          .run('headgate_report', inbound('c0', sent), { mark: toBeCut })
+          .bytes.subarray(14);
+        // The first piece is only judged, the rest is really sent.
+        const rest = wire.receive(1000)!.bytes.subarray(14);
+        const id = first.readUInt16BE(20 + 4);
+        const inner = fragments({ ...sent, ttl: 63, doNotFragment: false, id }, smallMtu - 20);
+        expect(hex([first, rest])).toEqual(hex(wrapped(inner, 4, [first, rest])));
+        expect(id).not.toBe(0);
+      } finally {
+        wire.close();
+      }
+    });
+
+    it('IPv6 senders are told all the same, and those of other methods', () => {
+      const six = udp('[2001:db8:c::5]:1', '[2001:db8:100::10]:104', { payload: filler(1460) });
+      expect(harness.receive('c0', six).mark).toBe(reportMark({ kind: 'too-big', mtu: 1460 }));
+      const direct = udp(from(), `${vip}:102`, { payload: filler(1400), doNotFragment: true });
+      expect(harness.receive('c0', direct).mark).toBe(reportMark({ kind: 'too-big', mtu: smallMtu }));
+    });
   });
 
   it('a turn that was not ordered goes nowhere', () => {

@@ -3,6 +3,7 @@ import { mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
 import { HeadgateError } from '../../model/errors.ts';
+import { sysctlDefaults } from '../../model/sysctls.ts';
 import { structLayout } from '../../sys/bpf/layout.ts';
 import { type LoadedObject, loadObject } from '../../sys/bpf/load.ts';
 import { type ObjectSpec, parseObject } from '../../sys/bpf/object.ts';
@@ -137,6 +138,7 @@ function fillSettings(loaded: LoadedObject, size: number): void {
   settings.set(0, 'salt', randomInt(2 ** 32));
   settings.set(0, 'hash', numbers.connection_hash.CONNECTION_HASH_CLIENT);
   settings.set(0, 'connections', size);
+  settings.set(0, 'pmtu_disc', sysctlDefaults.pmtu_disc);
   tcpTimeoutsSeconds.forEach((seconds, state) => {
     settings.set(0, 'timeout', seconds * hertz, state);
   });

@@ -8,7 +8,7 @@ import { acquireLock, type Lock, LockHeldError, removeIdleLock } from '../../sys
 import { BpffsError, ensureBpffs } from '../../sys/mount.ts';
 import { netnsCookie } from '../../sys/netns.ts';
 import type { DataPlane } from '../data-plane.ts';
-import { openEbpfPlane, removeDeadInstances } from './plane.ts';
+import { type EbpfOptions, openEbpfPlane, removeDeadInstances } from './plane.ts';
 
 /** Where instances keep what is not pinned: one folder each, named by the network namespace's cookie. */
 const runDirectory = '/run/headgate';
@@ -22,7 +22,9 @@ const lockWaitMs = 10_000;
  * Opens the ebpf plane of this process's network namespace and takes its lock, which `close` and `cleanUp` let go of:
  * whoever holds it is the one writer. Rejects with a HeadgateError: no root, no BPF, no bpffs, or the lock is held.
  */
-export async function openHostPlane(options: { readonly connections?: number } = {}): Promise<DataPlane> {
+export async function openHostPlane(
+  options: Pick<EbpfOptions, 'connections' | 'sysctls'> = {},
+): Promise<DataPlane> {
   refuseWithoutPrivilege();
   const instance = String(netnsCookie());
   const lock = await takeLock(instance);

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
 import { HeadgateError } from '../../model/errors.ts';
 import { serviceKey } from '../../model/service-id.ts';
+import { type Sysctls, sysctlDefaults } from '../../model/sysctls.ts';
 import type { Observed, Operation, Refusal, ServiceState } from '../../model/table.ts';
 import type { Timeouts } from '../../model/virtual-service.ts';
 import { VerifierError } from '../../sys/bpf/errors.ts';
@@ -26,6 +27,8 @@ export type EbpfOptions = {
   readonly instance: string;
   /** Connections the table can hold, fixed when the plane is set up. */
   readonly connections?: number;
+  /** What the plane is set up with in place of the defaults. */
+  readonly sysctls?: Partial<Sysctls>;
 };
 
 /**
@@ -83,7 +86,9 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     if (found) return found;
     (await import('./create.ts')).createInstance(directory, options.connections ?? defaultConnections);
     try {
-      return (await find())!;
+      const made = (await find())!;
+      if (options.sysctls) made.tables.apply({ kind: 'set-sysctls', sysctls: options.sysctls });
+      return made;
     } catch (error) {
       // Nothing half made stays.
       await cleanUp();
@@ -114,6 +119,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       return {
         services: [],
         timeouts: timeoutsOf((state) => tcpTimeoutsSeconds[state] ?? udpTimeoutsSeconds[0]!),
+        sysctls: { ...sysctlDefaults, ...options.sysctls },
         connectionTableSize: options.connections ?? defaultConnections,
       };
     }
@@ -141,6 +147,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
         };
       }),
       timeouts: timeoutsOf((state) => settings.get(0, 'timeout', state) / hertz),
+      sysctls: { pmtu_disc: settings.get(0, 'pmtu_disc') },
       connectionTableSize: settings.get(0, 'connections'),
     };
   }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { normaliseDestination } from '../../model/real-server.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
+import type { Sysctls } from '../../model/sysctls.ts';
 import type { Operation, Refusal } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
 import type {
@@ -148,6 +149,8 @@ export function openTables(maps: TableMaps): Tables {
         return deleteDestination(listed.get(serviceKey(operation.id))!, operation.destination);
       case 'set-timeouts':
         return setTimeouts(operation.timeouts);
+      case 'set-sysctls':
+        return setSysctls(operation.sysctls);
       case 'zero':
         for (const entry of operation.id ? [listed.get(serviceKey(operation.id))!] : listed.values()) {
           zeroCounters(
@@ -376,6 +379,11 @@ export function openTables(maps: TableMaps): Tables {
       const seconds = timeouts[name as keyof Timeouts];
       if (seconds) settings.set(0, 'timeout', seconds * hertz, place);
     }
+    return undefined;
+  }
+
+  function setSysctls({ pmtu_disc: discover }: Partial<Sysctls>): undefined {
+    if (discover !== undefined) settings.set(0, 'pmtu_disc', discover);
     return undefined;
   }
 

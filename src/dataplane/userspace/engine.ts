@@ -139,6 +139,9 @@ export function createEngine(options: EngineOptions): Engine {
       case 'set-timeouts':
         table.setTimeouts(operation.timeouts);
         return undefined;
+      // There is nothing here that one of them governs.
+      case 'set-sysctls':
+        return undefined;
       case 'zero': {
         const zeroed = operation.id ? withMembers(poolOf(operation.id)) : everyPoolAndMember();
         for (const { traffic } of zeroed) zeroTraffic(traffic);

@@ -1,0 +1,17 @@
+/**
+ * Parameters of a whole table, by the names and with the values they have under net.ipv4.vs
+ * (Documentation/networking/ipvs-sysctl.rst); those that a data plane of ours looks at.
+ */
+export type Sysctls = {
+  /**
+   * 1: an IPv4 packet takes its "do not fragment" along into a tunnel, and its sender is told what fits. 0: tunnels
+   * fragment whatever does not fit.
+   */
+  readonly pmtu_disc: number;
+};
+
+/** The kernel's defaults (ip_vs_control_net_init_sysctl). */
+export const sysctlDefaults: Sysctls = { pmtu_disc: 1 };
+
+/** Least and greatest value of each. */
+export const sysctlRanges: Readonly<Record<keyof Sysctls, readonly [number, number]>> = { pmtu_disc: [0, 1] };
