@@ -57,6 +57,18 @@ static __always_inline __u8 outer_tos(__u8 tos)
 	return (tos & ECN_MASK) == ECN_CE ? (tos & ~ECN_MASK) | ECN_ECT_0 : tos;
 }
 
+/*
+ * Whether an outer IPv4 header says "do not fragment": as the inner one does, if sysctl pmtu_disc lets it. IPv6 packets have
+ * none to give; those that IPv6 does not promise to get through get it, so that a router says what fits (RFC 4213, 3.2.2).
+ * IPVS leaves those to be fragmented on the way, and for the real server to put together outside.
+ */
+static __always_inline int may_not_be_fragmented(const struct __sk_buff *skb, const struct packet *packet)
+{
+	if (packet->family == 4)
+		return packet->do_not_fragment;
+	return settings.pmtu_disc && segment_length(skb, packet) > LEAST_MTU_IN_IPV6;
+}
+
 struct outer_ipv4 {
 	__u8 padding[2];             /* brings the IP header to a multiple of four */
 	__u8 ethernet[ETHERNET_LENGTH];
@@ -94,8 +106,7 @@ __noinline int encapsulate_in_ipv4(struct __sk_buff *skb, const struct packet *p
 	outer.ip.ihl = 5;
 	outer.ip.tos = outer_tos(packet->tos);
 	outer.ip.tot_len = bpf_htons(packet->length + sizeof(outer.ip));
-	/* "Do not fragment" is the inner header's if sysctl pmtu_disc says so; an IPv6 packet has none to give. */
-	if (packet->family == 4 && packet->do_not_fragment)
+	if (may_not_be_fragmented(skb, packet))
 		outer.ip.frag_off = bpf_htons(0x4000);
 	else
 		outer.ip.id = bpf_get_prandom_u32();

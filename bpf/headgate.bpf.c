@@ -29,6 +29,7 @@
 #include "cut.h"
 #include "flow.h"
 #include "error.h"
+#include "tunnel-error.h"
 #include "xdp.h"
 
 #define PACKET_HOST 0
@@ -91,8 +92,10 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
 		return VERDICT_PASS;
 	result = read_packet(skb, l3, &packet);
-	if (result == PARSED_NOT_OURS && is_icmp(&packet))
-		return pass_error(skb, &packet, 0);
+	if (result == PARSED_NOT_OURS && is_icmp(&packet)) {
+		result = pass_tunnel_error(skb, &packet);
+		return result == VERDICT_PASS ? pass_error(skb, &packet, 0) : result;
+	}
 	if (result == PARSED_MALFORMED || result == PARSED_SHORT)
 		count_event(EVENT_MALFORMED);
 	if (result != PARSED)

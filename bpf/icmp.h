@@ -25,6 +25,7 @@ enum turn {
 	REPORT_TIME_EXCEEDED,
 	REPORT_TOO_BIG,
 	TURN_CUT,
+	REPORT_SAME,                 /* type << 8 | code as they are in the mark */
 };
 
 /* The kernel's two limits: one for all (icmp_global_allow), one per receiver (inet_peer_xrlim_allow). */
@@ -188,7 +189,7 @@ static __always_inline int send_away(struct __sk_buff *skb, const struct address
 }
 
 __noinline int make_icmpv4(struct __sk_buff *skb, const struct packet *packet, const struct address *source,
-			   __u32 kind, __u32 mtu)
+			   __u32 kind, __u32 value)
 {
 	struct icmpv4_error error = {};
 	__u32 quoted;
@@ -209,9 +210,9 @@ __noinline int make_icmpv4(struct __sk_buff *skb, const struct packet *packet, c
 	error.ip.saddr = source->word[3];
 	error.ip.daddr = packet->source.word[3];
 	error.ip.check = fold_sum(bpf_csum_diff(NULL, 0, (__be32 *)&error.ip, sizeof(error.ip), 0));
-	error.icmp.type = kind == REPORT_TIME_EXCEEDED ? 11 : 3;
-	error.icmp.code = kind == REPORT_PORT_UNREACHABLE ? 3 : kind == REPORT_TOO_BIG ? 4 : 0;
-	error.icmp.rest = kind == REPORT_TOO_BIG ? bpf_htonl(mtu) : 0;
+	error.icmp.type = kind == REPORT_SAME ? value >> 8 : kind == REPORT_TIME_EXCEEDED ? 11 : 3;
+	error.icmp.code = kind == REPORT_SAME ? value : kind == REPORT_PORT_UNREACHABLE ? 3 : kind == REPORT_TOO_BIG ? 4 : 0;
+	error.icmp.rest = kind == REPORT_TOO_BIG ? bpf_htonl(value) : 0;
 	sum = bpf_csum_diff(NULL, 0, (__be32 *)&error.icmp, sizeof(error.icmp), 0);
 	error.icmp.checksum = fold_sum(sum_packet(skb, ETHERNET_LENGTH + sizeof(error), quoted, sum));
 	if (bpf_skb_store_bytes(skb, ETHERNET_LENGTH, &error, sizeof(error), 0))
@@ -221,7 +222,7 @@ __noinline int make_icmpv4(struct __sk_buff *skb, const struct packet *packet, c
 }
 
 __noinline int make_icmpv6(struct __sk_buff *skb, const struct packet *packet, const struct address *source,
-			   __u32 kind, __u32 mtu)
+			   __u32 kind, __u32 value)
 {
 	struct icmpv6_error error = {};
 	__be32 pseudo[2];
@@ -240,9 +241,9 @@ __noinline int make_icmpv6(struct __sk_buff *skb, const struct packet *packet, c
 	error.ip.hop_limit = 64;
 	__builtin_memcpy(&error.ip.saddr, source, 16);
 	__builtin_memcpy(&error.ip.daddr, &packet->source, 16);
-	error.icmp.type = kind == REPORT_TIME_EXCEEDED ? 3 : kind == REPORT_TOO_BIG ? 2 : 1;
-	error.icmp.code = kind == REPORT_PORT_UNREACHABLE ? 4 : 0;
-	error.icmp.rest = kind == REPORT_TOO_BIG ? bpf_htonl(mtu) : 0;
+	error.icmp.type = kind == REPORT_SAME ? value >> 8 : kind == REPORT_TIME_EXCEEDED ? 3 : kind == REPORT_TOO_BIG ? 2 : 1;
+	error.icmp.code = kind == REPORT_SAME ? value : kind == REPORT_PORT_UNREACHABLE ? 4 : 0;
+	error.icmp.rest = kind == REPORT_TOO_BIG ? bpf_htonl(value) : 0;
 	pseudo[0] = bpf_htonl(sizeof(error.icmp) + quoted);
 	pseudo[1] = bpf_htonl(NEXT_ICMPV6);
 	sum = bpf_csum_diff(NULL, 0, pseudo, sizeof(pseudo), 0);
@@ -259,26 +260,33 @@ __noinline int make_icmpv6(struct __sk_buff *skb, const struct packet *packet, c
  * Makes a packet that comes back from the internal veth the ICMP error that its mark asks for. It comes from the virtual address, which
  * is the director's own: the client's packet was sent there, the real server's reply belongs to a connection with it.
  */
-static __always_inline int make_report(struct __sk_buff *skb, __u32 kind, __u32 mtu)
+static __always_inline int make_report(struct __sk_buff *skb, __u32 kind, __u32 value)
 {
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct address source = {};
 	struct packet packet = {};
 	__u32 slot, *first;
 	struct connection *connection;
-	int result;
+	int result = PARSED_NOT_OURS;
 
 	skb->mark = 0;
-	result = parse((void *)(long)skb->data, (void *)(long)skb->data_end, ETHERNET_LENGTH, skb->protocol, &packet);
-	if (result != PARSED)
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		result = parse_ipv4_header(data, end, ETHERNET_LENGTH, &packet);
+	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		result = parse_ipv6_header(data, end, ETHERNET_LENGTH, &packet);
+	if (result != PARSED || parse_ports(data, end, &packet) != PARSED)
 		return VERDICT_DROP;
+	/* What an error about a tunnel has quoted is shorter than it says. */
+	if (packet.length > skb->len - ETHERNET_LENGTH)
+		packet.length = skb->len - ETHERNET_LENGTH;
 	source = packet.destination;
 	first = chain_of(&packet, 1);
 	slot = first ? find_in_long_chain(&packet, *first, 1) : 0;
 	connection = connection_at(slot);
 	if (slot && connection)
 		virtual_address(connection, slot, &source);
-	return packet.family == 4 ? make_icmpv4(skb, &packet, &source, kind, mtu)
-				  : make_icmpv6(skb, &packet, &source, kind, mtu);
+	return packet.family == 4 ? make_icmpv4(skb, &packet, &source, kind, value)
+				  : make_icmpv6(skb, &packet, &source, kind, value);
 }
 
 #endif

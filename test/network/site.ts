@@ -303,7 +303,7 @@ export async function standUp(
     if (kind.offloads) for (const segment of ['front', 'back']) setAllOffloads(lab, segment, kind.offloads);
     helpers.push(
       ...(await Promise.all(
-        [...started, ...(router ? [4] : [])].map((n) =>
+        [...started, ...(router && !bare ? [4] : [])].map((n) =>
           startRealServer(lab, `real${n}`, { name: `real${n}`, ...serve }),
         ),
       )),

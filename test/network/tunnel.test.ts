@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { patternBytes } from '../../src/lab/pattern.ts';
 import { type Helper, startRealServer } from '../../src/lab/processes.ts';
 import { getSocketOption } from '../../src/sys/socket.ts';
+import { writeSysctl } from '../../src/sys/sysctl.ts';
 import { agent, run } from '../agent/site.ts';
 import { requires } from '../requirements.ts';
 import {
@@ -11,6 +12,7 @@ import {
   linkKinds,
   plans,
   type Site,
+  setMtu,
   smallTable,
   standUp,
   verifiedByDirector,
@@ -154,6 +156,36 @@ requires(
     });
   });
 
+  describe('a narrower link behind a router on the way to the real server', () => {
+    const narrow = 1400;
+    let site: Site;
+    let end: Helper | undefined;
+    beforeAll(async () => {
+      site = await standUp('tunnel', linkKinds[0], { bare: true, started: [], router: true });
+      end = await startTunnelEnd(site, 'real4');
+      setMtu(site, 'router', 'far', narrow);
+      // This real server answers through the director, which has its answers' source address itself.
+      site.lab.inside('director', () => {
+        for (const name of ['conf.all.accept_local', 'ip_forward']) writeSysctl(`net.ipv4.${name}`, 1);
+        writeSysctl('net.ipv6.conf.all.forwarding', 1);
+      });
+    });
+    afterAll(() => takeDown(site, end, 'real4'));
+
+    it.each(pairs)('is learned and an upload completes, IPv$inner in IPv$outer', async ({ inner, outer }) => {
+      const { sharedVip, client } = plans[inner];
+      const service = `-t ${at(sharedVip, 80)}`;
+      site.rules(`-A ${service} -s rr`, `-a ${service} -r ${at(plans[outer].far, 80)} -i`);
+      run(site.lab, 'client', 'ip', `-${inner}`, 'route', 'flush', 'cache');
+      const from = { address: client, port: freshPort() };
+      const fd = connectOn(site.lab, 'client', 'stream', { address: sharedVip, port: 80 }, { from });
+      const start = performance.now();
+      expect(await upload(streamOf(fd), megabytes5)).toEqual(whole);
+      expect(performance.now() - start).toBeLessThan(mostMs);
+      expect(tcpInfoOf(fd).pathMtu).toBe(narrow - overhead[outer]);
+    });
+  });
+
   it('fragments what does not fit where the director was told not to discover path MTUs', async () => {
     const env = { ...smallTable, HEADGATE_PMTU_DISC: '0' };
     const site = await standUp('tunnel', linkKinds[0], { bare: true, started: [], env });
@@ -175,16 +207,16 @@ requires(
   });
 });
 
-/** Makes the first real server the end of a tunnel that serves on both virtual addresses. */
-async function startTunnelEnd({ lab }: Site): Promise<Helper> {
+/** Makes a real server the end of a tunnel that serves on both virtual addresses. */
+async function startTunnelEnd({ lab }: Site, node = 'real1'): Promise<Helper> {
   const vips = families.map((family) => plans[family].sharedVip);
-  agent(lab, 'real1', 'up', '--vip', ...vips, '--method', 'tunnel');
-  return startRealServer(lab, 'real1', { name: 'real1', http: [80], udp: [5300] });
+  agent(lab, node, 'up', '--vip', ...vips, '--method', 'tunnel');
+  return startRealServer(lab, node, { name: node, http: [80], udp: [5300] });
 }
 
-async function takeDown(site: Site | undefined, end: Helper | undefined): Promise<void> {
+async function takeDown(site: Site | undefined, end: Helper | undefined, node = 'real1'): Promise<void> {
   await end?.stop();
-  if (site) agent(site.lab, 'real1', 'down');
+  if (site) agent(site.lab, node, 'down');
   await site?.down();
 }
 

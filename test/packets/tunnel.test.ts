@@ -81,14 +81,16 @@ requires(
   /** The outer packet; an identification nobody can foretell is taken from what was found. */
   function wrapped(sent: Packet, ttl: number, outer: 4 | 6, tos: number, found: Uint8Array): Buffer {
     const inner = sent.source.includes(':') ? 6 : 4;
-    const whole = inner === 4 && sent.doNotFragment === true;
+    const payload = encode({ ...sent, ttl });
+    // RFC 4213, 3.2.2: what IPv6 does not promise to get through is not fragmented outside.
+    const whole = inner === 4 ? sent.doNotFragment === true : payload.length > 1280;
     return encode({
       source: reals[outer].source as Packet['source'],
       destination: reals[outer].address as Packet['source'],
       ttl,
       tos,
       ...(outer === 4 && { doNotFragment: whole, id: whole ? 0 : Buffer.from(found).readUInt16BE(14 + 4) }),
-      body: { kind: 'raw', protocol: protocolOf[inner], payload: encode({ ...sent, ttl }) },
+      body: { kind: 'raw', protocol: protocolOf[inner], payload },
     });
   }
 
@@ -126,6 +128,12 @@ requires(
         return outcome.bytes;
       });
       if (outer === 4) expect(outcomes[0]!.readUInt16BE(18)).not.toBe(outcomes[1]!.readUInt16BE(18));
+    });
+
+    it.each([1280, 1281])('%i bytes', (length) => {
+      const sent = udp(from(inner), to(inner, outer, 'near'), { ...padded(inner, length), ttl: 9 });
+      const { bytes } = harness.receive('c0', sent);
+      expect(bytes.subarray(14).toString('hex')).toBe(wrapped(sent, 8, outer, 0, bytes).toString('hex'));
     });
 
     it('time to live 1 goes no further', () => {

@@ -4,7 +4,7 @@
 export const layoutId = 0xd3034931;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0xb833d29a, 0xc4d1021b] as const;
+export const buildId = [0xe2518d61, 0x0745ccbe] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
