@@ -1,5 +1,6 @@
 import { errnoByName, errnoName } from '../errno.ts';
 import { closeFd } from '../ffi.ts';
+import { withoutSignals } from '../signals.ts';
 import { bpfError, newAttributes, putAddress, tryBpf } from './call.ts';
 import { BpfObjectError, VerifierError } from './errors.ts';
 import { type ProgramInfo, programInfo } from './info.ts';
@@ -67,7 +68,8 @@ export function loadProgram(program: ProgramSpec, environment: ProgramEnvironmen
     attributes.writeUInt32LE(program.lineInfo.length / 16, 104);
   }
   const held = [instructions, license, program];
-  const result = tryBpf('PROG_LOAD', attributes, held);
+  // The verifier gives up with EAGAIN as soon as a signal waits (kernel/bpf/verifier.c, do_check).
+  const result = withoutSignals(() => tryBpf('PROG_LOAD', attributes, held));
   if (result < 0) throw explainRefusal(program.name, attributes, held, -result);
   return programHandle(result, program.name, program.type, program.expectedAttachType);
 }
@@ -97,7 +99,7 @@ function explainRefusal(name: string, attributes: Buffer, held: unknown, errno: 
     attributes.writeUInt32LE(1, 24);
     attributes.writeUInt32LE(size, 28);
     putAddress(attributes, 32, log);
-    const result = tryBpf('PROG_LOAD', attributes, [held, log]);
+    const result = withoutSignals(() => tryBpf('PROG_LOAD', attributes, [held, log]));
     if (result >= 0) closeFd(result);
     else if (-result === errnoByName.ENOSPC && size * 8 <= largestLog) continue;
     const text = log.toString('utf8', 0, Math.max(0, log.indexOf(0)));
