@@ -2,6 +2,7 @@ import { type Address, addressFromBytes } from '../../src/model/address.ts';
 import type { DestinationId } from '../../src/model/virtual-service.ts';
 import { decode, encode, type Packet, tcp, text, udp } from '../packets/frame.ts';
 import { type Outcome, openHarness } from '../packets/harness.ts';
+import { amount } from '../packets/random.ts';
 import { at } from '../packets/services.ts';
 import { virtualAddresses } from '../packets/world.ts';
 import type { Rig, Subject } from './rig.ts';
@@ -12,7 +13,7 @@ const realServers = 6;
 
 /** The program in the kernel, its packets by BPF_PROG_TEST_RUN. What it sends on is compared byte by byte. */
 async function start(): Promise<Rig> {
-  const harness = await openHarness('conformance', process.env.LONG ? 1 << 18 : 1 << 16);
+  const harness = await openHarness('conformance', amount({ short: 1 << 16, usual: 1 << 16, long: 1 << 18 }));
   // No connection is to end by itself.
   harness.setLifetimes(3600 * harness.instance.settings.get(0, 'hz'));
   let port = 1000;
@@ -89,6 +90,6 @@ export const ebpf: Subject = {
     'one-packet services schedule every datagram':
       'the program has no one-packet scheduling yet (docs/limits.md)',
   },
-  steps: process.env.LONG ? 10_000 : 2000,
+  steps: amount({ short: 100, usual: 2000, long: 10_000 }),
   start,
 };

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { requires } from '../requirements.ts';
 import { tcp, udp } from './frame.ts';
 import { type Harness, openHarness } from './harness.ts';
-import { randomNumbers, startOf } from './random.ts';
+import { amount, randomNumbers, startOf } from './random.ts';
 import { additions, destination, servicePlan } from './services.ts';
 
 const vip = '198.51.100.10';
@@ -154,7 +154,7 @@ requires(
     const start = startOf('STORM_START');
     console.log(`STORM_START=${start}`);
     const random = randomNumbers(start);
-    const rounds = process.env.LONG ? 60 : 12;
+    const rounds = amount({ short: 3, usual: 12, long: 60 });
     for (let round = 0; round < rounds; round++) {
       harness.setLifetimes(jiffies(random.pick([8, 40, 150, 400])));
       for (let i = 0; i < 1500; i++) {
@@ -188,7 +188,7 @@ requires(
   it('a storm on all CPUs at once: counts are entries', { timeout: 60_000 }, async () => {
     const start = startOf('STORM_START');
     console.log(`STORM_START=${start}`);
-    const lastsMs = process.env.LONG ? 20_000 : 3000;
+    const lastsMs = amount({ short: 3000, usual: 3000, long: 20_000 });
     // 16 ms to live, four jiffies: entries expire under the hands of those who use them.
     harness.setLifetimes(jiffies(16));
     const { index } = harness.world;

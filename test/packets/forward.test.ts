@@ -181,13 +181,15 @@ function rows(): Row[] {
   return list;
 }
 
-/** Two bytes of payload with which a datagram's checksum is the wanted one. */
+/** Two bytes of payload with which a datagram's checksum is the wanted one (RFC 1071: sums modulo 0xffff). */
 function payloadForChecksum(wanted: number, make: (payload: Uint8Array) => Packet): Uint8Array {
-  for (let word = 0; word < 0x10000; word++) {
-    const payload = Buffer.from([word >> 8, word & 0xff, 7, 7]);
+  const payloadOf = (word: number) => Buffer.from([word >> 8, word & 0xff, 7, 7]);
+  const checksumWith = (payload: Uint8Array) => {
     const bytes = encode(make(payload));
-    if (bytes.readUInt16BE(bytes.length - payload.length - 2) === wanted) return payload;
-  }
+    return bytes.readUInt16BE(bytes.length - payload.length - 2);
+  };
+  const payload = payloadOf((checksumWith(payloadOf(0)) + 0xffff - wanted) % 0xffff);
+  if (checksumWith(payload) === wanted) return payload;
   throw new Error('find a payload: there is none');
 }
 

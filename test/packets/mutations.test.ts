@@ -6,7 +6,7 @@ import { requires } from '../requirements.ts';
 import { disagreement } from './agreement.ts';
 import { encode, filler, fragments, icmp, type Packet, tcp, udp } from './frame.ts';
 import { type Harness, inbound, openHarness } from './harness.ts';
-import { type Numbers, randomNumbers, startOf } from './random.ts';
+import { amount, type Numbers, randomNumbers, startOf } from './random.ts';
 import { createReference } from './reference.ts';
 import { additions, destination, servicePlan } from './services.ts';
 import type { DeviceName } from './world.ts';
@@ -164,7 +164,7 @@ requires(
   });
   afterAll(() => harness?.close());
 
-  const count = process.env.LONG ? 400_000 : 100_000;
+  const count = amount({ short: 3000, usual: 100_000, long: 400_000 });
   it(`${count.toLocaleString('en')} of them`, { timeout: 600_000 }, async () => {
     const start = startOf('PACKET_START');
     const random = randomNumbers(start);

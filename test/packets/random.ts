@@ -23,3 +23,15 @@ export function startOf(variable: string): number {
   const given = process.env[variable];
   return given ? Number(given) : randomInt(2 ** 32);
 }
+
+/**
+ * How much a random test does: `usual`; `long` with LONG=1; `short` with SHORT=1, which test/kernel sets where the
+ * processor is emulated.
+ */
+export function amount(of: {
+  readonly short: number;
+  readonly usual: number;
+  readonly long: number;
+}): number {
+  return process.env.SHORT ? of.short : process.env.LONG ? of.long : of.usual;
+}

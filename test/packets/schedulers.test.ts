@@ -5,6 +5,7 @@ import type { AddressServiceId, Destination } from '../../src/model/virtual-serv
 import { requires } from '../requirements.ts';
 import { encode, udp } from './frame.ts';
 import { type Harness, openHarness } from './harness.ts';
+import { amount } from './random.ts';
 import { at, destination, serviceId, virtualService } from './services.ts';
 
 /*
@@ -18,7 +19,7 @@ requires(
 )('schedulers', () => {
   let harness: Harness;
   beforeAll(async () => {
-    harness = await openHarness('schedulers', process.env.LONG ? 1 << 18 : 1 << 16);
+    harness = await openHarness('schedulers', amount({ short: 1 << 16, usual: 1 << 16, long: 1 << 18 }));
     // No connection is to end by itself.
     harness.setLifetimes(3600 * harness.instance.settings.get(0, 'hz'));
   });
