@@ -31,12 +31,15 @@ export type GuestResult = {
 };
 
 const noStatus = 125;
-const lockFile = join(tmpdir(), 'headgate-guest.lock');
+/** Every series has a place on this machine; a guest with more than one processor takes all of them. */
+const places = ['6.1', '6.12'];
+const lockFile = (series: string): string => join(tmpdir(), `headgate-guest-${series}.lock`);
 
 /**
  * Runs a command as root on a real Debian kernel in QEMU. The guest sees the host's files, read-only, under an
- * overlay that vanishes with it. One guest at a time on this machine (flock); a guest that dies before it could
- * give a status is started once more. Throws when no kernel or no QEMU can be found.
+ * overlay that vanishes with it. One guest at a time on this machine (flock); of those with one processor, one of each
+ * series. A guest that dies before it could give a status is started once more. Throws when no kernel or no QEMU can
+ * be found.
  */
 export async function runInGuest(
   command: readonly string[],
@@ -76,11 +79,14 @@ function qemu(kernel: Kernel, file: (name: string) => string, options: GuestOpti
   const program = 'qemu-system-x86_64';
   if (!existsSync(`/usr/bin/${program}`))
     throw new Error(`Starting a guest needs ${program}: install qemu-system-x86.`);
+  const processors = options.processors ?? 2;
+  const taken = processors > 1 ? places : [options.series ?? '6.12'];
   const args = [
     // The guest dies with this process; flock keeps others waiting until it has.
-    ...['--pdeathsig', 'TERM', 'flock', '--no-fork', lockFile, 'timeout', String(seconds), program],
+    ...['--pdeathsig', 'TERM', ...taken.flatMap((series) => ['flock', '--no-fork', lockFile(series)])],
+    ...['timeout', String(seconds), program],
     ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-nodefaults', '-no-user-config'],
-    ...['-smp', String(options.processors ?? 2), '-m', String(options.memoryMiB ?? 3072)],
+    ...['-smp', String(processors), '-m', String(options.memoryMiB ?? 3072)],
     ...['-display', 'none', '-no-reboot', '-serial', `file:${file('console')}`],
     ...['-kernel', kernel.image, '-initrd', file('initramfs')],
     ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on tsc=reliable'],
