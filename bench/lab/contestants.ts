@@ -1,0 +1,146 @@
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Targets } from './load.ts';
+import { plan, ports, routedAddress, virtualAddress } from './plan.ts';
+import { nginx, type Site } from './site.ts';
+
+/** A way from the client to the real servers. */
+export type Contestant = {
+  readonly name: string;
+  /** Whom its figures are compared with. */
+  readonly base: string;
+  readonly offloads?: 'off';
+  readonly targets: Targets;
+  /** Where one bulk transfer goes. */
+  readonly bulk: string;
+  /** Sets it up; what it returns takes all of it away again. */
+  start?(site: Site): Promise<() => Promise<void>>;
+};
+
+const headgate = [process.execPath, resolve(import.meta.dirname, '../../bin/headgate.js')] as const;
+const [first, second] = plan.httpPorts;
+const [real1, real2] = plan.realServers;
+
+/** Both real servers half each, as a balancer has it. */
+const halves = (one: string, other: string): Targets => [
+  { address: one, port: first },
+  { address: other, port: second },
+];
+
+type Start = (site: Site, vip: string) => Promise<() => Promise<void>>;
+
+const balancers: readonly (readonly [string, Start])[] = [
+  ['headgate DR', (site, vip) => startHeadgate(site, vip, 'direct-routing')],
+  ['headgate TUN', (site, vip) => startHeadgate(site, vip, 'tunnel')],
+  ['headgate NAT', (site, vip) => startHeadgate(site, vip, 'masquerade')],
+  ['nftables DNAT', startNftables],
+  ['HAProxy, TCP mode', startHaproxy],
+  ['nginx stream', startNginx],
+];
+
+/** In the order of the table. */
+export const contestants: readonly Contestant[] = [
+  { name: 'direct', base: 'direct', targets: halves(real1.front, real2.front), bulk: real1.front },
+  {
+    name: 'kernel forwarding, replies straight',
+    base: 'direct',
+    targets: halves(routedAddress(0), routedAddress(1)),
+    bulk: routedAddress(0),
+  },
+  {
+    name: 'kernel forwarding, both ways',
+    base: 'direct',
+    targets: halves(real1.back, real2.back),
+    bulk: real1.back,
+  },
+  ...balancers.map(([name, start], n): Contestant => {
+    const vip = virtualAddress(n);
+    return { name, base: 'direct', targets: halves(vip, vip), bulk: vip, start: (site) => start(site, vip) };
+  }),
+];
+
+async function startHeadgate(
+  site: Site,
+  vip: string,
+  method: 'direct-routing' | 'tunnel' | 'masquerade',
+): Promise<() => Promise<void>> {
+  const onRealServers = (...words: string[]) => {
+    if (method === 'masquerade') return;
+    for (const { name } of plan.realServers) site.run(name, ...headgate, 'agent', ...words);
+  };
+  const stop = async () => {
+    site.run('director', ...headgate, 'clean-up');
+    onRealServers('down');
+  };
+  try {
+    onRealServers('up', '--vip', vip, '--method', method);
+    const flag = { 'direct-routing': '-g', tunnel: '-i', masquerade: '-m' }[method];
+    const rules = ports.flatMap((port) => [
+      `-A -t ${vip}:${port} -s rr`,
+      ...plan.realServers.map(({ back }) => `-a -t ${vip}:${port} -r ${back}:${port} ${flag}`),
+    ]);
+    site.input('director', `${rules.join('\n')}\n`, ...headgate, 'ipvsadm', '-R');
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return stop;
+}
+
+async function startNftables(site: Site, vip: string): Promise<() => Promise<void>> {
+  const rules = `table ip bench {
+    chain incoming {
+      type nat hook prerouting priority dstnat;
+      ip daddr ${vip} tcp dport { ${ports.join(', ')} } dnat to numgen inc mod 2 map { 0 : ${real1.back}, 1 : ${real2.back} }
+    }
+  }\n`;
+  site.input('director', rules, 'nft', '-f', '-');
+  return async () => void site.run('director', 'nft', 'delete', 'table', 'ip', 'bench');
+}
+
+async function startHaproxy(site: Site, vip: string): Promise<() => Promise<void>> {
+  const file = join(site.folder, 'haproxy.cfg');
+  const listeners = ports.map(
+    (port) => `listen port${port}
+  bind ${vip}:${port} backlog 4096
+  server real1 ${real1.back}:${port}
+  server real2 ${real2.back}:${port}\n`,
+  );
+  writeFileSync(
+    file,
+    `global
+  maxconn 8000
+defaults
+  mode tcp
+  balance roundrobin
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+${listeners.join('')}`,
+  );
+  return stopping(await site.start('director', 'haproxy', ['-db', '-f', file], first));
+}
+
+async function startNginx(site: Site, vip: string): Promise<() => Promise<void>> {
+  const servers = ports.map(
+    (port) => `upstream port${port} { server ${real1.back}:${port}; server ${real2.back}:${port}; }
+server { listen ${vip}:${port} backlog=4096; proxy_pass port${port}; }`,
+  );
+  const [command, ...args] = nginx(
+    site.folder,
+    'stream',
+    `load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+events { worker_connections 16384; }
+stream { tcp_nodelay on; ${servers.join('\n')} }`,
+    'auto',
+  ) as [string, ...string[]];
+  return stopping(await site.start('director', command, args, first));
+}
+
+const stopping = (child: ChildProcess) => async (): Promise<void> => {
+  const gone = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
+  child.kill('SIGTERM');
+  await gone;
+};
