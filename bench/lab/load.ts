@@ -4,7 +4,7 @@ import { runToEnd } from '../../src/lab/processes.ts';
 import { plan } from './plan.ts';
 import { type Site, streamProgram } from './site.ts';
 
-/** Where the client finds one of two equal halves of what it asks for. */
+/** Where the client asks in turn. */
 type Target = { readonly address: string; readonly port: number };
 export type Targets = readonly [Target, Target];
 
@@ -14,11 +14,12 @@ const graceMs = 20_000;
 const requestSeconds = 2;
 const connectionSeconds = 3;
 const transferSeconds = 1;
+const threads = 2;
 const clients = 64;
 
 /** HTTP requests a second on connections that stay. */
 export async function requestsPerSecond(site: Site, targets: Targets): Promise<number> {
-  const { requests, seconds } = await wrk(site, targets, requestSeconds);
+  const { requests, seconds } = await wrk(site, targets, requestSeconds, 'lasting');
   return requests / seconds;
 }
 
@@ -31,7 +32,7 @@ export async function newConnections(
   targets: Targets,
 ): Promise<{ readonly perSecond: number; readonly microseconds: number }> {
   const before = busyMicroseconds();
-  const { requests, seconds } = await wrk(site, targets, connectionSeconds, ['--header=Connection: close']);
+  const { requests, seconds } = await wrk(site, targets, connectionSeconds, 'fresh');
   return { perSecond: requests / seconds, microseconds: (busyMicroseconds() - before) / requests };
 }
 
@@ -49,20 +50,21 @@ export async function throughput(site: Site, direction: 'down' | 'up', address: 
 }
 
 /**
- * wrk, of which each thread asks another target. It is leaner than any client in this project's language could be: what
- * the client burns, on the same CPUs, is in every contestant's bill and makes them look alike.
+ * wrk, which is leaner than any client in this project's language could be: what the client burns, on the same CPUs, is
+ * in every contestant's bill and makes them look alike. Its threads ask the targets in turn, connection by connection: a
+ * thread that kept to one real server would share a CPU with it, which a balancer takes away.
  */
 async function wrk(
   site: Site,
   targets: Targets,
   duration: number,
-  more: readonly string[] = [],
+  kind: 'lasting' | 'fresh',
 ): Promise<{ readonly requests: number; readonly seconds: number }> {
   const script = join(site.folder, 'wrk.lua');
-  writeFileSync(script, wrkScript(targets));
-  const options = [`--threads=${targets.length}`, `--connections=${clients}`, `--duration=${duration}s`];
+  writeFileSync(script, wrkScript(targets, kind));
+  const options = [`--threads=${threads}`, `--connections=${clients}`, `--duration=${duration}s`];
   const url = `http://${targets[0].address}:${targets[0].port}/`;
-  const command = ['wrk', ...options, '--timeout=2s', `--script=${script}`, ...more, url];
+  const command = ['wrk', ...options, '--timeout=2s', `--script=${script}`, url];
   const { status, stdout, stderr } = await runToEnd(site.lab, 'client', command, {
     timeoutMs: duration * 1000 + graceMs,
     signal: site.signal,
@@ -75,12 +77,22 @@ async function wrk(
   return { requests, seconds: microseconds / 1e6 };
 }
 
-const wrkScript = (targets: Targets): string => `
+/** The first request of a lasting connection ends it as well: the one that follows goes to the next target. */
+const wrkScript = (targets: Targets, kind: 'lasting' | 'fresh'): string => `
 local targets = { ${targets.map(({ address, port }) => `{ "${address}", "${port}" }`).join(', ')} }
-local thread_number = 0
-function setup(thread)
-  thread_number = thread_number + 1
-  thread.addr = wrk.lookup(targets[thread_number][1], targets[thread_number][2])[1]
+local closing = ${kind === 'fresh' ? 'math.huge' : clients / threads}
+local addresses, last, ending, plain = {}, 1, nil, nil
+function init()
+  for index, target in ipairs(targets) do addresses[index] = wrk.lookup(target[1], target[2])[1] end
+  plain = wrk.format()
+  ending = wrk.format(nil, nil, { Connection = "close" })
+end
+function request()
+  if closing <= 0 then return plain end
+  closing = closing - 1
+  last = last % #addresses + 1
+  wrk.thread.addr = addresses[last]
+  return ending
 end
 function done(summary)
   local e = summary.errors
