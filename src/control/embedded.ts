@@ -1,3 +1,4 @@
+import type { FastPathWish } from '../dataplane/ebpf/fast-path.ts';
 import { openHostPlane } from '../dataplane/ebpf/host.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Sysctls } from '../model/sysctls.ts';
@@ -9,12 +10,18 @@ const [leastConnections, mostConnections] = [256, 1 << 27];
 /**
  * Opens this network namespace's data plane in this process and holds its lock until `close`. The table is made for
  * HEADGATE_CONNECTIONS connections, else for `connections` (default 1 Mi), when the first change sets the plane up, with
- * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1). Rejects with a HeadgateError.
+ * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1). HEADGATE_XDP names the interfaces that run the fast path,
+ * and no others then do; while it is not set, those that do go on. Rejects with a HeadgateError.
  */
 export async function openController(options: { readonly connections?: number } = {}): Promise<Controller> {
   const connections = connectionsFromEnvironment() ?? options.connections;
   const sysctls = sysctlsFromEnvironment();
-  return openHostPlane({ ...(connections !== undefined && { connections }), ...(sysctls && { sysctls }) });
+  const fastPath = fastPathFromEnvironment();
+  return openHostPlane({
+    ...(connections !== undefined && { connections }),
+    ...(sysctls && { sysctls }),
+    ...(fastPath && { fastPath }),
+  });
 }
 
 /** Removes this network namespace's data plane; no error when there is none. */
@@ -39,4 +46,23 @@ function sysctlsFromEnvironment(): Partial<Sysctls> | undefined {
   if (text === undefined || text === '') return undefined;
   if (text === '0' || text === '1') return { pmtu_disc: Number(text) };
   throw new HeadgateError('HG_USAGE', `Cannot read HEADGATE_PMTU_DISC "${text}": wanted 0 or 1`);
+}
+
+/** HEADGATE_XDP="eth0,eth1:generic"; empty: none. */
+function fastPathFromEnvironment(): FastPathWish[] | undefined {
+  const text = process.env.HEADGATE_XDP;
+  if (text === undefined) return undefined;
+  const words = text.split(',').map((word) => word.trim());
+  const wishes = new Map<string, FastPathWish>();
+  for (const word of words.filter((word) => word !== '')) {
+    const [, name, mode] = /^([^\s:/]{1,15})(:generic)?$/.exec(word) ?? [];
+    if (name === undefined) {
+      throw new HeadgateError(
+        'HG_USAGE',
+        `Cannot read HEADGATE_XDP "${text}": wanted names of interfaces separated by commas, each as "eth0" or "eth0:generic", found "${word}"`,
+      );
+    }
+    wishes.set(name, { name, mode: mode === undefined ? 'native' : 'generic' });
+  }
+  return [...wishes.values()];
 }

@@ -47,6 +47,10 @@ export const errorCatalogue = {
     title: 'A change that takes much away needs a word from a person',
     hint: 'Look at it with "headgate plan"; if it is what you want, add --yes.',
   },
+  HG_XDP: {
+    title: 'An interface cannot run the fast path at XDP',
+    hint: 'Take it out of HEADGATE_XDP: it goes on at tc; or correct what is named.',
+  },
   HG_LAB_UNKNOWN: {
     title: 'There is no such lab, node or link',
     hint: 'List what there is with: headgate lab list',

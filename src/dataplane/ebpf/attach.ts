@@ -9,7 +9,7 @@ import { createVeth, deleteLink, findLink, type Link, listLinks, setLink } from 
 import { type Netlink, withNetlink } from '../../sys/netlink/socket.ts';
 import { addClsact, attachBpfFilter, deleteBpfFilter, listBpfFilters } from '../../sys/netlink/tc.ts';
 import { readSysctl, writeSysctl } from '../../sys/sysctl.ts';
-import type { AttachedProgram, Instance } from './instance.ts';
+import { type AttachedProgram, fastPathProgram, type Instance } from './instance.ts';
 
 /** The veth pair through which packets go that become ICMP errors or fragments: its two ends. */
 export const internalDevice = 'hg0';
@@ -59,7 +59,8 @@ export async function attachEverywhere(instance: Instance): Promise<void> {
     // Interfaces that have gone, and those that have become a port of another.
     const wanted = new Set([signFile, ...places.map(linkFile)]);
     for (const name of pinned) {
-      if (name.startsWith('link_') && !wanted.has(name)) unlinkSync(join(instance.directory, name));
+      if (/^link_\d+_(in|e)gress$/.test(name) && !wanted.has(name))
+        unlinkSync(join(instance.directory, name));
     }
   });
 }
@@ -97,8 +98,8 @@ export function placesOf(links: readonly Link[]): Place[] {
   });
 }
 
-/** A port of a bridge, bond, team or switch; members of a VRF keep their layer 3. */
-function isPort(link: Link): boolean {
+/** Whether what has a master is a port of a bridge, bond, team or switch; members of a VRF keep their layer 3. */
+export function isPort(link: Link): boolean {
   return link.slaveKind !== 'vrf';
 }
 
@@ -175,14 +176,11 @@ export function isAlive(path: string): boolean {
   }
 }
 
-/** The pinned links of an instance: path and what is attached there. */
-function pinnedLinks(directory: string): { path: string; index: number; direction: 'ingress' | 'egress' }[] {
+/** The pinned links of an instance to interfaces: path and what is attached there. */
+function pinnedLinks(directory: string): { path: string; index: number; hook: string }[] {
   return readdirSync(directory).flatMap((name) => {
-    const match = /^link_(\d+)_(ingress|egress)$/.exec(name);
-    if (!match) return [];
-    return [
-      { path: join(directory, name), index: Number(match[1]), direction: match[2] as 'ingress' | 'egress' },
-    ];
+    const match = /^link_(\d+)_(ingress|egress|native|generic)$/.exec(name);
+    return match ? [{ path: join(directory, name), index: Number(match[1]), hook: match[2]! }] : [];
   });
 }
 
@@ -192,16 +190,14 @@ export function swapPrograms(directory: string, programOf: (name: AttachedProgra
     const places = placesOf(listLinks(netlink));
     if (!tcxSupported()) {
       for (const place of places) attachByFilter(netlink, place, programOf(place.program));
-      return;
     }
-    for (const { path, index, direction } of pinnedLinks(directory)) {
-      const place = places.find(
-        (candidate) => candidate.index === index && candidate.direction === direction,
-      );
-      if (!place || !isAlive(path)) continue;
+    for (const { path, index, hook } of pinnedLinks(directory)) {
+      const place = places.find((candidate) => candidate.index === index && candidate.direction === hook);
+      const program = hook === 'native' || hook === 'generic' ? fastPathProgram : place?.program;
+      if (!program || !isAlive(path)) continue;
       const link = openLink(openPinned(path));
       try {
-        link.update(programOf(place.program).fd);
+        link.update(programOf(program).fd);
       } finally {
         link.close();
       }

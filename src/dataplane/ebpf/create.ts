@@ -16,9 +16,9 @@ import {
   ethernetPrograms,
   type Instance,
   mapFile,
+  optionalPrograms,
   pinnedMaps,
   programFile,
-  rawPrograms,
   readObject,
   removePins,
   unfinishedOf,
@@ -124,7 +124,7 @@ export function pinInstance(loaded: LoadedObject, directory: string): void {
   removePins(directory);
   mkdirSync(directory, { mode: 0o700 });
   for (const name of pinnedMaps) pin(loaded.maps[name]!.fd, join(directory, mapFile(name)));
-  for (const name of [...ethernetPrograms, ...rawPrograms]) {
+  for (const name of [...ethernetPrograms, ...optionalPrograms]) {
     const program = loaded.programs[name];
     if (program) pin(program.fd, join(directory, programFile(name)));
   }

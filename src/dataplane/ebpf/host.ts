@@ -23,7 +23,7 @@ const lockWaitMs = 10_000;
  * whoever holds it is the one writer. Rejects with a HeadgateError: no root, no BPF, no bpffs, or the lock is held.
  */
 export async function openHostPlane(
-  options: Pick<EbpfOptions, 'connections' | 'sysctls'> = {},
+  options: Omit<EbpfOptions, 'bpffs' | 'instance'> = {},
 ): Promise<DataPlane> {
   refuseWithoutPrivilege();
   const instance = String(netnsCookie());

@@ -38,7 +38,11 @@ export type PinnedMap = (typeof pinnedMaps)[number];
 export const ethernetPrograms = ['headgate_ethernet', 'headgate_egress', 'headgate_report'] as const;
 /** Programs for interfaces without Ethernet headers, loaded when there is one. */
 export const rawPrograms = ['headgate_raw', 'headgate_raw_egress'] as const;
-export type AttachedProgram = (typeof ethernetPrograms)[number] | (typeof rawPrograms)[number];
+/** The program for interfaces that are to run the fast path at XDP, loaded when there is one. */
+export const fastPathProgram = 'headgate_xdp';
+/** Programs an instance has only when it needs them. */
+export const optionalPrograms = [...rawPrograms, fastPathProgram] as const;
+export type AttachedProgram = (typeof ethernetPrograms)[number] | (typeof optionalPrograms)[number];
 
 /** One network namespace's data plane: the maps and programs pinned in a folder of the bpffs. */
 export type Instance = {
@@ -50,6 +54,12 @@ export type Instance = {
   program(name: AttachedProgram): ProgramHandle | undefined;
   close(): void;
 };
+
+/** The pin of an interface that runs the fast path, in its driver or in the kernel. */
+export const fastPathFile = /^link_(\d+)_(native|generic)$/;
+/** Whether an interface runs the fast path, or did when it was still there. */
+export const hasFastPath = (directory: string): boolean =>
+  readdirSync(directory).some((name) => fastPathFile.test(name));
 
 /** A bpffs allows no dots in names. */
 export const mapFile = (map: string) => `map_${map.replaceAll('.', '_')}`;

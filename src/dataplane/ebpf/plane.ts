@@ -12,7 +12,8 @@ import type { DataPlane } from '../data-plane.ts';
 import { attachEverywhere, detachEverywhere, habitation } from './attach.ts';
 import { type ConnectionMaps, mapConnections, readConnections } from './connections.ts';
 import { readCounters, readRates } from './counters.ts';
-import { type Instance, openInstance, removePins } from './instance.ts';
+import type { FastPathWish } from './fast-path.ts';
+import { hasFastPath, type Instance, openInstance, removePins } from './instance.ts';
 import { buildId, layoutId, numbers } from './layout.generated.ts';
 import { mapRecords } from './records.ts';
 import { openTables, type TableMaps, type Tables } from './tables.ts';
@@ -29,6 +30,8 @@ export type EbpfOptions = {
   readonly connections?: number;
   /** What the plane is set up with in place of the defaults. */
   readonly sysctls?: Partial<Sysctls>;
+  /** Interfaces that are to run the fast path at XDP, and no others; without it those that do go on. */
+  readonly fastPath?: readonly FastPathWish[];
 };
 
 /**
@@ -76,6 +79,9 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       (await import('./upgrade.ts')).upgradeInstance(instance);
     }
     await attachEverywhere(instance);
+    if (options.fastPath || hasFastPath(directory)) {
+      (await import('./fast-path.ts')).arrangeFastPath(instance, options.fastPath);
+    }
     const maps = mapTables(instance);
     open = { instance, maps, tables: openTables(maps) };
     return open;

@@ -8,9 +8,9 @@ import { convertArray, converter, type Layout, layoutOfMap, ownLayout } from './
 import { loadInstance, pinInstance, startSweeper } from './create.ts';
 import {
   mapFile,
+  optionalPrograms,
   type PinnedMap,
   programFile,
-  rawPrograms,
   removePins,
   replacedOf,
   unfinishedOf,
@@ -38,8 +38,8 @@ export function takeOver(directory: string): void {
   };
   try {
     const running = openSettings(old('.data.settings'));
-    const raw = rawPrograms.filter((name) => existsSync(join(directory, programFile(name))));
-    const loaded = loadInstance(running.get('connections'), raw);
+    const more = optionalPrograms.filter((name) => existsSync(join(directory, programFile(name))));
+    const loaded = loadInstance(running.get('connections'), more);
     const fresh = (name: PinnedMap) => loaded.maps[name]!;
     try {
       running.set('hold', 1);

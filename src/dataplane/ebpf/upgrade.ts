@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pin } from '../../sys/bpf/pin.ts';
 import { swapPrograms } from './attach.ts';
 import { loadPrograms, startSweeper } from './create.ts';
-import { ethernetPrograms, type Instance, programFile, rawPrograms } from './instance.ts';
+import { ethernetPrograms, type Instance, optionalPrograms, programFile } from './instance.ts';
 import { buildId } from './layout.generated.ts';
 
 /**
@@ -12,10 +12,10 @@ import { buildId } from './layout.generated.ts';
  */
 export function upgradeInstance(instance: Instance): void {
   const { settings, directory } = instance;
-  const raw = rawPrograms.filter((name) => existsSync(join(directory, programFile(name))));
-  const loaded = loadPrograms(instance.map, [...ethernetPrograms, ...raw, 'headgate_start']);
+  const more = optionalPrograms.filter((name) => existsSync(join(directory, programFile(name))));
+  const loaded = loadPrograms(instance.map, [...ethernetPrograms, ...more, 'headgate_start']);
   try {
-    for (const name of [...ethernetPrograms, ...raw]) {
+    for (const name of [...ethernetPrograms, ...more]) {
       const path = join(directory, programFile(name));
       const aside = `${path}_next`;
       pin(loaded.programs[name]!.fd, aside);
