@@ -29,15 +29,25 @@ const halves = (one: string, other: string): Targets => [
   { address: other, port: second },
 ];
 
+const slowDirect = 'direct, without offloads';
+
 type Start = (site: Site, vip: string) => Promise<() => Promise<void>>;
 
 const balancers: readonly (readonly [string, Start])[] = [
-  ['headgate DR', (site, vip) => startHeadgate(site, vip, 'direct-routing')],
-  ['headgate TUN', (site, vip) => startHeadgate(site, vip, 'tunnel')],
-  ['headgate NAT', (site, vip) => startHeadgate(site, vip, 'masquerade')],
+  ['headgate DR', (site, vip) => startHeadgate(site, vip, 'direct-routing', 'tc')],
+  ['headgate TUN', (site, vip) => startHeadgate(site, vip, 'tunnel', 'tc')],
+  ['headgate NAT', (site, vip) => startHeadgate(site, vip, 'masquerade', 'tc')],
   ['nftables DNAT', startNftables],
   ['HAProxy, TCP mode', startHaproxy],
   ['nginx stream', startNginx],
+];
+
+/** XDP on a veth needs finished checksums and packets of one page: compared among themselves. */
+const withoutOffloads: readonly (readonly [string, Start])[] = [
+  ['DR at tc, without offloads', (site, vip) => startHeadgate(site, vip, 'direct-routing', 'tc')],
+  ['DR at XDP, without offloads', (site, vip) => startHeadgate(site, vip, 'direct-routing', 'xdp')],
+  ['NAT at tc, without offloads', (site, vip) => startHeadgate(site, vip, 'masquerade', 'tc')],
+  ['NAT at XDP, without offloads', (site, vip) => startHeadgate(site, vip, 'masquerade', 'xdp')],
 ];
 
 /** In the order of the table. */
@@ -59,12 +69,31 @@ export const contestants: readonly Contestant[] = [
     const vip = virtualAddress(n);
     return { name, base: 'direct', targets: halves(vip, vip), bulk: vip, start: (site) => start(site, vip) };
   }),
+  {
+    name: slowDirect,
+    base: slowDirect,
+    offloads: 'off',
+    targets: halves(real1.front, real2.front),
+    bulk: real1.front,
+  },
+  ...withoutOffloads.map(([name, start], n): Contestant => {
+    const vip = virtualAddress(balancers.length + n);
+    return {
+      name,
+      base: slowDirect,
+      offloads: 'off',
+      targets: halves(vip, vip),
+      bulk: vip,
+      start: (site) => start(site, vip),
+    };
+  }),
 ];
 
 async function startHeadgate(
   site: Site,
   vip: string,
   method: 'direct-routing' | 'tunnel' | 'masquerade',
+  hook: 'tc' | 'xdp',
 ): Promise<() => Promise<void>> {
   const onRealServers = (...words: string[]) => {
     if (method === 'masquerade') return;
@@ -81,7 +110,8 @@ async function startHeadgate(
       `-A -t ${vip}:${port} -s rr`,
       ...plan.realServers.map(({ back }) => `-a -t ${vip}:${port} -r ${back}:${port} ${flag}`),
     ]);
-    site.input('director', `${rules.join('\n')}\n`, ...headgate, 'ipvsadm', '-R');
+    const variables = hook === 'xdp' ? ['HEADGATE_XDP=front,back'] : [];
+    site.input('director', `${rules.join('\n')}\n`, 'env', ...variables, ...headgate, 'ipvsadm', '-R');
   } catch (error) {
     await stop();
     throw error;

@@ -143,12 +143,13 @@ function siteOf(lab: Lab, folder: string, signal: AbortSignal, down: () => void)
   };
 }
 
-/** At both ends of every cable. */
+/** At both ends of every cable. The other end of one of the director's takes frames from XDP when it polls: with GRO. */
 function switchOffloads(lab: Lab, on: boolean): void {
   for (const { name, ports } of lab.topology.segments) {
     ports.forEach(({ node, device }, n) => {
-      lab.inside(name, () => setOffloads(bridgePort(n), { txChecksum: on, tso: on, gso: on }));
-      lab.inside(node, () => setOffloads(device, { txChecksum: on, tso: on, gso: on }));
+      const all = { txChecksum: on, tso: on, gso: on };
+      lab.inside(node, () => setOffloads(device, all));
+      lab.inside(name, () => setOffloads(bridgePort(n), node === 'director' ? { ...all, gro: !on } : all));
     });
   }
 }
