@@ -56,10 +56,16 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
 }
 
 function addDemo(command: Command, streams: Streams, outcome: { exitCode: number }): void {
-  command.action(async () => {
-    const { runDemo } = await import('./demo.ts');
-    outcome.exitCode = await runDemo(streams);
-  });
+  command
+    .addOption(
+      new Option('--data-plane <plane>', 'ebpf: in namespaces, proxy: in this process')
+        .choices(['auto', 'ebpf', 'proxy'])
+        .default('auto'),
+    )
+    .action(async (options: { dataPlane: 'auto' | 'ebpf' | 'proxy' }) => {
+      const { runDemo } = await import('./demo.ts');
+      outcome.exitCode = await runDemo(options.dataPlane, streams);
+    });
 }
 
 function addChanges(

@@ -27,7 +27,7 @@ export function reportError(
   }
   const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   const stack = error instanceof Error && error.stack !== undefined ? error.stack : message;
-  const host = `headgate ${options.version}, node ${process.version}, linux ${release()} ${process.arch}`;
+  const host = `headgate ${options.version}, node ${process.version}, ${process.platform} ${release()} ${process.arch}`;
   options.write(
     options.format === 'json'
       ? `${JSON.stringify({ error: { message, defect: true, stack, host } })}\n`

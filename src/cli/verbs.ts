@@ -16,8 +16,8 @@ export type Verb = {
 export const verbs = [
   {
     name: 'demo',
-    usage: 'demo',
-    summary: 'Balance real connections between namespaces on this machine and show who serves what',
+    usage: 'demo [--data-plane auto|ebpf|proxy]',
+    summary: 'Balance real connections on this machine and show who serves what',
     grammar: 'headgate',
   },
   {

@@ -45,7 +45,7 @@ describe('the picture', () => {
     },
     {},
   ];
-  const lines = picture(plan, flows, parseListing(listing), { ebpf: true, colour: false, columns: 120 });
+  const lines = picture(plan, flows, parseListing(listing), { plane: 'ebpf', colour: false, columns: 120 });
   const line = (part: string) => lines.find((candidate) => candidate.includes(part)) ?? '';
 
   it('shows the rate of the last interval, the count and the share', () => {
@@ -63,7 +63,7 @@ describe('the picture', () => {
     expect(line('hg-demo-director')).toBe(
       'director  hg-demo-director   ebpf data plane, forwards in the kernel',
     );
-    const without = picture(plan, flows, undefined, { ebpf: false, colour: false, columns: 120 });
+    const without = picture(plan, flows, undefined, { plane: 'none', colour: false, columns: 120 });
     expect(without).toContain('director  hg-demo-director   no ebpf data plane');
   });
 
@@ -73,7 +73,7 @@ describe('the picture', () => {
   });
 
   it('is never wider than the terminal, and plain without colour', () => {
-    const narrow = picture(plan, flows, undefined, { ebpf: true, colour: true, columns: 40 });
+    const narrow = picture(plan, flows, undefined, { plane: 'ebpf', colour: true, columns: 40 });
     // biome-ignore lint/suspicious/noControlCharactersInRegex: colour is made of them
     const plain = narrow.map((text) => text.replaceAll(/\x1b\[\d+m/g, ''));
     expect(Math.max(...plain.map(({ length }) => length))).toBeLessThanOrEqual(40);
@@ -81,7 +81,11 @@ describe('the picture', () => {
   });
 
   it('says nothing by colour alone', () => {
-    const painted = picture(plan, flows, parseListing(listing), { ebpf: true, colour: true, columns: 120 });
+    const painted = picture(plan, flows, parseListing(listing), {
+      plane: 'ebpf',
+      colour: true,
+      columns: 120,
+    });
     // biome-ignore lint/suspicious/noControlCharactersInRegex: colour is made of them
     expect(painted.map((text) => text.replaceAll(/\x1b\[\d+m/g, ''))).toEqual(lines);
     expect(painted.join('')).toContain('\x1b');

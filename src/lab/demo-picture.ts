@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import type { DemoPlan, DemoService } from './demo-plan.ts';
+import type { DemoScene, DemoService } from './demo-plan.ts';
 import type { TrafficReport } from './traffic-report.ts';
 
 /** The demonstration's picture: pure text from the plan, the latest reports and the director's own table. */
@@ -17,11 +17,17 @@ export type Listing = ReadonlyMap<string, readonly ListedDestination[]>;
 export type Flow = { readonly now?: TrafficReport; readonly before?: TrafficReport };
 
 export type PictureOptions = {
-  /** Whether the kernel runs an ebpf data plane's programs in the director's namespace. */
-  readonly ebpf: boolean;
+  /** What forwards; `none` where it is neither plane of ours. */
+  readonly plane: keyof typeof planeNotes;
   readonly colour: boolean;
   readonly columns: number;
 };
+
+const planeNotes = {
+  ebpf: 'ebpf data plane, forwards in the kernel',
+  proxy: 'proxy data plane, forwards in this process',
+  none: 'no ebpf data plane',
+} as const;
 
 /** Reads ipvsadm's numeric listing; lines it does not know are passed over. */
 export function parseListing(text: string): Listing {
@@ -79,10 +85,10 @@ const methodNotes = {
 
 /** The whole picture, lines without line ends, none longer than `columns`. */
 export function picture(
-  plan: DemoPlan,
+  scene: DemoScene,
   flows: readonly Flow[],
   listing: Listing | undefined,
-  { ebpf, colour, columns }: PictureOptions,
+  { plane, colour, columns }: PictureOptions,
 ): string[] {
   const paint = (format: Parameters<typeof styleText>[0], text: string) =>
     colour ? styleText(format, text, { validateStream: false }) : text;
@@ -95,14 +101,13 @@ export function picture(
 
   const answered = flows.reduce((total, { now }) => total + sum(now?.answered), 0);
   const failed = flows.reduce((total, { now }) => total + sum(now?.failed), 0);
-  add(['bold', 'client'], `  ${plan.clientAddress}   ${count(answered)} answered, `, failureNote(failed));
+  add(['bold', 'client'], `  ${scene.clientAddress}   ${count(answered)} answered, `, failureNote(failed));
   add('  |');
   add('  v');
-  const plane = ebpf ? 'ebpf data plane, forwards in the kernel' : 'no ebpf data plane';
-  add(['bold', 'director'], `  ${plan.directorNetns}   ${plane}`);
-  plan.services.forEach((service, i) => {
+  add(['bold', 'director'], `  ${scene.directorName}   ${planeNotes[plane]}`);
+  scene.services.forEach((service, i) => {
     const flow = flows[i] ?? {};
-    const last = i === plan.services.length - 1;
+    const last = i === scene.services.length - 1;
     const address = `${service.address}:${service.port}`;
     const rail = last ? '   ' : '  |';
     const rows = rowsOf(service, flow, listing?.get(address));

@@ -16,13 +16,19 @@ export type DemoService = {
   readonly servers: readonly DemoServer[];
 };
 
-/** What the demonstration consists of. */
-export type DemoPlan = {
+/** What a demonstration shows, wherever it runs. */
+export type DemoScene = {
+  readonly clientAddress: string;
+  /** Where the director is: its namespace, or its process. */
+  readonly directorName: string;
+  readonly services: readonly DemoService[];
+};
+
+/** What the demonstration in network namespaces consists of. */
+export type DemoPlan = DemoScene & {
   readonly topology: Topology;
   readonly clientNetns: string;
   readonly directorNetns: string;
-  readonly clientAddress: string;
-  readonly services: readonly DemoService[];
 };
 
 const serverNames = ['rs1', 'rs2', 'rs3'] as const;
@@ -78,6 +84,7 @@ export function demoPlan(lab: string): DemoPlan {
     topology,
     clientNetns: `hg-${lab}-client`,
     directorNetns: `hg-${lab}-director`,
+    directorName: `hg-${lab}-director`,
     clientAddress,
     services: [
       {

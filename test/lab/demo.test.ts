@@ -53,6 +53,7 @@ async function run(
     colour: false,
     columns: () => 100,
   });
+  if (typeof status !== 'number') throw new Error(`the demonstration cannot run here: ${status.cause}`);
   return { status, text };
 }
 
