@@ -31,6 +31,8 @@ describe('Operations on the proxy plane', () => {
     const refusals = await site.plane.apply([
       { kind: 'add-service', service: serviceOf({ ...id, protocol: 'sctp' }) },
       { kind: 'add-service', service: serviceOf({ ...id, port: 0 }) },
+      { kind: 'add-service', service: serviceOf({ ...id, address: loopback('0.0.0.0') }) },
+      { kind: 'add-service', service: serviceOf({ ...id, address: loopback('::') }) },
       {
         kind: 'add-service',
         service: { ...serviceOf(id), id: { kind: 'fwmark', mark: 1, family: 4 } },
@@ -42,6 +44,8 @@ describe('Operations on the proxy plane', () => {
     expect(refusals.map((refusal) => refusal?.detail)).toEqual([
       expect.stringContaining('SCTP'),
       expect.stringContaining('port 0'),
+      expect.stringContaining('found 0.0.0.0, every address'),
+      expect.stringContaining('found ::, every address'),
       expect.stringContaining('firewall marks'),
       expect.stringContaining('wanted masquerade'),
       expect.stringContaining('wanted masquerade'),
@@ -120,6 +124,40 @@ describe('Operations on the proxy plane', () => {
     });
   });
 
+  test.each(['sh', 'mh'] as const)(
+    '%s looks at the port and falls back as its flags say',
+    async (scheduler) => {
+      const id = await site.service({ scheduler });
+      const servers = [];
+      for (const name of ['a', 'b', 'c']) servers.push(await site.server(name));
+      await site.change(...servers.map((server) => add(id, server)));
+      const names = async (count: number) => {
+        const clients = await Promise.all(Array.from({ length: count }, () => site.client(id)));
+        return new Set(await Promise.all(clients.map((client) => client.line().catch(() => client.ended))));
+      };
+      const flags = (flag1: boolean, flag2: boolean) =>
+        site.change({
+          kind: 'edit-service',
+          service: serviceOf(id, { scheduler, schedulerFlags: { flag1, flag2, flag3: false } }),
+        });
+      // One address is one server, by ipvsadm(8); with sh-port and mh-port the port counts too.
+      const [only] = [...(await names(12))];
+      expect(await names(12)).toEqual(new Set([only]));
+      await flags(false, true);
+      expect((await names(30)).size).toBeGreaterThan(1);
+      // Overloaded, that server still is the one of this address; with sh-fallback and mh-fallback another one serves.
+      await flags(false, false);
+      const server = servers['abc'.indexOf(only!)]!;
+      await site.change(edit(id, server, { upperThreshold: 1 }));
+      const before = site.plane.failures().noDestination;
+      await (await site.client(id)).ended;
+      expect(site.plane.failures().noDestination).toBe(before + 1);
+      await flags(true, false);
+      const [other] = [...(await names(1))];
+      expect(['a', 'b', 'c'].filter((name) => name !== only)).toContain(other);
+    },
+  );
+
   test('every scheduler chooses as the reference does, over random tables and changes', async () => {
     const servers: (RealServer & { readonly name: string })[] = [];
     for (const name of ['a', 'b', 'c', 'd']) servers.push({ name, ...(await site.server(name)) });
@@ -131,11 +169,13 @@ describe('Operations on the proxy plane', () => {
       ),
       { minLength: 5, maxLength: 20 },
     );
+    // For sh and mh the first is fallback and the second port; the others have none.
+    const schedulerFlags = fc.record({ flag1: fc.boolean(), flag2: fc.boolean(), flag3: fc.constant(false) });
     // Random by design: there is no choice to compare.
     const names = schedulerNames.filter((name) => name !== 'twos');
     await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...names), steps, async (scheduler, run) => {
-        const id = await site.service({ scheduler });
+      fc.asyncProperty(fc.constantFrom(...names), schedulerFlags, steps, async (scheduler, flags, run) => {
+        const id = await site.service({ scheduler, schedulerFlags: flags });
         const views: { -readonly [Field in keyof DestinationView]: DestinationView[Field] }[] = [];
         const reference = startScheduler(scheduler, views, 4);
         const clients: Client[] = [];
@@ -151,7 +191,7 @@ describe('Operations on the proxy plane', () => {
                 destinationPort: id.port,
                 inverse: false,
               },
-              flags: { flag1: false, flag2: false, flag3: false },
+              flags,
               nowMs: 0,
               random: () => 0,
             });

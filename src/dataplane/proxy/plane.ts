@@ -1,3 +1,4 @@
+import { type Address, addressToBytes } from '../../model/address.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import type { Operation, Refusal } from '../../model/table.ts';
 import type { Destination, ServiceId, VirtualService } from '../../model/virtual-service.ts';
@@ -6,15 +7,16 @@ import type { Failures, Workshop } from '../userspace/admission.ts';
 import { createEngine, type Listener } from '../userspace/engine.ts';
 import type { Pool } from '../userspace/pool.ts';
 import { estimationMs } from '../userspace/traffic.ts';
+import { affordableConnections, ownLimits } from './descriptors.ts';
 import type { ProxyProtocolVersion } from './proxy-protocol.ts';
 import { listenTcp, type TcpOptions } from './tcp.ts';
 import { listenUdp } from './udp.ts';
 
-/** Connections the plane holds when nobody says otherwise; each takes two file descriptors. */
+/** Connections the plane holds when nobody says otherwise, if there are file descriptors for so many. */
 export const defaultProxyConnections = 65_536;
 
 export type ProxyOptions = {
-  /** Connections and persistence templates at one time; new ones are refused beyond. */
+  /** Connections and persistence templates at one time; fewer where file descriptors are. New ones are refused beyond. */
   readonly connections?: number;
   /** What TCP real servers are told about the client; left out: nothing. */
   readonly proxyProtocol?: ProxyProtocolVersion;
@@ -41,7 +43,7 @@ export function openProxyPlane(options: ProxyOptions = {}): ProxyPlane {
     proxyProtocol: options.proxyProtocol,
   };
   const engine = createEngine({
-    connections: options.connections ?? defaultProxyConnections,
+    connections: affordableConnections(options.connections ?? defaultProxyConnections, ownLimits()),
     nowMs: () => performance.now(),
     random: (bound) => Math.floor(Math.random() * bound),
     checkSupport,
@@ -101,6 +103,8 @@ function checkSupport(operation: Operation): Refusal | undefined {
 function checkService({ id, persistence }: VirtualService): Refusal | undefined {
   if (id.kind === 'fwmark') return unsupported('a socket does not see firewall marks');
   if (id.protocol === 'sctp') return unsupported('there are no SCTP sockets here: wanted tcp or udp');
+  if (isWildcard(id.address))
+    return unsupported(`a virtual service has an address of its own: found ${id.address}, every address`);
   if (id.port === 0) return unsupported('a socket listens on one port: found port 0, every port');
   if (persistence?.engine !== undefined)
     return unsupported(`there is no persistence engine "${persistence.engine}": wanted none`);
@@ -115,6 +119,10 @@ function checkDestination(id: ServiceId, destination: Destination): Refusal | un
     return unsupported(`${destinationKey(destination)} is the virtual service itself: it would call itself`);
   if (destination.port === 0) return unsupported('a real server is reached on one port: found port 0');
   return undefined;
+}
+
+function isWildcard(address: Address): boolean {
+  return addressToBytes(address).every((byte) => byte === 0);
 }
 
 function unsupported(detail: string): Refusal {

@@ -62,7 +62,7 @@ function serve(
   }
   const admitted = admit(workshop, pool, from, virtual);
   if (!admitted) {
-    reset(client);
+    letGo(client);
     return;
   }
   const { member, template } = admitted;
@@ -84,8 +84,8 @@ function serve(
     abort: () => {
       clearTimeout(connecting);
       table.leave(flow);
-      reset(client);
-      reset(server);
+      letGo(client);
+      letGo(server);
     },
   };
   const fail = () => {
@@ -137,9 +137,12 @@ function remoteEnd(socket: Socket): DestinationId | undefined {
   return address === undefined || remotePort === undefined ? undefined : { address, port: remotePort };
 }
 
-/** Ends a connection by a reset, so that the peer sees that something was cut off. */
-function reset(socket: Socket): void {
+/**
+ * Ends a connection by a reset, so that the peer sees that something was cut off; one whose peer was told its end is
+ * closed instead: a reset would throw away what the kernel has yet to deliver to a slow reader.
+ */
+function letGo(socket: Socket): void {
   if (socket.destroyed) return;
-  if (socket.connecting) socket.destroy();
+  if (socket.connecting || socket.writableFinished) socket.destroy();
   else socket.resetAndDestroy();
 }

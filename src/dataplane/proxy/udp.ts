@@ -3,7 +3,7 @@ import { familyOf, parseAddress } from '../../model/address.ts';
 import { udpStateNames } from '../../model/connection-states.ts';
 import { destinationKey } from '../../model/service-id.ts';
 import type { DestinationId } from '../../model/virtual-service.ts';
-import { admit, type Workshop } from '../userspace/admission.ts';
+import { admit, hasRoom, schedule, type Workshop } from '../userspace/admission.ts';
 import type { Flow } from '../userspace/connection-table.ts';
 import type { Listener } from '../userspace/engine.ts';
 import type { Member, Pool, Template } from '../userspace/pool.ts';
@@ -36,9 +36,13 @@ export function listenUdp(workshop: Workshop, pool: Pool, virtual: DestinationId
   });
 
   return new Promise((resolve, reject) => {
-    listener.once('error', reject);
+    const fail = (error: Error) => {
+      listener.close();
+      reject(error);
+    };
+    listener.once('error', fail);
     listener.bind({ address, port, exclusive: true }, () => {
-      listener.off('error', reject);
+      listener.off('error', fail);
       listener.on('error', () => {
         workshop.failures.acceptFailed++;
       });
@@ -55,15 +59,18 @@ export function listenUdp(workshop: Workshop, pool: Pool, virtual: DestinationId
     const address = parseAddress(sender.address.split('%')[0]!);
     if (address === undefined) return undefined;
     const client = { address, port: sender.port };
-    const admitted = admit(workshop, pool, client, virtual);
-    if (!admitted) return undefined;
-    const { member, template } = admitted;
+    const assigned = onePacket
+      ? schedule(workshop, pool, client, virtual)
+      : admit(workshop, pool, client, virtual);
+    if (!assigned) return undefined;
+    const { member, template } = assigned;
     const key = onePacket ? `${from} ${destinationKey(member)}` : from;
     const again = flows.get(key);
     if (again) {
       for (const { counters } of [pool.traffic, member.traffic]) counters.connections++;
       return again;
     }
+    if (onePacket && !hasRoom(workshop)) return undefined;
     const flow = startFlow(client, sender, member, template, () => flows.delete(key));
     flows.set(key, flow);
     return flow;
@@ -96,20 +103,22 @@ export function listenUdp(workshop: Workshop, pool: Pool, virtual: DestinationId
         socket.close();
       },
       send: (datagram) => {
-        if (!waiting) transmit(socket, datagram);
+        if (!waiting) transmit(socket, datagram, undefined, refused);
         else if (waiting.length < mostWaiting) waiting.push(datagram);
         else failures.datagramsDropped++;
       },
     };
-    // A connected socket takes nothing from others, and hears that the real server's port is closed.
-    socket.on('error', () => {
+    const refused = () => {
+      if (ended) return;
       failures.connectFailed++;
       flow.abort();
-    });
+    };
+    // A connected socket takes nothing from others, and hears that the real server's port is closed.
+    socket.on('error', refused);
     socket.on('connect', () => {
       const kept = waiting ?? [];
       waiting = undefined;
-      for (const datagram of kept) transmit(socket, datagram);
+      for (const datagram of kept) transmit(socket, datagram, undefined, refused);
     });
     socket.on('message', (datagram) => {
       table.carried(flow, 'out', datagram.length);
@@ -120,15 +129,18 @@ export function listenUdp(workshop: Workshop, pool: Pool, virtual: DestinationId
     return flow;
   }
 
-  function transmit(socket: Socket, datagram: Buffer, to?: Sender): void {
+  /** Sends now or never. `refused` is called when the other end answered an earlier datagram with a closed port. */
+  function transmit(socket: Socket, datagram: Buffer, to?: Sender, refused?: () => void): void {
     const { failures } = workshop;
-    if (socket.getSendQueueSize() > mostUnsentBytes) {
-      failures.datagramsDropped++;
-      return;
-    }
     try {
-      const sent = (error: Error | null) => {
-        if (error) failures.datagramsDropped++;
+      if (socket.getSendQueueSize() > mostUnsentBytes) {
+        failures.datagramsDropped++;
+        return;
+      }
+      const sent = (error: NodeJS.ErrnoException | null) => {
+        if (!error) return;
+        failures.datagramsDropped++;
+        if (error.code === 'ECONNREFUSED') refused?.();
       };
       if (to) socket.send(datagram, to.port, to.address, sent);
       else socket.send(datagram, sent);

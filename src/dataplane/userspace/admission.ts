@@ -34,33 +34,66 @@ export function admit(
   pool: Pool,
   client: DestinationId,
   virtual: DestinationId,
-): { readonly member: Member; readonly template: Template | undefined } | undefined {
-  const { table, pools, failures, nowMs } = workshop;
+): Assignment | undefined {
+  return hasRoom(workshop) ? schedule(workshop, pool, client, virtual) : undefined;
+}
+
+/** What serves a client. */
+export type Assignment = { readonly member: Member; readonly template: Template | undefined };
+
+/** Whether the table takes so many more entries; counted when it does not. */
+export function hasRoom({ table, pools, failures }: Workshop, more = 1): boolean {
   let entries = table.flows.size;
   for (const { templates } of pools.values()) entries += templates.size;
-  if (entries >= table.size) {
-    failures.tableFull++;
-    return undefined;
-  }
+  if (entries + more <= table.size) return true;
+  failures.tableFull++;
+  return false;
+}
+
+/** The destination of a client, by its template where the service is persistent. The flow itself may need room yet. */
+export function schedule(
+  workshop: Workshop,
+  pool: Pool,
+  client: DestinationId,
+  virtual: DestinationId,
+): Assignment | undefined {
   const { persistence } = pool.service;
   if (!persistence) {
     const member = choose(workshop, pool, client, virtual);
     return member && { member, template: undefined };
   }
   const masked = maskAddress(client.address, persistence.netmask);
-  const found = pool.templates.get(masked);
-  const member = found?.member ?? choose(workshop, pool, { address: masked, port: client.port }, virtual);
+  const template =
+    pool.templates.get(masked) ??
+    newTemplate(workshop, pool, client, virtual, masked, persistence.timeoutSeconds);
+  if (!template) return undefined;
+  template.expiresAtMs = workshop.nowMs() + template.lifetimeMs;
+  return { member: template.member, template };
+}
+
+/** The netmask says whom the template is for; the scheduler sees the client as it is (ip_vs_sched_persist). */
+function newTemplate(
+  workshop: Workshop,
+  pool: Pool,
+  client: DestinationId,
+  virtual: DestinationId,
+  masked: Address,
+  timeoutSeconds: number,
+): Template | undefined {
+  // The template and the connection it is for.
+  if (!hasRoom(workshop, 2)) return undefined;
+  const member = choose(workshop, pool, client, virtual);
   if (!member) return undefined;
-  const template = found ?? {
+  const template: Template = {
     member,
     client: { address: masked, port: 0 },
     virtual,
+    lifetimeMs: timeoutSeconds * 1000,
     expiresAtMs: 0,
     connections: 0,
   };
-  template.expiresAtMs = nowMs() + persistence.timeoutSeconds * 1000;
   pool.templates.set(masked, template);
-  return { member, template };
+  return template;
 }
 
 function choose(

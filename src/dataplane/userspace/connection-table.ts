@@ -9,7 +9,7 @@ import type { Connection } from '../../model/table.ts';
 import type { DestinationId, Timeouts } from '../../model/virtual-service.ts';
 import { connectMember, type Member, type Pool, releaseMember, type Template } from './pool.ts';
 
-/** A template that still has connections when its time is up lives on for this long (ip_vs_conn_expire). */
+/** A template that still has connections when its time is up has this lifetime from then on (ip_vs_conn_expire). */
 const templateGraceMs = 60_000;
 
 /** One connection (TCP) or one client's datagrams (UDP). */
@@ -23,7 +23,7 @@ export type Flow = {
   /** Index into the protocol's state names. */
   state: number;
   lastSeenMs: number;
-  /** Ends it from this side: sockets are reset, the table forgets it. */
+  /** Ends it from this side, and the table forgets it: what is cut off is reset, what was told its end is let go. */
   readonly abort: () => void;
 };
 
@@ -101,7 +101,10 @@ export function createConnectionTable(size: number, nowMs: () => number): Connec
         for (const [key, template] of templates) {
           if (template.expiresAtMs > now) continue;
           if (template.connections === 0) templates.delete(key);
-          else template.expiresAtMs = now + templateGraceMs;
+          else {
+            template.lifetimeMs = templateGraceMs;
+            template.expiresAtMs = now + templateGraceMs;
+          }
         }
       }
     },

@@ -99,10 +99,14 @@ export function createEngine(options: EngineOptions): Engine {
     tick: () => {
       for (const { scheduling } of pools.values()) scheduling.tick(nowMs());
     },
-    async stop() {
-      await last;
-      rules = { services: [] };
-      for (const key of [...entries.keys()]) endService(key);
+    // In its turn behind the operations under way, so that none of them opens anything afterwards.
+    stop() {
+      const stopped = last.then(() => {
+        rules = { services: [] };
+        for (const key of [...entries.keys()]) endService(key);
+      });
+      last = stopped;
+      return stopped;
     },
   };
 
@@ -186,6 +190,9 @@ export function createEngine(options: EngineOptions): Engine {
   }
 
   function read(): Observed {
+    const held = new Map<Member, number>();
+    for (const { templates } of pools.values())
+      for (const { member } of templates.values()) held.set(member, (held.get(member) ?? 0) + 1);
     return {
       services: [...pools.values()].map((pool) => ({
         service: pool.service,
@@ -194,8 +201,7 @@ export function createEngine(options: EngineOptions): Engine {
           destination: member.destination,
           activeConnections: member.active,
           inactiveConnections: member.total - member.active,
-          persistentConnections: [...pool.templates.values()].filter((template) => template.member === member)
-            .length,
+          persistentConnections: held.get(member) ?? 0,
           ...shownTraffic(member.traffic),
         })),
       })),

@@ -22,6 +22,8 @@ export type Template = {
   readonly client: DestinationId;
   /** What the client called. */
   readonly virtual: DestinationId;
+  /** How long it lasts from each new connection on. */
+  lifetimeMs: number;
   expiresAtMs: number;
   /** Connections that were scheduled by it and still live. */
   connections: number;
