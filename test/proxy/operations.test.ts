@@ -112,6 +112,20 @@ describe('Operations on the proxy plane', () => {
     expect(names.sort()).toEqual(['one', 'two']);
   });
 
+  test('an edit that leaves the scheduler as it is leaves its turn (ip_vs_edit_service)', async () => {
+    const id = await site.service({ scheduler: 'wrr' });
+    const [one, two] = [await site.server('one'), await site.server('two')];
+    await site.change(add(id, one), add(id, two));
+    const names = [await (await site.client(id)).line()];
+    const persistence = { timeoutSeconds: 60, netmask: 0xffffffff };
+    await site.change({
+      kind: 'edit-service',
+      service: serviceOf(id, { scheduler: 'wrr', persistence }),
+    });
+    names.push(await (await site.client(id)).line());
+    expect(names).toEqual(['two', 'one']);
+  });
+
   test('zero clears counters and not counts', async () => {
     const id = await site.service();
     const server = await site.server('one');

@@ -106,6 +106,16 @@ describe('UDP through the proxy plane', () => {
     expect(await site.plane.connections()).toEqual([]);
   });
 
+  test('a closed port heard of when the next datagram is sent ends the flow as well', async () => {
+    const id = await site.service({ protocol: 'udp' });
+    const gone = await site.service({ protocol: 'udp' });
+    await site.change({ kind: 'delete-service', id: gone }, add(id, gone));
+    const client = await site.datagramClient(id);
+    for (let i = 0; i < 2; i++) client.socket.send('x');
+    await until(() => expect(site.plane.failures().connectFailed).toBeGreaterThanOrEqual(1));
+    await until(async () => expect(await site.plane.connections()).toEqual([]), 1000);
+  });
+
   test('a full table refuses the next client and keeps the ones it has', async () => {
     await site.close();
     site = openSite({ connections: 1 });
