@@ -3,7 +3,6 @@ import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { builtInClusters } from '../lab/built-in.ts';
 import { type Cluster, endpoint } from '../lab/cluster.ts';
-import { readCluster } from '../lab/cluster-file.ts';
 import { nodeNetns } from '../lab/cluster-topology.ts';
 import type { Headgate } from '../lab/director.ts';
 import { killNode, restoreNode, switchCables } from '../lab/faults.ts';
@@ -39,7 +38,7 @@ export async function inOurWords(command: () => number | Promise<number>): Promi
 
 /** `lab up NAME|FILE`. */
 export async function labUp(which: string, options: LabOptions, streams: Streams): Promise<number> {
-  const cluster = clusterFor(which);
+  const cluster = await clusterFor(which);
   const lab = options.name ?? cluster.name;
   checkName(lab);
   const started = performance.now();
@@ -129,10 +128,13 @@ function checkName(lab: string): void {
 }
 
 /** A built-in cluster by name, or the one a file describes. */
-function clusterFor(which: string): Cluster {
+async function clusterFor(which: string): Promise<Cluster> {
   const builtIn = builtInClusters.find(({ name }) => name === which);
   if (builtIn) return builtIn;
-  if (existsSync(which) && statSync(which).isFile()) return readCluster(readFileSync(which, 'utf8'), which);
+  if (existsSync(which) && statSync(which).isFile()) {
+    const { readCluster } = await import('../lab/cluster-file.ts');
+    return readCluster(readFileSync(which, 'utf8'), which);
+  }
   const near = suggest(
     which,
     builtInClusters.map(({ name }) => name),

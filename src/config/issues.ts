@@ -9,13 +9,13 @@ import { described, nearestNode, nodeAt, type Path, type TreeNode } from './tree
 
 type Issue = core.$ZodIssue;
 
-/** What a schema found wrong with the values of a tree, as problems with their places. `top` names the whole. */
+/** What a schema found wrong with the values of a tree, as problems; issues are `singled` before. Problems come with their places. `top` names the whole. */
 export function problemsOfIssues(issues: readonly Issue[], root: TreeNode, top: string): Problem[] {
-  return issues.flatMap(singled).flatMap((issue) => problemsOfIssue(issue, root, top));
+  return issues.flatMap((issue) => problemsOfIssue(issue, root, top));
 }
 
 /** Of a value that may be one of several kinds: what is wrong with it as the kind it is, where that is clear. */
-function singled(issue: Issue): Issue[] {
+export function singled(issue: Issue): Issue[] {
   if (issue.code !== 'invalid_union' || issue.discriminator !== undefined) return [issue];
   const fitting = issue.errors.filter(
     (branch) =>

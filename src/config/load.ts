@@ -1,8 +1,8 @@
 import { HeadgateError, type Problem } from '../model/errors.ts';
 import { countMistakes, sortProblems } from '../model/problem.ts';
 import { type Files, machineFiles } from './files.ts';
-import { problemsOfIssues } from './issues.ts';
 import { readFiles } from './read-files.ts';
+import { readValues } from './read-values.ts';
 import type { Entry } from './report.ts';
 import { problemsOfRules } from './rules.ts';
 import {
@@ -13,7 +13,7 @@ import {
 } from './schema/configuration.ts';
 import { failover } from './schema/failover.ts';
 import { virtualService } from './schema/service.ts';
-import { type MapNode, nodeAt, plain, type TreeNode } from './tree.ts';
+import { type MapNode, nodeAt, type TreeNode } from './tree.ts';
 import type { Environment } from './variables.ts';
 
 /** A configuration that was read, or what keeps it from being one. */
@@ -38,12 +38,11 @@ export function loadConfiguration(
 ): Loaded {
   const { root, names, problems } = readFiles(path, files, environment);
   if (!root) return { problems: sortProblems(problems, names), files: names };
-  const values = withoutOwnKeys(root);
-  const read = configuration.safeParse(plain(values));
-  if (!read.success) problems.push(...problemsOfIssues(read.error.issues, values, 'configuration'));
-  problems.push(...problemsOfRules(partsOf(values, read.data), values));
+  const own = withoutOwnKeys(root);
+  const { value, problems: found } = readValues(own, configuration, 'configuration');
+  problems.push(...found, ...problemsOfRules(value ? partsOf(value) : soundPartsOf(own), own));
   const loaded = { problems: sortProblems(problems, names), files: names };
-  return problems.length === 0 && read.success ? { configuration: read.data, ...loaded } : loaded;
+  return problems.length === 0 && value ? { configuration: value, ...loaded } : loaded;
 }
 
 /** Like loadConfiguration; throws HG_CONFIG with all problems where there are some. */
@@ -69,25 +68,26 @@ function withoutOwnKeys(root: MapNode): MapNode {
   return members.size === root.members.size ? root : { ...root, members };
 }
 
-/** The parts of a configuration that can be judged together: of one with mistakes, those without. */
-function partsOf(
-  root: TreeNode,
-  whole: Configuration | undefined,
-): { services: Entry<ServiceConfiguration>[]; failover?: FailoverConfiguration } {
-  const services = nodeAt(root, ['virtualServices']);
-  if (whole !== undefined)
-    return {
-      services: whole.virtualServices.map((value, i) => ({ value, path: ['virtualServices', i] })),
-      ...(whole.failover && { failover: whole.failover }),
-    };
-  const sound = services?.kind === 'list' ? services.items : [];
-  const pair = nodeAt(root, ['failover']);
-  const readFailover = pair && failover.safeParse(plain(pair));
-  return {
-    services: sound.flatMap((node, i) => {
-      const read = virtualService.safeParse(plain(node));
-      return read.success ? [{ value: read.data, path: ['virtualServices', i] }] : [];
-    }),
-    ...(readFailover?.success && { failover: readFailover.data }),
-  };
+type Parts = {
+  readonly services: readonly Entry<ServiceConfiguration>[];
+  readonly failover?: FailoverConfiguration;
+};
+
+const servicesPath = ['virtualServices'] as const;
+
+function partsOf({ virtualServices, failover }: Configuration): Parts {
+  const services = virtualServices.map((value, i) => ({ value, path: [...servicesPath, i] }));
+  return failover ? { services, failover } : { services };
+}
+
+/** Of a configuration with mistakes: what can be judged all the same. */
+function soundPartsOf(root: TreeNode): Parts {
+  const list = nodeAt(root, servicesPath);
+  const services = (list?.kind === 'list' ? list.items : []).flatMap((node, i) => {
+    const { value } = readValues(node, virtualService, 'virtual service');
+    return value ? [{ value, path: [...servicesPath, i] }] : [];
+  });
+  const node = nodeAt(root, ['failover']);
+  const { value } = node ? readValues(node, failover, 'failover') : {};
+  return value ? { services, failover: value } : { services };
 }

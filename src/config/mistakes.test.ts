@@ -48,9 +48,9 @@ const mistakes: readonly (readonly [from: string, to: string, code: string, mess
   ['  - name: web\n    address', '  - ^address', 'HG_CONFIG_MISSING_KEY', '"virtualServices", entry 1: wanted the key "name", found none', 'add "name: ..."'],
   ['method: masquerade', 'persistence: ^300', 'HG_CONFIG_VALUE', '"persistence": wanted a duration such as 5m, or keys and values, found 300', 'write the unit: 300s'],
   ['method: masquerade', 'persistence: { timeout: ^5 }', 'HG_CONFIG_VALUE', '"timeout": wanted a duration of whole seconds', 'write the unit: 5s'],
-  ['method: masquerade', 'persistence: { ^time: 5m }', 'HG_CONFIG_UNKNOWN_KEY', 'key "time": not known here', 'Look'],
+  ['scheduler: wrr', 'persistence: { ^time: 5m }', 'HG_CONFIG_UNKNOWN_KEY', 'key "time": not known here', 'Look'],
   ['method: masquerade', 'check: { type: ^htp }', 'HG_CONFIG_VALUE', '"type": wanted one of tcp, tls, http,', 'did you mean "http"?'],
-  ['method: masquerade', 'check: { type: tcp, ^path: / }', 'HG_CONFIG_UNKNOWN_KEY', 'key "path": not known here', 'Look'],
+  ['scheduler: wrr', 'check: { type: tcp, ^path: / }', 'HG_CONFIG_UNKNOWN_KEY', 'key "path": not known here', 'Look'],
   ['method: masquerade', 'check: ^{ path: / }', 'HG_CONFIG_MISSING_KEY', '"check": wanted the key "type", found none', 'add'],
   ['dataPlane: auto', 'own: ^yes', 'HG_CONFIG_VALUE', '"own": wanted true or false, found "yes"', 'did you mean "true"?'],
   ['name: dns', 'name: ^web', 'HG_CONFIG_CONFLICT', 'virtual service "web": that name is taken in h.yaml:4', 'Change'],
@@ -94,6 +94,7 @@ test('all mistakes come at once, in the order of the file, and one does not hide
     [2, 'HG_CONFIG_VALUE'],
     [9, 'HG_CONFIG_UNKNOWN_KEY'],
     [13, 'HG_CONFIG_OLD_WORD'],
+    [16, 'HG_CONFIG_CONFLICT'],
   ]);
   const other = good.replace('weight: 3', 'wieght: 3').replace('address: 10.0.0.13', 'address: 10.0.0.13:54');
   expect(loadText(other, 'h.yaml').problems.map(({ at, code }) => [at.line, code])).toEqual([

@@ -6,9 +6,10 @@ import type { ServiceEntry } from '../model/table.ts';
 import { checkOperation } from '../model/validate.ts';
 import { entriesOf, serves, serviceIdsOf } from './desired.ts';
 import { problemsOfFailover } from './failover-rules.ts';
+import { spanAt } from './read-values.ts';
 import type { Entry, Report } from './report.ts';
 import type { FailoverConfiguration, ServiceConfiguration } from './schema/configuration.ts';
-import { type MapNode, nearestNode, type Path } from './tree.ts';
+import type { MapNode, Path } from './tree.ts';
 
 /** What is wrong with values that are right by themselves. */
 export function problemsOfRules(
@@ -31,11 +32,6 @@ export function problemsOfRules(
   const serviceNames = parts.services.map(({ value }) => value.name);
   if (parts.failover) problemsOfFailover(parts.failover, serviceNames, report);
   return problems;
-}
-
-function spanAt(root: MapNode, path: Path): Span {
-  const { node } = nearestNode(root, path);
-  return node.kind === 'scalar' ? node.span : { ...node.span, end: node.span.start + 1 };
 }
 
 function lineAt({ source, start }: Span): number {

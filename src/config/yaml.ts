@@ -1,6 +1,6 @@
 import { Composer, CST, type Document, Lexer, Parser, type YAMLError } from 'yaml';
 import type { Problem } from '../model/errors.ts';
-import { problemAt, type Source } from '../model/problem.ts';
+import { lineOf, problemAt, type Source } from '../model/problem.ts';
 import { limits } from './limits.ts';
 import { guardVariables } from './variables.ts';
 
@@ -48,8 +48,8 @@ function tabbedLines(source: Source): Problem[] {
 function firstOfLines(errors: readonly YAMLError[], source: Source): Problem[] {
   const found = new Map<number, Problem>();
   for (const error of errors) {
-    const problem = problemOfYaml(error, source);
-    if (!found.has(problem.at.line)) found.set(problem.at.line, problem);
+    const line = lineOf(source, error.pos[0]);
+    if (!found.has(line)) found.set(line, problemOfYaml(error, source));
   }
   return [...found.values()];
 }
@@ -84,14 +84,12 @@ function strangeSigns(source: Source): Problem[] {
   for (const { text, offset } of unquoted(source.text)) {
     for (const found of text.matchAll(new RegExp(strange, 'gu'))) {
       const start = offset + found.index;
-      const problem = problemAt(
-        { source, start, end: start + found[0].length },
-        'HG_CONFIG_CHARACTER',
-        `text: wanted a plain space or nothing, found ${signName(found[0])}`,
-        'delete it, or replace it by a space; what is meant as text goes into quotes',
-      );
-      if (!lines.has(problem.at.line)) problems.push(problem);
-      lines.add(problem.at.line);
+      if (lines.has(lineOf(source, start))) continue;
+      lines.add(lineOf(source, start));
+      const span = { source, start, end: start + found[0].length };
+      const message = `text: wanted a plain space or nothing, found ${signName(found[0])}`;
+      const hint = 'delete it, or replace it by a space; what is meant as text goes into quotes';
+      problems.push(problemAt(span, 'HG_CONFIG_CHARACTER', message, hint));
     }
   }
   return problems;

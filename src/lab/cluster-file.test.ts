@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { HeadgateError } from '../model/errors.ts';
 import { builtInClusters } from './built-in.ts';
 import { readCluster } from './cluster-file.ts';
 import { clusterMistakes } from './cluster-mistakes.ts';
@@ -40,6 +41,12 @@ const good = `{
 }
 `;
 
+/** Every problem of an error, with its place. */
+function told(error: unknown): string {
+  const { problems } = error as HeadgateError;
+  return problems.map(({ file, at, message }) => `${file}:${at.line}:${at.column}: ${message}`).join('\n');
+}
+
 /** The message of a file that differs from the good one in one place, and where the sign ^ stood in the change. */
 function messageOf(from: string, to: string): { message: string; place: string } {
   expect(good).toContain(from);
@@ -49,7 +56,7 @@ function messageOf(from: string, to: string): { message: string; place: string }
   try {
     readCluster(marked.replace('^', ''), 'mine.json');
   } catch (error) {
-    return { message: (error as Error).message, place };
+    return { message: told(error), place };
   }
   return { message: 'no mistake', place };
 }
@@ -76,10 +83,10 @@ describe('a cluster file', () => {
     [
       '"name": "mine",',
       '"name": "mine", ^"colour": "red",',
-      'key "colour": not known here; wanted one of name, nodes',
+      'key "colour": not known here, wanted one of name, summary, nodes',
     ],
-    ['"mtu": 1400', '"mtu": ^"1400"', '"mtu": wanted a number, found "1400"'],
-    ['"mtu": 1400', '"mtu": ^14', 'MTU 14: wanted a number from 68 to 65535'],
+    ['"mtu": 1400', '"mtu": ^"1400"', '"mtu": wanted a whole number from 68 to 65535, found "1400"'],
+    ['"mtu": 1400', '"mtu": ^14', '"mtu": wanted a whole number from 68 to 65535, found 14'],
     [
       '"nodes": [\n    { "name": "client", "role": "client" },\n    { "name": "lb", "role": "director" }',
       '"nodes": ^[\n    { "name": "client", "role": "client" },\n    { "name": "lb", "role": "router" }',
@@ -115,26 +122,39 @@ describe('a cluster file', () => {
       'real server 10.0.1.9: node "rs" has no such address; it has 10.0.1.2',
     ],
     ['"wrr"', '^"wrrr"', '"scheduler": wanted one of rr, wrr'],
-    ['"weight": 3', '"weight": ^70000', 'weight 70000: wanted a whole number from 0 to 65535'],
+    ['"weight": 3', '"weight": ^70000', '"weight": wanted a whole number from 0 to 65535, found 70000'],
     ['"name": "rs",', '"name": ^"lb",', 'name "lb": used twice'],
     ['{\n  "name": "mine",', '^{', 'the cluster: wanted the key "name", found none'],
-    ['"port": 80, ', '"port": 80 ^', 'wanted "," or "}", found """'],
+    ['"port": 80, ', '"port": 80 ', 'text: not YAML'],
   ])('with %j as %j is told so', (from, to, sentence) => {
     const { message, place } = messageOf(from, to);
     expect(message).toContain(to.includes('^') ? `mine.json:${place}: ${sentence}` : sentence);
   });
 
+  const mistakesOf = (text: string): string => {
+    try {
+      readCluster(text, 'f');
+    } catch (error) {
+      return told(error);
+    }
+    return '';
+  };
+
   it('is told when a masqueraded real server has no way back', () => {
     const text = good.replace(', "gateway": "10.0.1.1"', '');
-    expect(() => readCluster(text, 'f')).toThrow(
-      'masqueraded real server "rs": wanted a gateway, the director',
-    );
+    expect(mistakesOf(text)).toContain('masqueraded real server "rs": wanted a gateway, the director');
   });
 
   it('is told all mistakes at once, in the order of the file', () => {
     const text = good.replace('"role": "client"', '"role": 1').replace('"wrr"', '2');
-    expect(() => readCluster(text, 'f')).toThrow(/^f:4:33: .*\n {2}f:19:56: .*$/);
-    const more = good.replace('"mtu": 1400', '"mtu": 14, "speed": 1');
-    expect(() => readCluster(more, 'f')).toThrow(/^f:13:30: MTU 14.*\n {2}f:13:34: key "speed".*$/);
+    expect(mistakesOf(text)).toMatch(/^f:4:33: .*\nf:19:56: .*$/);
+    const more = good.replace('10.0.0.2/24', '10.0.0.2/33').replace('"mtu": 1400', '"speed": 1');
+    expect(mistakesOf(more)).toMatch(/^f:10:41: address "10.0.0.2\/33".*\nf:13:23: key "speed".*$/);
+  });
+
+  it('may be YAML as well, with comments; and JSON with tabs', () => {
+    const yaml = 'name: mine # ours\nnodes: [{ name: lb, role: director }]\nlinks: []\nservices: []\n';
+    expect(readCluster(yaml, 'mine.yaml')).toMatchObject({ name: 'mine', summary: 'From mine.yaml' });
+    expect(readCluster(good.replaceAll('  ', '\t'), 'mine.json')).toEqual(readCluster(good, 'mine.json'));
   });
 });

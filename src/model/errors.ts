@@ -135,6 +135,10 @@ export const errorCatalogue = {
     title: 'A file cannot be included',
     hint: 'Name files that are there, each of them once.',
   },
+  HG_CONFIG_EDIT: {
+    title: 'A value cannot be changed in the text of a configuration',
+    hint: 'Change it by hand.',
+  },
 } as const satisfies Record<string, { title: string; hint: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;

@@ -22,11 +22,16 @@ export function sourceOf(name: string, text: string): Source {
 /** Line and column of an offset; an offset beyond the text is its end. */
 export function placeOf(source: Source, offset: number): Place {
   const line = lineOf(source, offset);
-  const before = source.text.slice(source.lineStarts[line], offset);
-  return { line: line + 1, column: [...before].length + 1 };
+  return { line: line + 1, column: lengthOf(source.text.slice(source.lineStarts[line], offset)) + 1 };
 }
 
-function lineOf({ lineStarts }: Source, offset: number): number {
+/** Characters of a text; of one that nobody reads as a line, UTF-16 units, which takes no time to know. */
+function lengthOf(text: string): number {
+  return text.length > 1000 ? text.length : [...text].length;
+}
+
+/** The line of an offset, counted from 0. */
+export function lineOf({ lineStarts }: Source, offset: number): number {
   let low = 0;
   let high = lineStarts.length;
   while (high - low > 1) {
@@ -129,7 +134,9 @@ function hasLine({ lineStarts, text }: Source, line: number): boolean {
 }
 
 function lineText({ text, lineStarts }: Source, line: number): string {
-  return text.slice(lineStarts[line], lineStarts[line + 1] ?? text.length).replace(/\r?\n$/, '');
+  const next = lineStarts[line + 1];
+  const end = next === undefined ? text.length : next - (text[next - 2] === '\r' ? 2 : 1);
+  return text.slice(lineStarts[line], end);
 }
 
 /** One visible sign for each that is none, so that nothing in a file can move the cursor of a terminal. */

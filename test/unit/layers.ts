@@ -58,14 +58,16 @@ export const roomRules: Record<string, RoomRule> = {
     because: 'the daemon is the process around the controller; rules about traffic live below it',
   },
   lab: {
-    rooms: ['model', 'sys'],
+    rooms: ['model', 'config', 'sys'],
     packages: [],
-    because: 'it builds the network around a director and is handed the director it observes',
+    because:
+      'it builds the network around a director and is handed the director it observes; its files are read as ours are',
   },
   cli: {
     rooms: ['model', 'config', 'control', 'lab', 'api', 'agent'],
     packages: ['commander'],
-    because: 'commands talk to a controller; one that reached below it could bypass the lock',
+    because:
+      'commands talk to a controller, or judge a file; one that reached below it could bypass the lock',
   },
 };
 
