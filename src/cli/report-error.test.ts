@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { HeadgateError } from '../model/errors.ts';
+import { problemAt, sourceOf } from '../model/problem.ts';
 import { type OutputFormat, reportError } from './report-error.ts';
 
 function report(error: unknown, format: OutputFormat = 'text'): { exitCode: number; text: string } {
@@ -21,6 +22,30 @@ test('JSON holds the same three', () => {
   expect(JSON.parse(text)).toEqual({
     error: { code: 'HG_NOT_ROOT', message: 'Cannot do "this"', hint: 'do that.' },
   });
+});
+
+test('the problems of an error come before it, in JSON beside its code', () => {
+  const source = sourceOf('h.yaml', 'own: 1');
+  const problems = [problemAt({ source, start: 5, end: 6 }, 'HG_CONFIG_VALUE', 'wanted x', 'do it')];
+  const error = new HeadgateError('HG_CONFIG', 'Cannot use "h.yaml": 1 mistake', {
+    problems,
+    hint: 'correct it',
+  });
+  expect(report(error)).toEqual({
+    exitCode: 1,
+    text: [
+      'h.yaml:1:6: wanted x [HG_CONFIG_VALUE]',
+      '  1 | own: 1',
+      '    |      ^',
+      '  next: do it',
+      'headgate: Cannot use "h.yaml": 1 mistake [HG_CONFIG]',
+      '  next: correct it',
+      '',
+    ].join('\n'),
+  });
+  expect(JSON.parse(report(error, 'json').text).error.problems).toEqual([
+    { code: 'HG_CONFIG_VALUE', file: 'h.yaml', line: 1, column: 6, message: 'wanted x', hint: 'do it' },
+  ]);
 });
 
 test.each([new TypeError('x is not a function'), 'a string'])(
