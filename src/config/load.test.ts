@@ -1,6 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are variables of configuration files
 import { describe, expect, test } from 'vitest';
 import type { Problem } from '../model/errors.ts';
+import { editDocument } from './edit.ts';
 import type { Files } from './files.ts';
 import { limits } from './limits.ts';
 import { loadConfiguration, readConfiguration } from './load.ts';
@@ -125,6 +126,28 @@ describe('include', () => {
     expect(configuration!.virtualServices.map(({ name }) => name)).toEqual(['a', 'b', 'c']);
     expect(configuration!.timeouts).toEqual({ tcp: 60 });
     expect(read).toEqual(['etc/h.yaml', 'etc/conf.d/1.yaml', 'etc/conf.d/2.yaml']);
+  });
+
+  test('locate() finds the file that says something, for an edit of it', () => {
+    const content: Record<string, string> = {
+      'h.yaml': `include: [b.yaml]\n${service('a', '192.0.2.1:80')}`,
+      'b.yaml': `${service('b', '192.0.2.2:80')}timeouts: { udp: 1m } # short\n`,
+    };
+    const { locate } = loadConfiguration('h.yaml', { files: folder(content) });
+    expect(locate(['virtualServices', 0, 'name'])).toEqual({
+      file: 'h.yaml',
+      path: ['virtualServices', 0, 'name'],
+    });
+    expect(locate(['virtualServices', 1, 'name'])).toEqual({
+      file: 'b.yaml',
+      path: ['virtualServices', 0, 'name'],
+    });
+    expect(locate(['timeouts', 'udp'])).toEqual({ file: 'b.yaml', path: ['timeouts', 'udp'] });
+    expect(locate(['virtualServices'])?.file).toBe('h.yaml');
+    expect(locate(['virtualServices', 2])).toBeUndefined();
+    expect(locate(['own'])).toBeUndefined();
+    const { file, path } = locate(['timeouts', 'udp'])!;
+    expect(editDocument(content[file]!, path, '30s')).toBe(content[file]!.replace('1m', '30s'));
   });
 
   const told = (content: Record<string, string>) =>

@@ -1,7 +1,7 @@
 import { HeadgateError, type Problem } from '../model/errors.ts';
 import { countMistakes, sortProblems } from '../model/problem.ts';
 import { type Files, machineFiles } from './files.ts';
-import { readFiles } from './read-files.ts';
+import { locate, readFiles } from './read-files.ts';
 import { readValues } from './read-values.ts';
 import type { Entry } from './report.ts';
 import { problemsOfRules } from './rules.ts';
@@ -13,7 +13,7 @@ import {
 } from './schema/configuration.ts';
 import { failover } from './schema/failover.ts';
 import { virtualService } from './schema/service.ts';
-import { type MapNode, nodeAt, type TreeNode } from './tree.ts';
+import { type MapNode, nodeAt, type Path, type TreeNode } from './tree.ts';
 import type { Environment } from './variables.ts';
 
 /** A configuration that was read, or what keeps it from being one. */
@@ -24,6 +24,11 @@ export type Loaded = {
   readonly problems: readonly Problem[];
   /** Every file that was read, the first one first. */
   readonly files: readonly string[];
+  /**
+   * Which file says what a path of the configuration leads to, and the path in that file, for `editDocument`; undefined
+   * where no file says it. What several files say together is the first one's.
+   */
+  readonly locate: (path: Path) => { readonly file: string; readonly path: Path } | undefined;
 };
 
 export type LoadOptions = {
@@ -36,12 +41,14 @@ export function loadConfiguration(
   path: string,
   { files = machineFiles, environment = process.env }: LoadOptions = {},
 ): Loaded {
-  const { root, names, problems } = readFiles(path, files, environment);
-  if (!root) return { problems: sortProblems(problems, names), files: names };
+  const read = readFiles(path, files, environment);
+  const { root, names, problems } = read;
+  const rest = { files: names, locate: (of: Path) => locate(read, of) };
+  if (!root) return { problems: sortProblems(problems, names), ...rest };
   const own = withoutOwnKeys(root);
   const { value, problems: found } = readValues(own, configuration, 'configuration');
   problems.push(...found, ...problemsOfRules(value ? partsOf(value) : soundPartsOf(own), own));
-  const loaded = { problems: sortProblems(problems, names), files: names };
+  const loaded = { problems: sortProblems(problems, names), ...rest };
   return problems.length === 0 && value ? { configuration: value, ...loaded } : loaded;
 }
 

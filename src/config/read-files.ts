@@ -5,7 +5,15 @@ import { decodeText } from './bytes.ts';
 import { expandPattern, type Files } from './files.ts';
 import { limits } from './limits.ts';
 import { readTree, usedTwice } from './read-tree.ts';
-import { described, type ListNode, type MapNode, type Member, type TreeNode } from './tree.ts';
+import {
+  described,
+  type ListNode,
+  type MapNode,
+  type Member,
+  nodeAt,
+  type Path,
+  type TreeNode,
+} from './tree.ts';
 import type { Environment } from './variables.ts';
 
 /** A configuration's files as one tree, in which `include` has done its work. */
@@ -15,6 +23,8 @@ export type ReadFiles = {
   /** Every file that was read, the first one first. */
   readonly names: readonly string[];
   readonly problems: Problem[];
+  /** What each file itself says. */
+  readonly own: ReadonlyMap<string, MapNode>;
 };
 
 type Reader = {
@@ -22,16 +32,17 @@ type Reader = {
   readonly environment: Environment;
   readonly names: string[];
   readonly problems: Problem[];
+  readonly own: Map<string, MapNode>;
   /** Where each file was included from; undefined for the first one. */
   readonly included: Map<string, { by: string; open: boolean }>;
 };
 
 /** Reads a file with all it includes. Nothing is thrown: what is wrong is in `problems`. */
 export function readFiles(path: string, files: Files, environment: Environment): ReadFiles {
-  const reader: Reader = { files, environment, names: [], problems: [], included: new Map() };
+  const reader: Reader = { files, environment, names: [], problems: [], own: new Map(), included: new Map() };
   const root = readOne(path, undefined, reader);
-  const { names, problems } = reader;
-  return root ? { root, names, problems } : { names, problems };
+  const { names, problems, own } = reader;
+  return root ? { root, names, problems, own } : { names, problems, own };
 }
 
 /** The pattern by which a file is included, and the file with it; undefined for the first file. */
@@ -79,6 +90,7 @@ function readOne(path: string, include: Include, reader: Reader): MapNode | unde
   const source = sourceOf(path, decoded.text);
   const tree = readTree(source, reader.environment, reader.problems);
   const own = tree && rootMap(tree, reader);
+  if (own) reader.own.set(path, own);
   const whole = own && includeAll(own, path, reader);
   mark.open = false;
   return whole;
@@ -142,4 +154,33 @@ function whyUnread(error: unknown): string {
   if (code === 'EISDIR') return 'wanted a file, found a folder';
   if (code === 'EACCES' || code === 'EPERM') return 'this user may not read it';
   return `cannot be read (${error instanceof Error ? error.message : String(error)})`;
+}
+
+/**
+ * Which file says what a path of the whole leads to, and the path in that file; undefined where nothing is there. What
+ * several files say together, such as a list they each have a part of, is the first one's.
+ */
+export function locate({ root, own }: ReadFiles, path: Path): { file: string; path: Path } | undefined {
+  const target = root && nodeAt(root, path);
+  if (!target) return undefined;
+  for (const [file, ownRoot] of own) {
+    const inFile = pathIn(ownRoot, root, path);
+    if (inFile) return { file, path: inFile };
+  }
+  return undefined;
+}
+
+/** The path by which one file's own values lead to what a path of the whole leads to. */
+function pathIn(own: MapNode, whole: MapNode, path: Path): Path | undefined {
+  const found: (string | number)[] = [];
+  let [mine, all]: [TreeNode | undefined, TreeNode | undefined] = [own, whole];
+  for (const step of path) {
+    all = nodeAt(all, [step]);
+    // Entries of lists that several files have a part of are where they were, but not as many as they were.
+    const ownStep: string | number = mine.kind === 'list' && all ? mine.items.indexOf(all) : step;
+    mine = nodeAt(mine, [ownStep]);
+    if (!mine || !all) return undefined;
+    found.push(ownStep);
+  }
+  return found;
 }

@@ -310,8 +310,10 @@ requires(
       writeFileSync(file, text.replace('"mtu": 1400', '"mtu": 14, "speed": 1'));
       const { status, stderr } = headgate('up', file, '--name', one);
       expect(stderr).toContain(
-        `headgate: ${file}:13:30: MTU 14: wanted a number from 68 to 65535\n  ${file}:13:34: key "speed": not known here`,
+        `${file}:13:30: "mtu": wanted a whole number from 68 to 65535, found 14 [HG_CONFIG_VALUE]\n`,
       );
+      expect(stderr).toContain(`${file}:13:34: key "speed": not known here`);
+      expect(stderr).toContain(`headgate: Cannot build the lab of "${file}": 2 mistakes [HG_LAB_FILE]\n`);
       expect(status).toBe(1);
       expect(netnsOf(one)).toEqual([]);
     } finally {
