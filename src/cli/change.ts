@@ -1,27 +1,29 @@
+import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { readConfiguration } from '../config/load.ts';
-import { applyChange, planChange } from '../control/apply.ts';
-import { type Change, count, type Step } from '../control/change.ts';
+import { bareStep, type Change, count, type Step } from '../control/change.ts';
 import type { Controller } from '../control/controller.ts';
 import { openController } from '../control/embedded.ts';
+import { type Intention, intend, putInForce } from '../control/reconcile.ts';
 import { wantedOf } from '../control/wanted.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { serviceKey } from '../model/service-id.ts';
+import type { Operation } from '../model/table.ts';
 import type { Streams } from './context.ts';
 import { exitCodes } from './report-error.ts';
 
-type Output = { readonly output: 'text' | 'json' };
+type Output = { readonly output: 'text' | 'json'; readonly dropRuntimeChanges?: boolean };
 
 /** `plan [FILE]`. */
 export async function planFile(file: string, options: Output, streams: Streams): Promise<number> {
-  const change = await withController(file, (controller, wanted) => planChange(controller, wanted));
+  const change = await withController(file, (controller, wanted) => intend(controller, wanted, options));
   streams.stdout.write(options.output === 'json' ? changeJson(change) : changeText(change));
   return exitCodes.done;
 }
 
 /** `diff [FILE]`: exit code 1 when something differs. */
 export async function diffFile(file: string, options: Output, streams: Streams): Promise<number> {
-  const change = await withController(file, (controller, wanted) => planChange(controller, wanted));
+  const change = await withController(file, (controller, wanted) => intend(controller, wanted, options));
   streams.stdout.write(options.output === 'json' ? changeJson(change) : diffText(change));
   return change.steps.length > 0 ? exitCodes.failed : exitCodes.done;
 }
@@ -34,10 +36,10 @@ export async function applyFile(
 ): Promise<number> {
   const text = options.output === 'text';
   const change = await withController(file, async (controller, wanted) => {
-    const found = await planChange(controller, wanted);
+    const found = await intend(controller, wanted, options);
     if (text) streams.stdout.write(changeText(found));
     if (found.concerns.length > 0 && !options.yes) await consent(found, file, streams);
-    await applyChange(controller, found);
+    await putInForce(controller, wanted, found, { file: resolve(file), now: new Date() });
     return found;
   });
   if (!text) streams.stdout.write(changeJson(change));
@@ -84,18 +86,28 @@ async function consent({ concerns }: Change, file: string, { stderr }: Streams):
   }
 }
 
-function changeJson({ strangers, ...change }: Change): string {
+function changeJson({ strangers, ...change }: Intention): string {
   return `${JSON.stringify({ ...change, strangers: strangers.map(serviceKey) })}\n`;
 }
 
 /** A change for a person: a line for each step, what it means for connections, and what it leaves alone. */
-export function changeText({ steps, strangers, concerns }: Change): string {
+export function changeText({ steps, strangers, concerns, kept, dropped }: Intention): string {
   const lines =
     steps.length === 0 ? ['Nothing to change: the data plane is as described.'] : stepLines(steps);
+  for (const [what, operations] of [
+    ['Stays over it, changed at runtime (--drop-runtime-changes takes it back)', kept],
+    ['Goes, changed at runtime', dropped],
+  ] as const)
+    if (operations.length > 0) lines.push(`${what}:`, ...operations.map(runtimeLine));
   if (strangers.length > 0)
     lines.push(`Left alone, because nobody described them: ${strangers.map(serviceKey).join(', ')}`);
   if (concerns.length > 0) lines.push(`Needs a word (--yes): ${concerns.join('; ')}`);
   return `${lines.join('\n')}\n`;
+}
+
+function runtimeLine(operation: Operation): string {
+  const { sign, what, detail } = bareStep(operation);
+  return `  ${sign} ${what}  ${detail}`.trimEnd();
 }
 
 function stepLines(steps: readonly Step[]): string[] {

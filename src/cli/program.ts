@@ -77,6 +77,7 @@ function addChanges(
     commands
       .get(verb)!
       .argument('[file]', 'The configuration', '/etc/headgate/headgate.yaml')
+      .option('--drop-runtime-changes', 'Take back what was changed since the last one was applied')
       .addOption(outputOption());
   add('plan').action(async (file, options) => {
     outcome.exitCode = await (await import('./change.ts')).planFile(file, options, streams);

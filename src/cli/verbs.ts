@@ -46,13 +46,13 @@ export const verbs = [
   },
   {
     name: 'plan',
-    usage: 'plan [FILE]',
+    usage: 'plan [FILE] [--drop-runtime-changes]',
     summary: 'Show what applying a configuration would do, and what becomes of connections',
     grammar: 'headgate',
   },
   {
     name: 'apply',
-    usage: 'apply [FILE] [--yes]',
+    usage: 'apply [FILE] [--yes] [--drop-runtime-changes]',
     summary: 'Make the data plane what a configuration says, all of it or nothing',
     grammar: 'headgate',
   },

@@ -1,14 +1,8 @@
 import { HeadgateError } from '../model/errors.ts';
 import { plan } from '../model/plan.ts';
 import type { Observed, Operation } from '../model/table.ts';
-import { type Change, changeBetween, type Step, tableOf } from './change.ts';
+import { type Change, type Step, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
-import type { Wanted } from './wanted.ts';
-
-/** What applying would do now. */
-export async function planChange(controller: Controller, wanted: Wanted): Promise<Change> {
-  return changeBetween(wanted, await controller.read());
-}
 
 /**
  * Does what a change says, all of it or nothing: when the plane refuses a step, what was there before is put back.

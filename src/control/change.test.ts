@@ -5,8 +5,9 @@ import type { Address } from '../model/address.ts';
 import type { HeadgateError } from '../model/errors.ts';
 import type { Observed } from '../model/table.ts';
 import type { Destination, VirtualService } from '../model/virtual-service.ts';
-import { applyChange, planChange } from './apply.ts';
+import { applyChange } from './apply.ts';
 import { changeBetween, tableOf } from './change.ts';
+import { intend } from './reconcile.ts';
 import { wantedOf } from './wanted.ts';
 
 const wanted = (yaml: string) => {
@@ -29,7 +30,7 @@ const [one, two] = ['{ name: web1, address: 10.0.0.11:80 }', '{ name: web2, addr
 
 async function plane(yaml: string, connections = 0) {
   const memory = openMemoryPlane();
-  await applyChange(memory, await planChange(memory, wanted(yaml)));
+  await applyChange(memory, await intend(memory, wanted(yaml)));
   for (let port = 1; port <= connections; port++)
     memory.packet(
       { address: '203.0.113.1' as Address, port },
@@ -40,7 +41,7 @@ async function plane(yaml: string, connections = 0) {
 }
 
 const told = async (memory: Awaited<ReturnType<typeof plane>>, yaml: string) => {
-  const { steps, concerns } = await planChange(memory, wanted(yaml));
+  const { steps, concerns } = await intend(memory, wanted(yaml));
   return {
     lines: steps.map(({ sign, what, detail, effect }) =>
       [sign, what, detail, ...(effect ? [effect] : [])].join(' '),
@@ -144,13 +145,13 @@ describe('a change, applied', () => {
     const { services, timeouts } = await memory.read();
     expect(tableOf(services)).toEqual(wanted(web(`${one}, ${two}`)).table);
     expect(timeouts.tcp).toBe(10);
-    expect((await planChange(memory, wanted(web(`${one}, ${two}`)))).steps).toEqual([]);
+    expect((await intend(memory, wanted(web(`${one}, ${two}`)))).steps).toEqual([]);
   });
 
   test('is none of it when a step is refused', async () => {
     const memory = await plane(web(`${one}, ${two}`));
     const before = tableOf((await memory.read()).services);
-    const change = await planChange(memory, wanted(web('{ address: 10.0.0.13:80, weight: 3 }')));
+    const change = await intend(memory, wanted(web('{ address: 10.0.0.13:80, weight: 3 }')));
     let once = true;
     const refusing = {
       ...memory,

@@ -2,7 +2,7 @@ import { plan } from '../model/plan.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { DestinationState, Observed, Operation, ServiceState, Table } from '../model/table.ts';
 import type { Destination, DestinationId, ServiceId, VirtualService } from '../model/virtual-service.ts';
-import type { Names, Wanted } from './wanted.ts';
+import { type Names, plainNames, type Wanted } from './wanted.ts';
 
 /** One operation, told to a person. */
 export type Step = {
@@ -31,9 +31,11 @@ export type Change = {
   readonly concerns: readonly string[];
 };
 
-/** The steps from what is there to what is wanted. Pure. */
-export function changeBetween(wanted: Wanted, observed: Observed): Change {
-  const described = new Set(wanted.table.services.map(({ service }) => serviceKey(service.id)));
+/** The steps from what is there to what is wanted. `made` is what an earlier configuration made: it is no stranger. Pure. */
+export function changeBetween(wanted: Wanted, observed: Observed, made: Table = { services: [] }): Change {
+  const described = new Set(
+    [...wanted.table.services, ...made.services].map(({ service }) => serviceKey(service.id)),
+  );
   const isStranger = ({ service }: ServiceState) => !described.has(serviceKey(service.id));
   const strangers = wanted.own ? [] : observed.services.filter(isStranger).map(({ service }) => service.id);
   const present = tableOf(observed.services.filter((state) => wanted.own || !isStranger(state)));
@@ -51,6 +53,30 @@ export function tableOf(services: readonly ServiceState[]): Table {
       destinations: destinations.map(({ destination }) => destination),
     })),
   };
+}
+
+/** An operation told without what it meets: only what it makes. */
+export function bareStep(operation: Operation): Pick<Step, 'sign' | 'what' | 'detail'> {
+  switch (operation.kind) {
+    case 'add-service':
+    case 'edit-service': {
+      const { service } = operation;
+      const sign = operation.kind === 'add-service' ? '+' : '~';
+      return { sign, what: serviceKey(service.id), detail: settingsText(service) };
+    }
+    case 'add-destination':
+    case 'edit-destination': {
+      const { id, destination } = operation;
+      const sign = operation.kind === 'add-destination' ? '+' : '~';
+      return { sign, what: member(plainNames, id, destination), detail: settingsOf(destination) };
+    }
+    case 'delete-service':
+      return { sign: '-', what: serviceKey(operation.id), detail: '' };
+    case 'delete-destination':
+      return { sign: '-', what: member(plainNames, operation.id, operation.destination), detail: '' };
+    default:
+      return { sign: '~', what: operation.kind, detail: '' };
+  }
 }
 
 function timeoutOperations({ timeouts }: Wanted, observed: Observed): Operation[] {

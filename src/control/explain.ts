@@ -1,5 +1,5 @@
-import type { Outlook, Path } from '../dataplane/data-plane.ts';
 import { type Address, familyOf } from '../model/address.ts';
+import type { Outlook, Path } from '../model/outlook.ts';
 import { startScheduler } from '../model/schedulers/by-name.ts';
 import { expectedDelay, overhead } from '../model/schedulers/load.ts';
 import { roundRobin } from '../model/schedulers/rr.ts';

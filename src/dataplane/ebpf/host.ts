@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeadgateError } from '../../model/errors.ts';
 import { bpfAccess } from '../../sys/bpf/probe.ts';
@@ -14,6 +14,12 @@ import { type EbpfOptions, openEbpfPlane, removeDeadInstances } from './plane.ts
 const runDirectory = '/run/headgate';
 
 const lockPath = (instance: string) => join(runDirectory, instance, 'lock');
+
+/** What lives as long as the plane, beside what is pinned. */
+const planeDirectory = (instance: string) => join(runDirectory, instance, 'plane');
+
+/** The folder of this network namespace's instance; it may not be there. */
+export const instanceDirectory = (): string => join(runDirectory, String(netnsCookie()));
 
 /** A second command waits this long for the first to finish. */
 const lockWaitMs = 10_000;
@@ -35,6 +41,7 @@ export async function openHostPlane(
     const plane = openEbpfPlane({ bpffs, instance, ...options });
     return {
       ...plane,
+      directory: planeDirectory(instance),
       async close() {
         await plane.close();
         // Looking at a namespace without a plane leaves nothing behind.
@@ -43,6 +50,7 @@ export async function openHostPlane(
       },
       async cleanUp() {
         await plane.cleanUp();
+        rmSync(planeDirectory(instance), { recursive: true, force: true });
         lock.remove();
       },
     };
@@ -91,7 +99,9 @@ async function takeLock(instance: string): Promise<Lock> {
 /** Locks without an instance are what commands that were killed left behind; one in use is left alone. */
 function removeLeftLocks(bpffs: string): void {
   for (const name of readdirSync(runDirectory)) {
-    if (/^\d+$/.test(name) && !existsSync(join(bpffs, name))) removeIdleLock(lockPath(name));
+    if (!/^\d+$/.test(name) || existsSync(join(bpffs, name))) continue;
+    rmSync(planeDirectory(name), { recursive: true, force: true });
+    removeIdleLock(lockPath(name));
   }
 }
 

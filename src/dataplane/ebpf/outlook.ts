@@ -1,9 +1,9 @@
 import type { Address } from '../../model/address.ts';
+import type { Outlook, Path } from '../../model/outlook.ts';
 import { findLink } from '../../sys/netlink/link.ts';
 import { listNeighbours, type Neighbour } from '../../sys/netlink/neighbour.ts';
 import { lookupRoute } from '../../sys/netlink/route.ts';
 import { type Netlink, withNetlink } from '../../sys/netlink/socket.ts';
-import type { Outlook, Path } from '../data-plane.ts';
 import type { ListedService } from './listing.ts';
 import type { TableMaps } from './tables.ts';
 

@@ -1,0 +1,68 @@
+import { serviceKey } from '../model/service-id.ts';
+import type { Operation, Table } from '../model/table.ts';
+import { type Applied, readApplied, writeApplied } from './applied.ts';
+import { applyChange } from './apply.ts';
+import { type Change, changeBetween, tableOf } from './change.ts';
+import type { Controller } from './controller.ts';
+import { runtimeChanges, withRuntimeChanges } from './runtime.ts';
+import type { Wanted } from './wanted.ts';
+
+/** What putting a configuration in force would do now. */
+export type Intention = Change & {
+  /** What was changed since the last configuration was applied and stays over this one. */
+  readonly kept: readonly Operation[];
+  /** What was changed since then and does not stay. */
+  readonly dropped: readonly Operation[];
+};
+
+export type Order = {
+  /** What was changed at runtime goes; otherwise it stays over the configuration where it still has a place. */
+  readonly dropRuntimeChanges?: boolean;
+};
+
+/** What putting a configuration in force would do. Changes nothing. */
+export async function intend(
+  controller: Controller,
+  wanted: Wanted,
+  { dropRuntimeChanges = false }: Order = {},
+): Promise<Intention> {
+  const applied = readApplied(controller.directory);
+  const observed = await controller.read();
+  const changes = applied ? changesSince(applied, tableOf(observed.services)) : [];
+  const { table, dropped } = withRuntimeChanges(wanted.table, dropRuntimeChanges ? [] : changes);
+  const gone = new Set(dropRuntimeChanges ? changes : dropped);
+  return {
+    ...changeBetween({ ...wanted, table }, observed, applied?.table),
+    kept: changes.filter((change) => !gone.has(change)),
+    dropped: [...gone],
+  };
+}
+
+/** Does what was intended, all of it or nothing, and notes whose doing it is. Resolves to the generation in force. */
+export async function putInForce(
+  controller: Controller,
+  wanted: Wanted,
+  intention: Intention,
+  { file, now }: { readonly file: string; readonly now: Date },
+): Promise<number> {
+  await applyChange(controller, intention);
+  const applied = readApplied(controller.directory);
+  if (applied && JSON.stringify(applied.table) === JSON.stringify(wanted.table)) return applied.generation;
+  const generation = (applied?.generation ?? 0) + 1;
+  writeApplied(controller.directory, { generation, file, at: now.toISOString(), table: wanted.table });
+  return generation;
+}
+
+/** What was changed since the configuration in force was applied. */
+export async function currentRuntimeChanges(controller: Controller): Promise<readonly Operation[]> {
+  const applied = readApplied(controller.directory);
+  return applied ? changesSince(applied, tableOf((await controller.read()).services)) : [];
+}
+
+/** Services that no configuration described are strangers, not changes. */
+function changesSince({ table }: Applied, found: Table): Operation[] {
+  const described = new Set(table.services.map(({ service }) => serviceKey(service.id)));
+  return runtimeChanges(table, {
+    services: found.services.filter(({ service }) => described.has(serviceKey(service.id))),
+  });
+}
