@@ -1,14 +1,14 @@
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { readConfiguration } from '../config/load.ts';
 import { bareStep, type Change, count, type Step } from '../control/change.ts';
 import type { Controller } from '../control/controller.ts';
-import { openController } from '../control/embedded.ts';
+import { loadWanted } from '../control/load-wanted.ts';
 import { type Intention, intend, putInForce } from '../control/reconcile.ts';
-import { wantedOf } from '../control/wanted.ts';
+import type { Wanted } from '../control/wanted.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Operation } from '../model/table.ts';
+import { connect, openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
 import { exitCodes } from './report-error.ts';
 
@@ -35,11 +35,18 @@ export async function applyFile(
   streams: Streams,
 ): Promise<number> {
   const text = options.output === 'text';
+  const daemon = await openDaemon();
+  if (daemon && daemon.status.configuration.file !== resolve(file))
+    throw new HeadgateError(
+      'HG_DAEMON',
+      `Cannot apply "${file}": a daemon (process ${daemon.status.pid}) keeps the data plane as "${daemon.status.configuration.file}" says`,
+    );
   const change = await withController(file, async (controller, wanted) => {
     const found = await intend(controller, wanted, options);
     if (text) streams.stdout.write(changeText(found));
     if (found.concerns.length > 0 && !options.yes) await consent(found, file, streams);
-    await putInForce(controller, wanted, found, { file: resolve(file), now: new Date() });
+    if (daemon) await daemon.reload({ yes: true, dropRuntimeChanges: options.dropRuntimeChanges === true });
+    else await putInForce(controller, wanted, found, { file: resolve(file), now: new Date() });
     return found;
   });
   if (!text) streams.stdout.write(changeJson(change));
@@ -47,24 +54,21 @@ export async function applyFile(
   return exitCodes.done;
 }
 
-/** Opens the data plane in the way a configuration asks for it. */
+/** Opens the data plane for what a configuration asks of it. */
 async function withController<T>(
   file: string,
-  work: (controller: Controller, wanted: ReturnType<typeof wantedOf>) => Promise<T>,
+  work: (controller: Controller, wanted: Wanted) => Promise<T>,
 ): Promise<T> {
-  const configuration = readConfiguration(file);
-  const { dataPlane, connectionTable } = configuration;
-  if (dataPlane === 'proxy' || dataPlane === 'ipvs')
-    throw new HeadgateError(
-      'HG_USAGE',
-      `Cannot use "${file}" without a daemon: the data plane "${dataPlane}" is not one that goes on by itself`,
-      { hint: 'dataPlane: ebpf, or auto' },
-    );
-  const controller = await openController(
-    connectionTable === undefined ? {} : { connections: connectionTable },
-  );
+  const { wanted, dataPlane, connections } = loadWanted(file);
+  const controller = await connect(connections === undefined ? {} : { connections });
   try {
-    return await work(controller, wantedOf(configuration));
+    if ((dataPlane === 'proxy' || dataPlane === 'ipvs') && controller.capabilities.name !== dataPlane)
+      throw new HeadgateError(
+        'HG_USAGE',
+        `Cannot use "${file}" here: it wants the data plane "${dataPlane}", found ${controller.capabilities.name}`,
+        { hint: `headgate run ${file}, or dataPlane: auto` },
+      );
+    return await work(controller, wanted);
   } finally {
     await controller.close();
   }

@@ -1,9 +1,9 @@
-import { openController } from '../control/embedded.ts';
 import { type Candidate, type Explanation, explain, roomFor } from '../control/explain.ts';
 import { type Address, parseAddress } from '../model/address.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { destinationKey } from '../model/service-id.ts';
 import type { Destination } from '../model/virtual-service.ts';
+import { connect } from './connect.ts';
 import type { Streams } from './context.ts';
 
 export type ExplainOptions = { readonly udp?: boolean; readonly output: 'text' | 'json' };
@@ -26,7 +26,7 @@ export async function explainClient(
       },
     );
   const protocol = options.udp ? 'udp' : 'tcp';
-  const controller = await openController();
+  const controller = await connect();
   try {
     const explanation = await explain(controller, { protocol, client: from, virtual: { address, port } });
     stdout.write(

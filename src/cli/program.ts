@@ -45,6 +45,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
   }
   addDemo(commands.get('demo')!, streams, outcome);
   addChanges(commands, streams, outcome);
+  addDaemon(commands, streams, outcome);
   addExplain(commands.get('explain')!, streams, outcome);
   addShims(commands.get('shims')!, streams);
   addCleanUp(commands.get('clean-up')!, streams);
@@ -90,6 +91,25 @@ function addChanges(
     .action(async (file, options) => {
       outcome.exitCode = await (await import('./change.ts')).applyFile(file, options, streams);
     });
+}
+
+function addDaemon(
+  commands: ReadonlyMap<VerbName, Command>,
+  streams: Streams,
+  outcome: { exitCode: number },
+): void {
+  commands
+    .get('run')!
+    .argument('[file]', 'The configuration', '/etc/headgate/headgate.yaml')
+    .action(async (file: string) => {
+      outcome.exitCode = await (await import('./run.ts')).run(file, streams);
+    });
+  commands
+    .get('reload')!
+    .option('--yes', 'Also when it takes much away')
+    .option('--drop-runtime-changes', 'Take back what was changed since the last one was applied')
+    .addOption(outputOption())
+    .action(async (options) => (await import('./run.ts')).reload(options, streams));
 }
 
 function addExplain(command: Command, streams: Streams, outcome: { exitCode: number }): void {

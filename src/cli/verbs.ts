@@ -63,6 +63,18 @@ export const verbs = [
     grammar: 'headgate',
   },
   {
+    name: 'run',
+    usage: 'run [FILE]',
+    summary: 'Be the daemon: keep the data plane as a configuration says, and answer commands',
+    grammar: 'headgate',
+  },
+  {
+    name: 'reload',
+    usage: 'reload [--yes] [--drop-runtime-changes]',
+    summary: 'Have the daemon take its configuration as the file has it now',
+    grammar: 'headgate',
+  },
+  {
     name: 'explain',
     usage: 'explain CLIENT[:PORT] VIRTUAL:PORT [--udp]',
     summary: 'Say which real server a client gets, why that one, and what is in the way',

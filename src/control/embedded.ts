@@ -1,5 +1,6 @@
+import { join } from 'node:path';
 import type { FastPathWish } from '../dataplane/ebpf/fast-path.ts';
-import { openHostPlane } from '../dataplane/ebpf/host.ts';
+import { instanceDirectory, openHostPlane } from '../dataplane/ebpf/host.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Sysctls } from '../model/sysctls.ts';
 import type { Controller } from './controller.ts';
@@ -23,6 +24,9 @@ export async function openController(options: { readonly connections?: number } 
     ...(fastPath && { fastPath }),
   });
 }
+
+/** Where the daemon of this network namespace serves the control API. */
+export const controlSocket = (): string => join(instanceDirectory(), 'control.sock');
 
 /** Removes this network namespace's data plane; no error when there is none. */
 export async function removePlane(): Promise<void> {

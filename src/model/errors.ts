@@ -39,6 +39,18 @@ export const errorCatalogue = {
     title: 'The kernel has no memory for the data plane',
     hint: 'Set HEADGATE_CONNECTIONS to a smaller connection table (130 bytes a connection).',
   },
+  HG_SOCKET: {
+    title: 'The control socket cannot be used',
+    hint: 'Look whether the daemon runs: headgate run FILE',
+  },
+  HG_REQUEST: {
+    title: 'The control API does not understand a request',
+    hint: 'docs/api.md has every request.',
+  },
+  HG_DAEMON: {
+    title: 'A daemon holds the data plane',
+    hint: 'Edit the file the daemon runs with; it takes it by itself, or with "headgate reload".',
+  },
   HG_APPLY_REFUSED: {
     title: 'A change could not be applied',
     hint: 'Correct what is named; "headgate plan" shows what would be done.',

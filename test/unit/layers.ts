@@ -48,7 +48,7 @@ export const roomRules: Record<string, RoomRule> = {
   },
   api: {
     rooms: ['model', 'config'],
-    packages: [],
+    packages: ['zod'],
     because:
       'a controller is handed in, so that the API can be served from a test as well as from the daemon',
   },
@@ -64,10 +64,10 @@ export const roomRules: Record<string, RoomRule> = {
       'it builds the network around a director and is handed the director it observes; its files are read as ours are',
   },
   cli: {
-    rooms: ['model', 'config', 'control', 'lab', 'api', 'agent'],
+    rooms: ['model', 'config', 'control', 'lab', 'api', 'agent', 'daemon'],
     packages: ['commander'],
     because:
-      'commands talk to a controller, or judge a file; one that reached below it could bypass the lock',
+      'commands talk to a controller or are the daemon around one; one that reached below it could bypass the lock',
   },
 };
 

@@ -10,17 +10,14 @@ const programs = ['ipvsadm', 'ipvsadm-save', 'ipvsadm-restore'];
  */
 export async function runProgram(words: readonly string[], io: Io): Promise<number> {
   const [program = 'ipvsadm', first, ...rest] = words;
-  if (program === 'ipvsadm-save') return (await import('./scripts.ts')).runSave(words, io, openEmbedded);
-  if (program === 'ipvsadm-restore')
-    return (await import('./scripts.ts')).runRestore(words, io, openEmbedded);
-  if (first === 'service')
-    return (await import('./service.ts')).runService([program, ...rest], io, openEmbedded);
-  return runIpvsadm(words, io, openEmbedded);
+  if (program === 'ipvsadm-save') return (await import('./scripts.ts')).runSave(words, io, openHere);
+  if (program === 'ipvsadm-restore') return (await import('./scripts.ts')).runRestore(words, io, openHere);
+  if (first === 'service') return (await import('./service.ts')).runService([program, ...rest], io, openHere);
+  return runIpvsadm(words, io, openHere);
 }
 
-async function openEmbedded(): Promise<Controller> {
-  const { openController } = await import('../../control/embedded.ts');
-  return openController();
+async function openHere(): Promise<Controller> {
+  return (await import('../connect.ts')).connect();
 }
 
 /** The entry of bin/ipvsadm.js: the program is the first word if it is one of the three, else the launcher's name. */

@@ -1,0 +1,119 @@
+import { request } from 'node:http';
+import type { Address } from '../model/address.ts';
+import { type ErrorCode, errorCatalogue, HeadgateError, type Problem } from '../model/errors.ts';
+import type { Outlook, Path } from '../model/outlook.ts';
+import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
+import type { ServiceId } from '../model/virtual-service.ts';
+import { observedFromWire, outlookFromWire, toWire } from './wire.ts';
+
+/** What a daemon says of itself. */
+export type DaemonStatus = {
+  readonly pid: number;
+  readonly version: string;
+  readonly startedAt: string;
+  readonly dataPlane: { readonly name: 'ebpf' | 'ipvs' | 'proxy' | 'memory'; readonly description: string };
+  readonly directory?: string;
+  readonly configuration: {
+    readonly file: string;
+    readonly generation: number;
+    readonly appliedAt: string;
+    /** Why the file as it is now is not in force; absent when it is. */
+    readonly failure?: string;
+  };
+};
+
+/** A running daemon, reached over its socket. */
+export type Remote = {
+  readonly status: DaemonStatus;
+  read(): Promise<Observed>;
+  apply(operations: readonly Operation[]): Promise<readonly (Refusal | undefined)[]>;
+  connections(): Promise<readonly Connection[]>;
+  outlook(id: ServiceId | undefined, addresses: readonly Address[]): Promise<Outlook>;
+  reload(order: {
+    readonly dropRuntimeChanges: boolean;
+    readonly yes: boolean;
+  }): Promise<{ generation: number }>;
+};
+
+/** Reaches the daemon that listens at `path`; undefined when none does. Rejects with HG_NOT_ROOT, HG_SOCKET. */
+export async function openRemote(path: string): Promise<Remote | undefined> {
+  const status = await call<DaemonStatus>(path, 'GET', '/v1/status').catch((error) => {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;
+    throw error;
+  });
+  if (!status) return undefined;
+  return {
+    status,
+    read: async () => observedFromWire(await call(path, 'GET', '/v1/table')),
+    apply: async (operations) => {
+      const { refusals } = await call<{ refusals: (Refusal | null)[] }>(path, 'POST', '/v1/operations', {
+        operations,
+      });
+      return refusals.map((refusal) => refusal ?? undefined);
+    },
+    connections: async () =>
+      (await call<{ connections: Connection[] }>(path, 'GET', '/v1/connections')).connections,
+    outlook: async (service, addresses) => {
+      const found = await call<(Omit<Outlook, 'paths'> & { paths: [Address, Path][] }) | null>(
+        path,
+        'POST',
+        '/v1/outlook',
+        { ...(service && { service }), addresses },
+      );
+      return found ? outlookFromWire(found) : { paths: new Map() };
+    },
+    reload: (order) => call(path, 'POST', '/v1/reload', order),
+  };
+}
+
+function call<T>(socketPath: string, method: 'GET' | 'POST', path: string, sent?: unknown): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const text = sent === undefined ? '' : toWire(sent);
+    const outgoing = request(
+      { socketPath, method, path, headers: { 'content-length': Buffer.byteLength(text) } },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () => {
+          try {
+            const value = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+            if (response.statusCode === 200) resolve(value as T);
+            else reject(errorOf(value));
+          } catch {
+            reject(new HeadgateError('HG_SOCKET', `Cannot understand the daemon at "${socketPath}"`));
+          }
+        });
+      },
+    );
+    outgoing.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') reject(error);
+      else if (error.code === 'EACCES')
+        reject(
+          new HeadgateError('HG_NOT_ROOT', `Cannot reach the daemon at "${socketPath}": this user may not`),
+        );
+      else
+        reject(
+          new HeadgateError(
+            'HG_SOCKET',
+            `Cannot reach the daemon at "${socketPath}": ${error.code ?? error.message}`,
+          ),
+        );
+    });
+    outgoing.end(text);
+  });
+}
+
+function errorOf(value: unknown): Error {
+  const { error } = value as {
+    error?: { code?: string; message?: string; hint?: string; problems?: readonly Problem[] };
+  };
+  const message = error?.message ?? 'The daemon answered without a word';
+  if (error?.code === undefined || !(error.code in errorCatalogue)) return new Error(message);
+  const { hint, problems } = error;
+  return new HeadgateError(error.code as ErrorCode, message, {
+    ...(hint !== undefined && { hint }),
+    ...(problems !== undefined && { problems }),
+  });
+}

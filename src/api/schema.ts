@@ -1,0 +1,87 @@
+import { z } from 'zod';
+import { type Address, parseAddress } from '../model/address.ts';
+import type { Operation } from '../model/table.ts';
+import { schedulerNames } from '../model/virtual-service.ts';
+
+/** What clients may send. The table's own rules (src/model/validate.ts) come after these. */
+
+const address = z.string().transform((text, context): Address => {
+  const parsed = parseAddress(text);
+  if (parsed !== undefined) return parsed;
+  context.issues.push({ code: 'custom', message: 'wanted an IPv4 or IPv6 address', input: text });
+  return z.NEVER;
+});
+const whole = z.int();
+const family = z.union([z.literal(4), z.literal(6)]);
+
+const serviceId = z.union([
+  z.strictObject({
+    kind: z.literal('address'),
+    protocol: z.enum(['tcp', 'udp', 'sctp']),
+    address,
+    port: whole,
+  }),
+  z.strictObject({ kind: z.literal('fwmark'), mark: whole, family }),
+]);
+
+const service = z.strictObject({
+  id: serviceId,
+  scheduler: z.enum([...schedulerNames, 'none']),
+  schedulerFlags: z.strictObject({ flag1: z.boolean(), flag2: z.boolean(), flag3: z.boolean() }),
+  persistence: z
+    .strictObject({ timeoutSeconds: whole, netmask: whole, engine: z.string().exactOptional() })
+    .exactOptional(),
+  onePacket: z.boolean(),
+});
+
+const destination = z.strictObject({
+  address,
+  port: whole,
+  method: z.enum(['masquerade', 'direct-routing', 'tunnel']),
+  weight: whole,
+  upperThreshold: whole,
+  lowerThreshold: whole,
+  tunnel: z
+    .strictObject({
+      type: z.enum(['ipip', 'gue', 'gre']),
+      port: whole,
+      checksum: z.enum(['none', 'checksum', 'remote']),
+    })
+    .exactOptional(),
+});
+
+const kind = <Kind extends string>(name: Kind) => z.literal(name);
+
+const operation = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: kind('add-service'), service }),
+  z.strictObject({ kind: kind('edit-service'), service }),
+  z.strictObject({ kind: kind('delete-service'), id: serviceId }),
+  z.strictObject({ kind: kind('add-destination'), id: serviceId, destination }),
+  z.strictObject({ kind: kind('edit-destination'), id: serviceId, destination }),
+  z.strictObject({
+    kind: kind('delete-destination'),
+    id: serviceId,
+    // More of it than its name may come along.
+    destination: z.object({ address, port: whole }),
+  }),
+  z.strictObject({
+    kind: kind('set-timeouts'),
+    timeouts: z.strictObject({
+      tcp: whole.exactOptional(),
+      tcpFin: whole.exactOptional(),
+      udp: whole.exactOptional(),
+    }),
+  }),
+  z.strictObject({
+    kind: kind('set-sysctls'),
+    sysctls: z.strictObject({ pmtu_disc: whole.exactOptional() }),
+  }),
+  z.strictObject({ kind: kind('zero'), id: serviceId.exactOptional() }),
+  z.strictObject({ kind: kind('flush') }),
+]) satisfies z.ZodType<Operation>;
+
+export const requests = {
+  operations: z.strictObject({ operations: z.array(operation).max(1_000_000) }),
+  outlook: z.strictObject({ service: serviceId.exactOptional(), addresses: z.array(address).max(100_000) }),
+  reload: z.strictObject({ dropRuntimeChanges: z.boolean().default(false), yes: z.boolean().default(false) }),
+} as const;

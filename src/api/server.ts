@@ -1,0 +1,152 @@
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { z } from 'zod';
+import type { Address } from '../model/address.ts';
+import { HeadgateError } from '../model/errors.ts';
+import type { Outlook } from '../model/outlook.ts';
+import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
+import type { ServiceId } from '../model/virtual-service.ts';
+import { requests } from './schema.ts';
+import { toWire } from './wire.ts';
+
+/** What is served: a controller, and the daemon around it. */
+export type Served = {
+  readonly read: () => Promise<Observed>;
+  readonly apply: (operations: readonly Operation[]) => Promise<readonly (Refusal | undefined)[]>;
+  readonly connections: () => Promise<readonly Connection[]>;
+  readonly outlook?: (id: ServiceId | undefined, addresses: readonly Address[]) => Promise<Outlook>;
+  /** What `GET /v1/status` answers. */
+  readonly status: () => Promise<object>;
+  /** Puts the configuration in force as it is in the file now. */
+  readonly reload: (order: {
+    readonly dropRuntimeChanges: boolean;
+    readonly yes: boolean;
+  }) => Promise<object>;
+};
+
+/** Bytes a request may have: a million operations take less. */
+const mostBytes = 512 * 1024 * 1024;
+const smallBytes = 64 * 1024;
+const requestTimeoutMs = 60_000;
+
+/**
+ * Serves the control API on a unix socket that only its owner may open; a socket that a dead process left is taken
+ * over, so the caller must hold the instance's lock. Rejects with HG_SOCKET when it cannot listen.
+ */
+export async function serveApi(path: string, served: Served): Promise<{ close(): Promise<void> }> {
+  const server = createServer({ requestTimeout: requestTimeoutMs }, (request, response) => {
+    answer(served, request)
+      .then((value) => send(response, 200, value))
+      .catch((error) => sendError(response, error));
+  });
+  rmSync(path, { force: true });
+  await listen(server, path);
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+      }),
+  };
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // From the first moment on: between listen and a chmod anybody could connect.
+    const umask = process.umask(0o177);
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      reject(
+        new HeadgateError('HG_SOCKET', `Cannot listen on "${path}": ${error.code ?? error.message}`, {
+          cause: error,
+        }),
+      );
+    });
+    server.listen(path, () => {
+      chmodSync(path, 0o600);
+      resolve();
+    });
+    process.umask(umask);
+  });
+}
+
+/** A path or method that is not served. */
+class NotServed extends Error {}
+
+async function answer(served: Served, request: IncomingMessage): Promise<unknown> {
+  const { pathname } = new URL(request.url ?? '/', 'http://localhost');
+  switch (`${request.method} ${pathname}`) {
+    case 'GET /v1/status':
+      return served.status();
+    case 'GET /v1/table':
+      return served.read();
+    case 'GET /v1/connections':
+      return { connections: await served.connections() };
+    case 'POST /v1/operations': {
+      const { operations } = await body(request, requests.operations, mostBytes);
+      return { refusals: (await served.apply(operations)).map((refusal) => refusal ?? null) };
+    }
+    case 'POST /v1/outlook': {
+      const { service, addresses } = await body(request, requests.outlook, mostBytes);
+      return (await served.outlook?.(service, addresses)) ?? null;
+    }
+    case 'POST /v1/reload':
+      return served.reload(await body(request, requests.reload, smallBytes));
+    default:
+      throw new NotServed(`${request.method} ${pathname}`);
+  }
+}
+
+async function body<S extends z.ZodType>(
+  request: IncomingMessage,
+  schema: S,
+  most: number,
+): Promise<z.output<S>> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request) {
+    length += (chunk as Buffer).length;
+    if (length > most)
+      throw new HeadgateError(
+        'HG_REQUEST',
+        `Cannot take the request: wanted at most ${most} bytes, found more`,
+      );
+    chunks.push(chunk as Buffer);
+  }
+  const text = Buffer.concat(chunks).toString('utf8');
+  let value: unknown;
+  try {
+    value = JSON.parse(text === '' ? '{}' : text);
+  } catch {
+    throw new HeadgateError('HG_REQUEST', 'Cannot read the request: wanted JSON');
+  }
+  const read = schema.safeParse(value);
+  if (read.success) return read.data;
+  const [issue] = read.error.issues;
+  const where = issue!.path.map(String).join('.') || 'request';
+  throw new HeadgateError('HG_REQUEST', `Cannot read the request: ${where}: ${issue!.message}`);
+}
+
+function send(response: ServerResponse, status: number, value: unknown): void {
+  const text = `${toWire(value)}\n`;
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(text),
+  });
+  response.end(text);
+}
+
+function sendError(response: ServerResponse, error: unknown): void {
+  if (error instanceof NotServed) {
+    send(response, 404, {
+      error: { code: 'HG_REQUEST', message: `Cannot answer ${error.message}: there is no such request` },
+    });
+    return;
+  }
+  if (error instanceof HeadgateError) {
+    const { code, message, hint, problems } = error;
+    const status = code === 'HG_REQUEST' ? 400 : 409;
+    send(response, status, { error: { code, message, hint, problems } });
+    return;
+  }
+  send(response, 500, { error: { message: error instanceof Error ? error.message : String(error) } });
+}
