@@ -4,7 +4,7 @@
  * figures of a round alike, so the ratios say more than the figures. Needs nginx and wrk; haproxy is left out where it
  * is missing.
  *
- * Usage: npm run bench:proxy [-- --rounds N --seconds N --connections N]
+ * Usage: npx tsx bench/proxy/main.ts [--rounds N --seconds N --connections N]
  */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';

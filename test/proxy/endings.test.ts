@@ -78,7 +78,7 @@ describe('While the real server is being connected', () => {
   });
 
   test('what a client sends and ends arrives when the connection stands, and one that left leaves nothing', async () => {
-    const server = await sleepingServer(700);
+    const server = await sleepingServer(1500);
     const id = await site.service();
     await site.change(add(id, server));
     const before = await held();

@@ -70,7 +70,7 @@ describe('Persistence in the proxy plane', () => {
   });
 
   test('a template lasts from the last new connection on, and then the client is scheduled anew', async () => {
-    const id = await site.service(persistent(1));
+    const id = await site.service(persistent(2));
     const [one, two] = [await site.server('one'), await site.server('two')];
     await site.change(add(id, one), add(id, two));
     const ask = async () => {
@@ -82,7 +82,7 @@ describe('Persistence in the proxy plane', () => {
     const names = [];
     for (let i = 0; i < 4; i++) {
       names.push(await ask());
-      await sleep(500);
+      await sleep(700);
     }
     expect(names).toEqual(['two', 'two', 'two', 'two']);
     await until(async () => expect(await site.plane.connections()).toEqual([]));
