@@ -35,6 +35,7 @@ export function makeEarlierBuild(): EarlierBuild {
   ]);
   edit(folder, 'src/dataplane/ebpf/encoding.ts', [[/^.*'last_weight'.*\n/m, '']]);
   edit(folder, 'src/dataplane/ebpf/tables.ts', [[/^.*'last_weight'.*\n/m, '']]);
+  edit(folder, 'src/dataplane/ebpf/outlook.ts', [[/destinations\.get\(slot, 'last_weight'\)/m, '1']]);
   edit(folder, 'src/dataplane/ebpf/scheduling.ts', [
     [/^(.*lastWeight: )destinations\.get\(slot, 'last_weight'\)/m, '$11'],
   ]);

@@ -82,6 +82,7 @@ requires(
   'netns',
   'bpf',
   'clang-16',
+  'ip',
 )('taking over a running table', () => {
   let earlier: EarlierBuild;
   beforeAll(() => {
@@ -170,6 +171,36 @@ requires(
       expect(layout()).toBe(layoutBefore);
       for (const transfer of transfers) transfer.goOn();
       expect(await Promise.all(transfers.map(({ digest }) => digest))).toEqual(wanted.map(patternDigest));
+    });
+
+    it('hands over the fast path at XDP, and tells it of its interfaces', () => {
+      const programs = (): string[] =>
+        site.lab
+          .run('director', 'ip', ['-d', 'link', 'show', 'type', 'veth'])
+          .stdout.match(/prog\/xdp id \d+ name headgate_xdp/g) ?? [];
+      const interfaces = () => {
+        const ports = openPinnedMap(join(site.pins, 'map_ports'));
+        try {
+          return Array.from({ length: ports.maxEntries }, (_, slot) =>
+            ports.lookup(slot)!.readUInt32LE(0),
+          ).filter((index) => index !== 0);
+        } finally {
+          ports.close();
+        }
+      };
+      const variable = 'HEADGATE_XDP=front:generic,back:generic';
+      const words = [variable, process.execPath, earlier.launcher, '-A', '-u', at(plans[4].vip, 53)];
+      expect(site.lab.run('director', 'env', words, { env: smallTable }).status).toBe(0);
+      const layoutBefore = layout();
+      const [before, listed] = [programs(), interfaces()];
+      expect([before.length, listed.length]).toEqual([2, 2]);
+
+      site.ipvsadm('-L', '-n');
+      expect(layout()).not.toBe(layoutBefore);
+      const after = programs();
+      expect(after).toHaveLength(2);
+      expect(after.filter((program) => before.includes(program))).toEqual([]);
+      expect(interfaces()).toEqual(listed);
     });
   });
 });
