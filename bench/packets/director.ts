@@ -72,12 +72,28 @@ export const services = {
     real: 'fd98::3',
     realPort: 8080,
   },
+  tunnel: {
+    protocol: 'tcp',
+    virtual: '10.99.0.4',
+    port: 80,
+    method: 'tunnel',
+    real: '10.98.0.5',
+    realPort: 80,
+  },
+  tunnel6: {
+    protocol: 'tcp',
+    virtual: 'fd99::3',
+    port: 80,
+    method: 'tunnel',
+    real: 'fd98::5',
+    realPort: 80,
+  },
 } as const satisfies Record<string, BenchService>;
 
 /** Client addresses: 65,536 from here on, a router away. */
 export const firstClient = { v4: '10.64.0.0', v6: 'fd64::' } as const;
 
-/** Runs work in a namespace of its own: a director with one interface, five virtual addresses, real servers and a router beside it. */
+/** Runs work in a namespace of its own: a director with one interface, virtual addresses, real servers and a router beside it. */
 export function inBenchNamespace<T>(work: (ifindex: number) => T): T {
   const name = `hg-bench-${process.pid}`;
   createNamedNetns(name);
@@ -109,7 +125,7 @@ function prepareNamespace(): number {
   });
 }
 
-/** A loaded data plane with the five services, and means to empty its connection table. */
+/** A loaded data plane with the services, and means to empty its connection table. */
 export type Director = {
   readonly loaded: LoadedObject;
   /** What the programs were loaded with. */
@@ -161,6 +177,7 @@ export function loadDirector(
   settings.set(0, 'hz', hertz);
   settings.set(0, 'salt', 0x2545f491);
   settings.set(0, 'connections', connections);
+  settings.set(0, 'pmtu_disc', 1);
   tcpTimeoutsSeconds.forEach((seconds, state) => {
     settings.set(0, 'timeout', seconds * hertz, state);
   });
@@ -214,6 +231,7 @@ function addServices(maps: TableMaps): void {
           address: parseAddress(real)!,
           port: realPort,
           method,
+          ...(method === 'tunnel' && { tunnel: { type: 'ipip', port: 0, checksum: 'none' } }),
           weight: 1,
           upperThreshold: 0,
           lowerThreshold: 0,

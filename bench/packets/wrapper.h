@@ -24,6 +24,7 @@ struct plan {
 	__u32 other;                 /* the last answer that differed */
 	__u32 ip_checksum_at;        /* 0: IPv6 has none */
 	__u32 checksum_at;
+	__u32 undone;                /* outer headers taken off without a call */
 };
 
 struct plan plan;
