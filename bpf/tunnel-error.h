@@ -147,7 +147,11 @@ __noinline int pass_tunnel_error(struct __sk_buff *skb, const struct packet *err
 	    bpf_skb_load_bytes(skb, error->l4, &came, sizeof(came)) || !is_passed_on(&came, error->family))
 		return VERDICT_PASS;
 	at = find_inner(skb, error, &end_of_tunnel, &protocol);
-	if (!at || at > QUOTE_LENGTH || bpf_skb_pull_data(skb, skb->len < QUOTE_LENGTH ? skb->len : QUOTE_LENGTH))
+	if (!at || bpf_skb_pull_data(skb, skb->len < QUOTE_LENGTH ? skb->len : QUOTE_LENGTH))
+		return VERDICT_PASS;
+	/* Compared here and in this register: the verifier of Linux 6.1 forgets it over a call. */
+	asm volatile("" : "+r"(at));
+	if (at > QUOTE_LENGTH)
 		return VERDICT_PASS;
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;

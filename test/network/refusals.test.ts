@@ -76,6 +76,11 @@ requires(
       prefix: ownMachine('-o ro'),
       says: /^Can't initialize ipvs: Cannot write to "\/run\/headgate": the file system is read-only\nMake \/run writable/,
     },
+    {
+      why: 'HEADGATE_PMTU_DISC that is no switch',
+      prefix: ['env', 'HEADGATE_PMTU_DISC=on'],
+      says: /^Can't initialize ipvs: Cannot read HEADGATE_PMTU_DISC "on": wanted 0 or 1\n/,
+    },
   ];
 
   describe.each(cases)('$why', ({ prefix, says }) => {

@@ -4,7 +4,7 @@
 export const layoutId = 0xd3034931;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0xe2518d61, 0x0745ccbe] as const;
+export const buildId = [0x733b14ff, 0x7ebd69a3] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
