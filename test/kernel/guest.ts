@@ -16,8 +16,8 @@ export type GuestOptions = {
   readonly memoryMiB?: number;
   /** Guests emulate the processor: user space is 10-15 times slower than outside. */
   readonly timeoutMs?: number;
-  /** More arguments for QEMU, for example `-icount` to count instructions. */
-  readonly qemuArguments?: readonly string[];
+  /** The guest's clock counts instructions, each `nanosecondsPerInstruction`; one processor, and idle time is skipped. */
+  readonly countInstructions?: boolean;
 };
 
 export type GuestResult = {
@@ -29,6 +29,9 @@ export type GuestResult = {
   readonly console: string;
   readonly kernelRelease: string;
 };
+
+/** How far the clock of a guest with `countInstructions` moves on at each instruction (QEMU: 2^shift ns). */
+export const nanosecondsPerInstruction = 2;
 
 const noStatus = 125;
 /** Every series has a place on this machine; a guest with more than one processor takes all of them. */
@@ -79,21 +82,20 @@ function qemu(kernel: Kernel, file: (name: string) => string, options: GuestOpti
   const program = 'qemu-system-x86_64';
   if (!existsSync(`/usr/bin/${program}`))
     throw new Error(`Starting a guest needs ${program}: install qemu-system-x86.`);
-  const processors = options.processors ?? 2;
+  const processors = options.countInstructions ? 1 : (options.processors ?? 2);
   const taken = processors > 1 ? places : [options.series ?? '6.12'];
   const args = [
     // The guest dies with this process; flock keeps others waiting until it has.
     ...['--pdeathsig', 'TERM', ...taken.flatMap((series) => ['flock', '--no-fork', lockFile(series)])],
     ...['timeout', String(seconds), program],
-    ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-nodefaults', '-no-user-config'],
-    ...['-smp', String(processors), '-m', String(options.memoryMiB ?? 3072)],
+    ...['-machine', 'q35', ...acceleration(options.countInstructions, processors)],
+    ...['-cpu', 'max', '-nodefaults', '-no-user-config', '-m', String(options.memoryMiB ?? 3072)],
     ...['-display', 'none', '-no-reboot', '-serial', `file:${file('console')}`],
     ...['-kernel', kernel.image, '-initrd', file('initramfs')],
     ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on tsc=reliable'],
     ...['-device', 'virtio-serial-pci', ...port('output'), ...port('status'), '-device', 'virtio-rng-pci'],
     ...['-fsdev', 'local,id=host,path=/,security_model=none,multidevs=remap,readonly=on'],
     ...['-device', 'virtio-9p-pci,fsdev=host,mount_tag=host'],
-    ...(options.qemuArguments ?? []),
   ];
   return new Promise((resolve, reject) => {
     const child = spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -106,6 +108,12 @@ function qemu(kernel: Kernel, file: (name: string) => string, options: GuestOpti
       resolve(code === 0 ? complaints : `${complaints}\nqemu ended with ${code} (124: time limit)\n`),
     );
   });
+}
+
+function acceleration(countInstructions: boolean | undefined, processors: number): string[] {
+  if (!countInstructions) return ['-accel', 'tcg,thread=multi', '-smp', String(processors)];
+  const shift = Math.log2(nanosecondsPerInstruction);
+  return ['-accel', 'tcg,thread=single', '-smp', '1', '-icount', `shift=${shift},sleep=off`];
 }
 
 function stage2(command: readonly string[], options: GuestOptions): string {
