@@ -1,7 +1,8 @@
 #!/bin/bash
-# Runs in a guest that counts instructions. Three directors in namespaces, each with a wire to a client and one to a
-# server: number 1, "routed", only routes; 2, "ipvs", has the kernel's IPVS; 3, "headgate", ours, by the same rules. The
-# kernel's packet generator sends; what arrives is counted and dropped where it comes in.
+# Runs in a guest that counts instructions. A client and a server with a wire between them, number 0, and three directors
+# in namespaces, each with a wire to both: number 1, "routed", only routes; 2, "ipvs", has the kernel's IPVS; 3,
+# "headgate", ours, by the same rules. The kernel's packet generator sends; what arrives is counted and dropped where it
+# comes in.
 #
 # $1: the launcher of ipvsadm. $2: log2 of the size of the connection tables. $3: the runs, a line each, NAME|SENDER
 # DEVICE|RECEIVER DEVICE|MATCH|SETTING;SETTING... (plan.ts). Prints NAME|DELIVERED|RESULT for each; at the end what
@@ -14,6 +15,7 @@ modprobe ip_vs conn_tab_bits="$bits"
 modprobe ip_vs_rr
 
 for name in client server; do ip netns add $name; done
+ip link add s0 netns server type veth peer name c0 netns client
 number=1
 for director in routed ipvs headgate; do
   mac=02:00:00:00:0$number
@@ -22,8 +24,6 @@ for director in routed ipvs headgate; do
 link add wire netns $director address $mac:01 type veth peer name c$number netns client address $mac:02
 link add lan netns $director address $mac:03 type veth peer name s$number netns server address $mac:04
 BATCH
-  ip -n client link set c$number up
-  ip -n server link set s$number up
   ip -n $director -b - <<BATCH
 link set lo up
 link set wire up
@@ -37,9 +37,14 @@ neigh replace 10.$number.1.2 lladdr $mac:02 nud permanent dev wire
 neigh replace 10.$number.2.2 lladdr $mac:04 nud permanent dev lan
 BATCH
   ip netns exec $director sysctl -qw net.ipv4.ip_forward=1
-  tc -n client qdisc add dev c$number clsact
-  tc -n server qdisc add dev s$number clsact
   number=$((number + 1))
+done
+for number in 0 1 2 3; do
+  for end in "client c$number" "server s$number"; do
+    read -r namespace device <<<"$end"
+    ip -n "$namespace" link set "$device" up
+    tc -n "$namespace" qdisc add dev "$device" clsact
+  done
 done
 
 rules() { # number of the director

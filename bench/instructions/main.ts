@@ -3,12 +3,13 @@
  * ebpf data plane, on a real kernel whose clock counts instructions.
  *
  * Usage: npm run bench:instructions [-- --series 6.12|6.1 --only TEXT --rounds N --packets N --object FILE -o json]
+ *        npm run bench:instructions -- --parts [--series 6.12|6.1]    what the BPF program's are made of
  */
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { runInGuest } from '../../test/kernel/guest.ts';
+import { type GuestResult, nanosecondsPerInstruction, runInGuest } from '../../test/kernel/guest.ts';
 import { printTable } from '../machine.ts';
-import { expectedConnections, mostPackets, planRuns, type Row, routedRow, rows, writeRuns } from './plan.ts';
+import { expectedConnections, mostPackets, plainRow, planRuns, type Row, rows, writeRuns } from './plan.ts';
 import { judge, type Outcome, type Point, readOutput, summarize } from './results.ts';
 
 const { values: options } = parseArgs({
@@ -18,6 +19,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '3' },
     packets: { type: 'string', default: '20000' },
     object: { type: 'string' },
+    parts: { type: 'boolean', default: false },
     output: { type: 'string', short: 'o', default: 'table' },
   },
 });
@@ -28,6 +30,8 @@ const tableBits = 18;
 
 type Line = {
   readonly name: string;
+  /** Without a director: the generator, one wire, the receiver. */
+  readonly straight: Point;
   readonly routed: Point;
   readonly ipvs: Point;
   readonly headgate: Point;
@@ -61,18 +65,31 @@ function commandOf(runs: string): string[] {
   ];
 }
 
-async function measure(chosen: readonly Row[]): Promise<{ release: string; lines: Line[] }> {
-  const runs = planRuns(chosen, whole('packets', mostPackets), whole('rounds', 7));
-  const guest = await runInGuest(commandOf(writeRuns(runs)), {
+/** Runs a command in a guest that counts instructions; it must end well. */
+async function runCounting(command: readonly string[]): Promise<GuestResult> {
+  const guest = await runInGuest(command, {
     series: options.series,
     cwd: project,
     countInstructions: true,
     timeoutMs: 1_800_000,
   });
-  if (guest.status !== 0)
-    throw new Error(
-      `Measuring in a guest of Linux "${guest.kernelRelease}": wanted status 0, found ${guest.status}; it said:\n${guest.output}\n${guest.console}`,
-    );
+  if (guest.status === 0) return guest;
+  throw new Error(
+    `Measuring in a guest of Linux "${guest.kernelRelease}": wanted status 0, found ${guest.status}; it said:\n${guest.output}\n${guest.console}`,
+  );
+}
+
+/** The steps of the program by the kernel's test run, which leaves out hook, redirect and transmission. */
+async function printParts(): Promise<void> {
+  const bench = ['bench/packets/main.ts', '--parts', '--rounds', '1'];
+  const unit = ['--instruction', String(nanosecondsPerInstruction)];
+  const { output } = await runCounting([process.execPath, '--import', 'tsx', ...bench, ...unit]);
+  process.stdout.write(output);
+}
+
+async function measure(chosen: readonly Row[]): Promise<{ release: string; lines: Line[] }> {
+  const runs = planRuns(chosen, whole('packets', mostPackets), whole('rounds', 7));
+  const guest = await runCounting(commandOf(writeRuns(runs)));
   const { lines, connections } = readOutput(guest.output.toString());
   for (const [number, director] of [
     [2, 'IPVS'],
@@ -97,44 +114,68 @@ async function measure(chosen: readonly Row[]): Promise<{ release: string; lines
     release: guest.kernelRelease,
     lines: chosen.map((row) => ({
       name: row.name,
-      routed: pointOf('routed', routedRow(row)),
+      straight: pointOf('straight', plainRow(row)),
+      routed: pointOf('routed', plainRow(row)),
       ipvs: pointOf('IPVS', row),
       headgate: pointOf('headgate', row),
     })),
   };
 }
 
-const figure = (point: Point): string =>
-  'rejected' in point ? 'rejected' : Math.round(point.median).toLocaleString('en');
+const figure = (value: number): string => Math.round(value).toLocaleString('en');
 
-/** The cells of a row; empty where a point was rejected. */
-function cellsOf({ name, routed, ipvs, headgate }: Line): string[] {
-  const cells = [name, figure(routed), figure(ipvs), figure(headgate)];
-  if ('rejected' in routed || 'rejected' in ipvs || 'rejected' in headgate) return cells;
-  const more = [ipvs, headgate].map(({ median }) => Math.round(median - routed.median).toLocaleString('en'));
-  const spread = Math.max(routed.spread, ipvs.spread, headgate.spread);
-  return [...cells, (headgate.median / ipvs.median).toFixed(2), ...more, `${(spread * 100).toFixed(2)} %`];
+/** The cells of the whole way, and of the director's part in it; "rejected" where a point was. */
+function cellsOf({ name, straight, routed, ipvs, headgate }: Line): { whole: string[]; director: string[] } {
+  if ('rejected' in straight || 'rejected' in routed || 'rejected' in ipvs || 'rejected' in headgate)
+    return { whole: [name, 'rejected'], director: [name, 'rejected'] };
+  const points = [routed, ipvs, headgate];
+  const spread = Math.max(...[straight, ...points].map((point) => point.spread));
+  const shares = points.map(({ median }) => median - straight.median) as [number, number, number];
+  const [routing, ipvsShare, headgateShare] = shares;
+  return {
+    whole: [
+      ...[name, ...[straight, ...points].map(({ median }) => figure(median))],
+      ...[(headgate.median / ipvs.median).toFixed(2), `${(spread * 100).toFixed(2)} %`],
+    ],
+    director: [
+      ...[name, ...shares.map(figure), (headgateShare / ipvsShare).toFixed(2)],
+      ...[figure(ipvsShare - routing), figure(headgateShare - routing)],
+    ],
+  };
 }
 
-const { release, lines } = await measure(chosenRows());
-const rejected = lines.flatMap(({ name, ...points }) =>
-  Object.entries(points).flatMap(([director, point]) =>
-    'rejected' in point ? [`${name}, ${director}: rejected: ${point.rejected}`] : [],
-  ),
-);
-if (options.output === 'json')
-  process.stdout.write(`${JSON.stringify({ kernel: release, rows: lines }, undefined, 2)}\n`);
-else {
+function print(release: string, lines: readonly Line[]): void {
+  const cells = lines.map(cellsOf);
   process.stdout.write(
     `Linux ${release}, one emulated processor; median of ${options.rounds} x ${options.packets} packets of 60 bytes, UDP\n\n`,
   );
   printTable(
-    [
-      ...['instructions a packet', 'routed', 'IPVS', 'headgate', 'headgate / IPVS'],
-      ...['IPVS - routed', 'headgate - routed', 'spread'],
-    ],
-    lines.map(cellsOf),
+    ['whole way', 'no director', 'routed', 'IPVS', 'headgate', 'headgate / IPVS', 'spread'],
+    cells.map(({ whole }) => whole),
+  );
+  process.stdout.write('\n');
+  printTable(
+    ['director', 'routed', 'IPVS', 'headgate', 'headgate / IPVS', 'IPVS - routed', 'headgate - routed'],
+    cells.map(({ director }) => director),
   );
 }
-for (const complaint of rejected) process.stderr.write(`${complaint}\n`);
-process.exitCode = rejected.length > 0 ? 1 : 0;
+
+async function main(): Promise<void> {
+  if (options.parts) {
+    await printParts();
+    return;
+  }
+  const { release, lines } = await measure(chosenRows());
+  if (options.output === 'json')
+    process.stdout.write(`${JSON.stringify({ kernel: release, rows: lines }, undefined, 2)}\n`);
+  else print(release, lines);
+  for (const { name, ...points } of lines) {
+    for (const [director, point] of Object.entries(points)) {
+      if (!('rejected' in point)) continue;
+      process.stderr.write(`${name}, ${director}: rejected: ${point.rejected}\n`);
+      process.exitCode = 1;
+    }
+  }
+}
+
+await main();

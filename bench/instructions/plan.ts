@@ -1,7 +1,7 @@
 /** What is sent through which director: the rows of the table and the runs of the packet generator. */
 
-/** The three directors; their numbers are in their addresses and MAC addresses (guest.sh). */
-export const directors = ['routed', 'IPVS', 'headgate'] as const;
+/** The wire without a director, and three directors; their numbers are in addresses and MAC addresses (guest.sh). */
+export const directors = ['straight', 'routed', 'IPVS', 'headgate'] as const;
 export type Director = (typeof directors)[number];
 
 /** A row of the table: what packets go through the directors. */
@@ -38,10 +38,10 @@ export const rows: readonly Row[] = [
   { name: 'not for a service', ...elsewhere, traffic: 'established' },
 ];
 
-/** What a row's packets are without a balancer: sent to the real server itself, or back from there. */
-export const routedRow = ({ traffic }: Row): Row => ({
+/** What a row's packets are without a balancer, or without a director: sent to the real server itself, or back from there. */
+export const plainRow = ({ traffic }: Row): Row => ({
   ...elsewhere,
-  name: `routed, ${traffic}`,
+  name: `plain, ${traffic}`,
   traffic,
   ...(traffic === 'reply'
     ? { address: '2.2', arrives: { field: 'src', address: '2.2', protocol: udp } }
@@ -57,18 +57,20 @@ export type Run = {
   readonly packets: number;
 };
 
+const atEach = (some: readonly Director[], row: Row) => some.map((director) => ({ director, row }));
+
 /** All runs, each point's rounds in turn. A reply's warm-up is a request, as that opens the connection. */
 export function planRuns(chosen: readonly Row[], packets: number, rounds: number): Run[] {
-  const bare = new Map(chosen.map((row) => [row.traffic, routedRow(row)]));
+  const plain = new Map(chosen.map((row) => [row.traffic, plainRow(row)]));
   const points = [
-    ...[...bare.values()].map((row) => ({ director: 'routed' as const, row })),
-    ...chosen.flatMap((row) => (['IPVS', 'headgate'] as const).map((director) => ({ director, row }))),
+    ...[...plain.values()].flatMap((row) => atEach(['straight', 'routed'], row)),
+    ...chosen.flatMap((row) => atEach(['IPVS', 'headgate'], row)),
   ];
   const warmUpPackets = 200;
   return points.flatMap(({ director, row }) => [
     {
       director,
-      row: row.traffic === 'reply' && director !== 'routed' ? rows[0]! : row,
+      row: row.name === 'NAT, reply' ? rows[0]! : row,
       round: 0,
       packets: warmUpPackets,
     },
@@ -87,7 +89,7 @@ export function writeRuns(runs: readonly Run[]): string {
   let client = firstNewClient;
   return runs
     .map(({ director, row, round, packets }) => {
-      const number = directors.indexOf(director) + 1;
+      const number = directors.indexOf(director);
       const reply = row.traffic === 'reply';
       const [wire, lan] = [`client c${number}`, `server s${number}`];
       const { field, address, protocol } = row.arrives;

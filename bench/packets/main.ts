@@ -1,7 +1,7 @@
 /**
  * Nanoseconds a packet costs in the data plane, by BPF_PROG_TEST_RUN.
  *
- * Usage: npm run bench:packets [-- --rounds N --only TEXT --bpf FOLDER --parts]
+ * Usage: npm run bench:packets [-- --rounds N --only TEXT --bpf FOLDER --parts] [--instruction NANOSECONDS]
  */
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -25,6 +25,8 @@ const { values: options } = parseArgs({
     only: { type: 'string', default: '' },
     bpf: { type: 'string', default: resolve(import.meta.dirname, '../../bpf') },
     parts: { type: 'boolean', default: false },
+    /** In a guest that counts instructions: how many nanoseconds each moves the clock on. Parts come in instructions. */
+    instruction: { type: 'string' },
   },
 });
 const rounds = Number(options.rounds);
@@ -274,6 +276,7 @@ const steps = [
 
 /** Minimum of each step of the path over the step before it. */
 function measureSteps(director: Director, ifindex: number): string[][] {
+  const unit = Number(options.instruction ?? 1);
   const columns = [services.direct, services.nat].flatMap((service) =>
     [1, manyFlows].map((count) => {
       openConnections(director, service, count, ifindex);
@@ -283,8 +286,8 @@ function measureSteps(director: Director, ifindex: number): string[][] {
         verdict: verdicts.redirect,
         order: 'scattered',
       };
-      return steps.map(
-        ([, program]) => measureProgram(director, [program, 'bare_v4'], flows, ifindex).net.minimum,
+      return steps.map(([, program]) =>
+        Math.round(measureProgram(director, [program, 'bare_v4'], flows, ifindex).net.minimum / unit),
       );
     }),
   );
@@ -326,7 +329,10 @@ function printSteps(director: Director, ifindex: number): void {
   const many = `${manyFlows.toLocaleString('en')} flows`;
   const headings = ['DR, one flow', `DR, ${many}`, 'NAT in, one flow', `NAT in, ${many}`];
   printTable(
-    ['step at tc, ns', ...headings.flatMap((heading) => [heading, 'sum'])],
+    [
+      `step at tc, ${options.instruction === undefined ? 'ns' : 'instructions'}`,
+      ...headings.flatMap((heading) => [heading, 'sum']),
+    ],
     measureSteps(director, ifindex),
   );
 }

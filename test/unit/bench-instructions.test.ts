@@ -51,16 +51,17 @@ describe('the plan', () => {
   const runs = planRuns(rows, 1000, 3);
   const written = writeRuns(runs).split('\n');
 
-  it('sends every row three times through both balancers, and its like through the router', () => {
+  it('sends every row three times through both balancers, and its like through the router and straight on', () => {
     for (const director of ['IPVS', 'headgate'] as const) {
       for (const row of rows) {
         const measured = runs.filter((run) => run.director === director && run.row === row && run.round > 0);
         expect(measured.map(({ round }) => round)).toEqual([1, 2, 3]);
       }
     }
-    expect(new Set(runs.flatMap((run) => (run.director === 'routed' ? [run.row.name] : [])))).toEqual(
-      new Set(['routed, established', 'routed, reply', 'routed, new']),
-    );
+    for (const director of ['straight', 'routed'] as const) {
+      const there = runs.filter((run) => run.director === director).map(({ row }) => row.name);
+      expect(new Set(there)).toEqual(new Set(['plain, established', 'plain, reply', 'plain, new']));
+    }
   });
 
   it('gives no two runs of new connections the same client', () => {
