@@ -1,16 +1,65 @@
-import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build, type Plugin } from 'esbuild';
+import { whyMissing } from '../requirements.ts';
+import { runInGuest } from './guest.ts';
 import type { FileResult } from './inside.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 
+/** Kernels people run: Debian 13's and the oldest there is support for, Debian 12's. */
+export const series = ['6.12', '6.1'] as const;
+export type Series = (typeof series)[number];
+
+export const guestNeeds = ['root', 'qemu', 'busybox', 'cpio', 'xz', 'depmod'] as const;
+
+/** What came out of a guest: results by file, and everything else for diagnosis. */
+export type SuiteRun = { readonly results: readonly FileResult[]; readonly said: string };
+
 /**
- * Makes one program of test files, which `node` runs where there is neither vitest nor time to translate sources; what
- * it prints is in inside.ts. `files` are paths from the root of the checkout.
+ * Runs test files (paths from the root of the checkout) in a guest of each series this machine has, at the same time
+ * and with a processor each. Nothing starts before the result is first asked for a series.
  */
-export async function bundleSuite(files: readonly string[], outfile: string): Promise<void> {
+export function suiteInGuests(
+  files: readonly string[],
+  environment: () => Readonly<Record<string, string>>,
+): (name: Series) => Promise<SuiteRun> {
+  let runs: ReadonlyMap<Series, Promise<SuiteRun>> | undefined;
+  const start = () => {
+    const work = mkdtempSync(join(tmpdir(), 'headgate-suite-'));
+    const program = join(work, 'suite.mjs');
+    const bundled = bundleSuite(files, program);
+    const run = async (name: Series): Promise<SuiteRun> => {
+      await bundled;
+      const command = `modprobe -a tun veth bridge && exec node --enable-source-maps ${program}`;
+      const { status, output, console } = await runInGuest(['sh', '-c', command], {
+        series: name,
+        cwd: root,
+        env: environment(),
+        processors: 1,
+        timeoutMs: suiteTimeoutMs,
+      });
+      const text = output.toString();
+      return { results: resultsIn(text), said: `status ${status}\n${text.slice(-4000)}\n${console}` };
+    };
+    const there = series.filter((name) => whyMissing(`kernel-${name}`) === undefined);
+    const started = new Map(there.map((name) => [name, run(name)]));
+    Promise.allSettled(started.values()).then(() => rmSync(work, { recursive: true }));
+    return started;
+  };
+  return (name) => {
+    runs ??= start();
+    return runs.get(name) ?? Promise.reject(new Error(`run tests on Linux ${name}: there is no such kernel`));
+  };
+}
+
+/** A busy machine takes many times the minutes an idle one does. */
+export const suiteTimeoutMs = 1_500_000;
+
+/** Makes one program of test files, which `node` runs where there is no time to translate sources: inside.ts. */
+async function bundleSuite(files: readonly string[], outfile: string): Promise<void> {
   const imports = files.map(
     (file) => `${JSON.stringify(file)}: () => import(${JSON.stringify(`./${file}`)})`,
   );
@@ -32,22 +81,29 @@ export async function bundleSuite(files: readonly string[], outfile: string): Pr
   });
 }
 
-/** The results among everything such a program printed. */
-export function resultsIn(output: Buffer): readonly FileResult[] {
-  const lines = output.toString().split('\n');
-  return lines.filter((line) => line.startsWith('{"file":')).map((line) => JSON.parse(line) as FileResult);
-}
-
-/** Files are found beside the source they are named in, not beside the bundle. */
+/**
+ * Files find what lies beside them, not beside the bundle. Those of src say they are the built ones, so that programs
+ * they start are, too.
+ */
 const ownPlaces: Plugin = {
   name: 'own places',
   setup(setting) {
-    setting.onLoad({ filter: /\.ts$/ }, ({ path }) => ({
-      loader: 'ts',
-      contents: readFileSync(path, 'utf8')
-        .replaceAll('import.meta.dirname', JSON.stringify(dirname(path)))
-        .replaceAll('import.meta.filename', JSON.stringify(path))
-        .replaceAll('import.meta.url', JSON.stringify(pathToFileURL(path).href)),
-    }));
+    setting.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+      const inSource = relative(join(root, 'src'), path);
+      const place = inSource.startsWith('..') ? path : join(root, 'dist', inSource.replace(/\.ts$/, '.js'));
+      return {
+        loader: 'ts',
+        contents: readFileSync(path, 'utf8')
+          .replaceAll('import.meta.dirname', JSON.stringify(dirname(place)))
+          .replaceAll('import.meta.filename', JSON.stringify(place))
+          .replaceAll('import.meta.url', JSON.stringify(pathToFileURL(place).href)),
+      };
+    });
   },
 };
+
+/** The results among everything such a program printed. */
+function resultsIn(output: string): readonly FileResult[] {
+  const lines = output.split('\n').filter((line) => line.startsWith('{"file":'));
+  return lines.map((line) => JSON.parse(line) as FileResult);
+}
