@@ -20,8 +20,9 @@ import { askTcp, streamOn } from '../network/sockets.ts';
  */
 
 const commandTimeoutMs = 240_000;
-const pauseMs = 40;
-const chunkBytes = 16 * 1024;
+/** Slow enough to leave an emulated processor to the commands, quick enough for many exchanges within each. */
+const pauseMs = 300;
+const chunkBytes = 8 * 1024;
 
 /** A connection that sends the pattern and compares what an echo server sends back, until it is told to end. */
 type Conversation = {
@@ -79,26 +80,24 @@ describe('a program is swapped under live connections', () => {
 
   beforeAll(async () => {
     site = await standUp('swap', linkKinds[0], { serve: { tcp: [7] }, started: [1, 2] });
-    site.rules(
-      ...services.flatMap(({ target: { address, port }, flag, realOf }) => [
-        `-A -t ${at(address, port)} -s rr`,
-        ...[1, 2].map((n) => `-a -t ${at(address, port)} -r ${at(realOf(n), port)} ${flag}`),
-      ]),
-    );
+    const rules = services.flatMap(({ target: { address, port }, flag, realOf }) => [
+      `-A -t ${at(address, port)} -s rr`,
+      ...[1, 2].map((n) => `-a -t ${at(address, port)} -r ${at(realOf(n), port)} ${flag}`),
+    ]);
+    const restore = `printf '%s\\n' ${rules.map((rule) => `'${rule}'`).join(' ')} | "$0" "$1" -R`;
+    await command('sh', '-c', restore, process.execPath, launcher);
     for (const { target } of services) conversations.push(converse(site, target), converse(site, target));
   });
   afterAll(() => site?.down());
 
   /** Runs a command on the director while the conversations go on. */
-  async function ipvsadm(program: string, ...words: string[]): Promise<string> {
-    const command = [
-      ...['env', `HEADGATE_CONNECTIONS=${smallTable.HEADGATE_CONNECTIONS}`],
-      ...[process.execPath, program, ...words],
-    ];
-    const result = await runToEnd(site.lab, 'director', command, { timeoutMs: commandTimeoutMs });
-    if (result.status !== 0) throw new Error(`ipvsadm ${words.join(' ')}: ${result.stderr}`);
+  async function command(...words: string[]): Promise<string> {
+    const whole = ['env', `HEADGATE_CONNECTIONS=${smallTable.HEADGATE_CONNECTIONS}`, ...words];
+    const result = await runToEnd(site.lab, 'director', whole, { timeoutMs: commandTimeoutMs });
+    if (result.status !== 0) throw new Error(`${words.join(' ')}: ${result.stderr}`);
     return result.stdout;
   }
+  const ipvsadm = (program: string, ...words: string[]) => command(process.execPath, program, ...words);
 
   /** The established connections as lines without their remaining time. */
   const connections = async (program: string) =>
@@ -169,43 +168,46 @@ describe('a program is swapped under live connections', () => {
     { name: 'by another build with the same records', by: launcher, before: pretendOtherBuild, same: true },
     { name: 'by an earlier build with other records', by: earlier, before: () => {}, same: false },
     { name: 'by this build again', by: launcher, before: () => {}, same: false },
-    {
-      name: 'once more by a build with the same records',
-      by: launcher,
-      before: pretendOtherBuild,
-      same: true,
-    },
   ];
-  let reader = launcher;
+  let found: Awaited<ReturnType<typeof look>>;
+  const look = async (program: string) => ({
+    connections: await connections(program),
+    counters: await counters(program),
+    programs: attached(),
+    layout: layout(),
+  });
+
+  it('eight connections are open', async () => {
+    await moved();
+    found = await look(launcher);
+    expect(found.connections).toHaveLength(conversations.length);
+  });
 
   it.each(steps)('$name', async ({ by, before, same }) => {
     await moved();
-    const found = { programs: attached(), layout: layout(), connections: await connections(reader) };
-    expect(found.connections).toHaveLength(conversations.length);
-    const counted = await counters(reader);
     before();
     const echoed = conversations.map((one) => one.echoed());
-    expect(await connections(by)).toEqual(found.connections);
-    // They were under way while the program was swapped, and they go on.
+    // The first command swaps, while the conversations are under way; and they go on.
+    const connected = await connections(by);
+    expect(connected).toEqual(found.connections);
     for (const [n, one] of conversations.entries()) expect(one.echoed(), `${n}`).toBeGreaterThan(echoed[n]!);
     await moved();
-    reader = by;
-
     const programs = attached();
     expect(programs).toHaveLength(4);
     for (const [n, id] of programs.entries()) expect(id).not.toBe(found.programs[n]);
     expect(layout() === found.layout).toBe(same);
     const countedOn = await counters(by);
-    expect(countedOn.map(({ name }) => name)).toEqual(counted.map(({ name }) => name));
+    expect(countedOn.map(({ name }) => name)).toEqual(found.counters.map(({ name }) => name));
     for (const [n, { name, counts }] of countedOn.entries()) {
       const [made, inPackets, outPackets, inBytes, outBytes] = counts;
-      const was = counted[n]!.counts;
+      const was = found.counters[n]!.counts;
       expect(made, `connections of ${name}`).toBe(was[0]);
       expect(inPackets, `packets in of ${name}`).toBeGreaterThan(was[1]!);
       expect(inBytes, `bytes in of ${name}`).toBeGreaterThan(was[3]!);
       expect(outPackets, `packets out of ${name}`).toBeGreaterThanOrEqual(was[2]!);
       expect(outBytes, `bytes out of ${name}`).toBeGreaterThanOrEqual(was[4]!);
     }
+    found = { connections: connected, counters: countedOn, programs, layout: layout() };
   });
 
   it('every byte came back, and new connections go to both real servers', async () => {
