@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Names, servicesFrom } from '../../src/cli/ipvsadm/names.ts';
+import type { Names } from '../../src/cli/ipvsadm/names.ts';
 import type { ListedConnection } from '../../src/cli/ipvsadm/print.ts';
 import { type Io, runIpvsadm } from '../../src/cli/ipvsadm/run.ts';
 import { runRestore, runSave } from '../../src/cli/ipvsadm/scripts.ts';
+import { servicesFrom } from '../../src/config/ipvsadm/names.ts';
 import type { Controller } from '../../src/control/controller.ts';
 import { type Address, addressFromBytes, familyOf, parseAddress } from '../../src/model/address.ts';
 import type { Counters } from '../../src/model/table.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { memoryController } from '../../../test/golden/memory-controller.ts';
 import { answer } from '../../../test/golden/replay.ts';
-import { optionTable } from './options.ts';
+import { optionTable } from '../../config/ipvsadm/options.ts';
 
 const options = optionTable.flatMap(({ long, short }) => [
   `--${long}`,

@@ -1,5 +1,5 @@
+import { type OptionHelp, type OptionSpec, optionTable } from '../../config/ipvsadm/options.ts';
 import { versionLine } from './messages.ts';
-import { type OptionHelp, type OptionSpec, optionTable } from './options.ts';
 
 const textColumn = 36;
 

@@ -1,6 +1,7 @@
+import type { PortProtocol } from '../../config/ipvsadm/names.ts';
 import { type Address, addressFromBytes, familyOf } from '../../model/address.ts';
 import type { DestinationId, VirtualService } from '../../model/virtual-service.ts';
-import type { Names, PortProtocol } from './names.ts';
+import type { Names } from './names.ts';
 
 /** ipvsadm keeps `address:port` in a buffer of 60 bytes. */
 const longestLabel = 59;

@@ -1,26 +1,5 @@
 import type { Operation, Refusal, RefusalReason } from '../../model/table.ts';
 
-/** Exit statuses of ipvsadm 1.31: 255 is its -1. */
-export const exitStatus = { done: 0, listingFailed: 1, badArguments: 2, failed: 255 } as const;
-
-/** Ends a command: what to print on standard error (lines, without the last newline) and the exit status. */
-export class CommandFailure extends Error {
-  readonly status: number;
-
-  constructor(status: number, text: string) {
-    super(text);
-    this.status = status;
-  }
-}
-
-/** An argument ipvsadm refuses by itself. */
-export const badArgument = (text: string): CommandFailure =>
-  new CommandFailure(exitStatus.badArguments, text);
-
-/** The answer to a command line without a usable command. */
-export const tryHelp = (program: string): CommandFailure =>
-  new CommandFailure(exitStatus.failed, `Try \`${program} -h' or '${program} --help' for more information.`);
-
 /** The version line; IPVS 1.2.1 is the interface version of every kernel since 2.6.27. */
 export const versionLine = 'ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n';
 

@@ -1,24 +1,18 @@
 import { readFileSync } from 'node:fs';
+import { type ServiceNames, servicesFrom } from '../../config/ipvsadm/names.ts';
 import { type Address, parseAddress } from '../../model/address.ts';
 
-/** The protocol a port belongs to; `ip` ports have no service names. */
-export type PortProtocol = 'tcp' | 'udp' | 'sctp' | 'ip';
-
 /** Host and service names, both directions; undefined where there is none. */
-export type Names = {
+export type Names = ServiceNames & {
   /** The first IPv4 address of a host, as gethostbyname(3). */
   addressOf(host: string): Promise<Address | undefined>;
   hostOf(address: Address): Promise<string | undefined>;
-  portOf(service: string, protocol: PortProtocol): number | undefined;
-  serviceOf(port: number, protocol: PortProtocol): string | undefined;
 };
-
-type Services = Pick<Names, 'portOf' | 'serviceOf'>;
 
 /** The names of this machine: its resolver and /etc/services. Answers are remembered. */
 export function systemNames(): Names {
-  let services: Services | undefined;
-  const load = (): Services => (services ??= servicesFrom(readText('/etc/services')));
+  let services: ServiceNames | undefined;
+  const load = (): ServiceNames => (services ??= servicesFrom(readText('/etc/services')));
   const addresses = new Map<string, Promise<Address | undefined>>();
   const hosts = new Map<Address, Promise<string | undefined>>();
   return {
@@ -26,24 +20,6 @@ export function systemNames(): Names {
     hostOf: (address) => remember(hosts, address, lookUpHost),
     portOf: (service, protocol) => load().portOf(service, protocol),
     serviceOf: (port, protocol) => load().serviceOf(port, protocol),
-  };
-}
-
-/** Service names from text in the form of services(5). */
-export function servicesFrom(text: string): Services {
-  const ports = new Map<string, number>();
-  const names = new Map<string, string>();
-  for (const line of text.split('\n')) {
-    const [name, port, ...aliases] = (line.split('#')[0] ?? '').trim().split(/\s+/);
-    const [number, protocol] = (port ?? '').split('/');
-    if (!name || !number || !protocol) continue;
-    for (const known of [name, ...aliases])
-      if (!ports.has(`${known}/${protocol}`)) ports.set(`${known}/${protocol}`, Number(number));
-    if (!names.has(`${number}/${protocol}`)) names.set(`${number}/${protocol}`, name);
-  }
-  return {
-    portOf: (service, protocol) => ports.get(`${service}/${protocol}`),
-    serviceOf: (port, protocol) => names.get(`${port}/${protocol}`),
   };
 }
 

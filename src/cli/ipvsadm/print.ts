@@ -1,8 +1,8 @@
+import type { ListFormat, ListOptions } from '../../config/ipvsadm/command.ts';
 import { familyOf } from '../../model/address.ts';
 import { compareDestinations, compareServices, sortLikeIpvsadm } from '../../model/service-id.ts';
 import type { Connection, Counters, DestinationState, Observed, ServiceState } from '../../model/table.ts';
 import type { ForwardingMethod, Timeouts, Tunnel, VirtualService } from '../../model/virtual-service.ts';
-import type { ListFormat, ListOptions } from './command.ts';
 import { flagWords, type Label, labels, maskText, portProtocol } from './labels.ts';
 import type { Names } from './names.ts';
 

@@ -1,12 +1,13 @@
+import type { Command } from '../../config/ipvsadm/command.ts';
+import { CommandFailure, exitStatus } from '../../config/ipvsadm/failure.ts';
 import type { Controller } from '../../control/controller.ts';
 import { HeadgateError } from '../../model/errors.ts';
 import { serviceKey } from '../../model/service-id.ts';
 import type { Operation } from '../../model/table.ts';
-import type { Command } from './command.ts';
-import { parseCommand } from './grammar.ts';
 import { helpText } from './help.ts';
-import { CommandFailure, exitStatus, noSuchService, refusalText, versionLine } from './messages.ts';
+import { noSuchService, refusalText, versionLine } from './messages.ts';
 import { type Names, systemNames } from './names.ts';
+import { parseCommand } from './parse-command.ts';
 import { printConnections, printServices, printTimeouts, versionTitle } from './print.ts';
 import { parseRules, readRules } from './restore.ts';
 import { printRules } from './save.ts';

@@ -1,4 +1,4 @@
-import { exitStatus } from './messages.ts';
+import { exitStatus } from '../../config/ipvsadm/failure.ts';
 import { parseRules, readRules } from './restore.ts';
 import { execute, type Io, type Open, withSession } from './run.ts';
 

@@ -1,10 +1,11 @@
 import { createReadStream, existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { CommandFailure, exitStatus } from '../../config/ipvsadm/failure.ts';
 import { applyOperation } from '../../model/apply-operation.ts';
 import { plan } from '../../model/plan.ts';
 import type { Operation, Table } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
-import { CommandFailure, exitStatus, refusalText } from './messages.ts';
+import { refusalText } from './messages.ts';
 import { parseRules, readRules } from './restore.ts';
 import { execute, type Io, type Open, runIpvsadm, withSession } from './run.ts';
 import { printRules } from './save.ts';

@@ -4,8 +4,8 @@ import { buildCommand } from './build-command.ts';
 import type { Command, ListFormat, SyncDaemon } from './command.ts';
 import { type Draft, newDraft, noFlags } from './draft.ts';
 import { hostAddress, parseEndpoint, parseNumber } from './endpoint.ts';
-import { badArgument, CommandFailure, exitStatus, tryHelp } from './messages.ts';
-import type { Names } from './names.ts';
+import { badArgument, CommandFailure, exitStatus, tryHelp } from './failure.ts';
+import type { KnownNames } from './names.ts';
 import { type FoundOption, optionWords } from './option-words.ts';
 import { type CommandName, checkCommandOptions, isTunnelType } from './validity.ts';
 
@@ -34,11 +34,7 @@ const commandsByOption: Readonly<Record<string, CommandName>> = {
  * Reads a command line (without the program's name) by the grammar of ipvsadm 1.31. The first option is the command.
  * Throws a CommandFailure with ipvsadm's words and exit status; never anything else.
  */
-export async function parseCommand(
-  program: string,
-  words: readonly string[],
-  names: Names,
-): Promise<Command> {
+export function parseCommand(program: string, words: readonly string[], names: KnownNames): Command {
   const options = optionWords(words);
   const first = options.next();
   if (!first || 'complaint' in first) throw tryHelp(program);
@@ -54,7 +50,7 @@ export async function parseCommand(
     const apply = actions[found.option.long];
     if (!apply) throw badArgument(`invalid option \`${options.lastWord()}'`);
     if (found.option.long !== 'sort' && found.option.long !== 'ipv6') noteOption(draft, found);
-    await apply(draft, found.argument ?? '', names, found);
+    apply(draft, found.argument ?? '', names, found);
   }
   const rest = [...options.rest];
   if (name === 'set') draft.timeouts = parseTimeouts(rest.splice(0, 3));
@@ -70,12 +66,12 @@ function noteOption(draft: Draft, { option }: FoundOption): void {
   draft.given.add(display);
 }
 
-type Action = (draft: Draft, argument: string, names: Names, found: FoundOption) => Promise<void> | void;
+type Action = (draft: Draft, argument: string, names: KnownNames, found: FoundOption) => void;
 
 const service =
   (protocol: Protocol): Action =>
-  async (draft, argument, names) => {
-    const endpoint = await parseEndpoint(argument, protocol, names);
+  (draft, argument, names) => {
+    const endpoint = parseEndpoint(argument, protocol, names);
     if (!endpoint) throw badArgument('illegal virtual server address[:port] specified');
     draft.id = { kind: 'address', protocol, address: endpoint.address, port: endpoint.port ?? 0 };
     if (familyOf(endpoint.address) === 6) draft.netmask = 128;
@@ -121,9 +117,9 @@ const actions: Readonly<Record<string, Action>> = {
     draft.persistentSeconds =
       found.argument === undefined ? defaultPersistenceSeconds : parseTimeout(argument, 1);
   },
-  netmask: async (draft, argument, names) => {
+  netmask: (draft, argument, names) => {
     const family = draft.id?.kind === 'address' ? familyOf(draft.id.address) : (draft.id?.family ?? 4);
-    draft.netmask = family === 6 ? parsePrefixLength(argument) : await parseMask(argument, names);
+    draft.netmask = family === 6 ? parsePrefixLength(argument) : parseMask(argument, names);
   },
   pe: (draft, argument) => {
     draft.engine = argument.slice(0, 16);
@@ -134,9 +130,9 @@ const actions: Readonly<Record<string, Action>> = {
   'sched-flags': (draft, argument) => {
     draft.schedulerFlags = argument.slice(0, 127);
   },
-  'real-server': async (draft, argument, names) => {
+  'real-server': (draft, argument, names) => {
     const protocol = draft.id === undefined ? 'ip' : draft.id.kind === 'fwmark' ? 'tcp' : draft.id.protocol;
-    const endpoint = await parseEndpoint(argument, protocol, names);
+    const endpoint = parseEndpoint(argument, protocol, names);
     if (!endpoint) throw badArgument('illegal real server address[:port] specified');
     const servicePort = draft.id?.kind === 'address' ? draft.id.port : 0;
     draft.server = { address: endpoint.address, port: endpoint.port ?? servicePort };
@@ -213,8 +209,8 @@ function parseTimeouts(values: readonly string[]): [number, number, number] {
   return [parseTimeout(tcp, 0), parseTimeout(tcpFin, 0), parseTimeout(udp, 0)];
 }
 
-async function parseMask(argument: string, names: Names): Promise<number> {
-  const address = await hostAddress(argument, names);
+function parseMask(argument: string, names: KnownNames): number {
+  const address = hostAddress(argument, names);
   if (!address) throw badArgument('illegal virtual server persistent mask specified');
   return toNumber(address);
 }

@@ -1,4 +1,4 @@
-import { badArgument } from './messages.ts';
+import { badArgument } from './failure.ts';
 import { displayOrder } from './options.ts';
 
 /** Which options a command takes: all others are illegal; of the exclusive ones at most one may be given. */

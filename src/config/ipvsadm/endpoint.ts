@@ -1,5 +1,5 @@
 import { type Address, familyOf, parseAddress, parseAddressLoose } from '../../model/address.ts';
-import type { Names, PortProtocol } from './names.ts';
+import type { KnownNames, PortProtocol } from './names.ts';
 
 /** What a `host[:port]` argument says; no port where it names none. */
 export type Endpoint = { readonly address: Address; readonly port?: number };
@@ -9,11 +9,7 @@ export type Endpoint = { readonly address: Address; readonly port?: number };
  * bracketed form needs a port, an IPv4 address in brackets loses its port, hosts are names or any form of
  * inet_aton(3). Undefined when it is none of these.
  */
-export async function parseEndpoint(
-  text: string,
-  protocol: PortProtocol,
-  names: Names,
-): Promise<Endpoint | undefined> {
+export function parseEndpoint(text: string, protocol: PortProtocol, names: KnownNames): Endpoint | undefined {
   if (/^[0-9]*$/.test(text)) return undefined;
   const bracketed = /^\[([^\]]*)\]:(.*)$/s.exec(text);
   if (text.startsWith('[') && !bracketed) return undefined;
@@ -21,12 +17,12 @@ export async function parseEndpoint(
   const v6 = whole.includes(':') ? parseAddress(whole) : undefined;
   if (v6) return withPort(v6, bracketed?.[2], protocol, names);
   const colon = whole.lastIndexOf(':');
-  const address = await hostAddress(colon < 0 ? whole : whole.slice(0, colon), names);
+  const address = hostAddress(colon < 0 ? whole : whole.slice(0, colon), names);
   return address && withPort(address, colon < 0 ? undefined : whole.slice(colon + 1), protocol, names);
 }
 
 /** An IPv4 address in any form of inet_aton(3), or the first IPv4 address of a host name. */
-export async function hostAddress(text: string, names: Names): Promise<Address | undefined> {
+export function hostAddress(text: string, names: KnownNames): Address | undefined {
   const numeric = parseAddressLoose(text.replace(/(?<=.)[ \t\n\v\f\r].*$/s, ''));
   return numeric && familyOf(numeric) === 4 ? numeric : names.addressOf(text);
 }
@@ -42,7 +38,7 @@ function withPort(
   address: Address,
   text: string | undefined,
   protocol: PortProtocol,
-  names: Names,
+  names: KnownNames,
 ): Endpoint | undefined {
   if (text === undefined) return { address };
   const port = parseNumber(text, 0, 65535) ?? (protocol === 'ip' ? undefined : names.portOf(text, protocol));

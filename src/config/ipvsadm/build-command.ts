@@ -9,7 +9,7 @@ import type {
 } from '../../model/virtual-service.ts';
 import { type Command, type ListOptions, listFormats } from './command.ts';
 import type { Draft } from './draft.ts';
-import { badArgument } from './messages.ts';
+import { badArgument } from './failure.ts';
 import { type CommandName, checkTunnelOptions } from './validity.ts';
 
 const defaultScheduler = 'wlc';

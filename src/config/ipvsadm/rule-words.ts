@@ -1,0 +1,20 @@
+/** Blanks in rules files: also no-break spaces, which come with lines pasted from web pages, and byte order marks. */
+const blanks = /[ \t\r\f\v\u00a0\ufeff]+/;
+
+/** The words of one line of rules, for parseCommand: without comment and program name. */
+export function ruleWords(line: string): string[] {
+  const words = line.split(blanks).filter((word) => word !== '');
+  const comment = words.findIndex((word) => word.startsWith('#'));
+  if (comment >= 0) words.length = comment;
+  if (words[0]?.endsWith('/ipvsadm')) words.shift();
+  return words.filter((word) => word !== 'ipvsadm');
+}
+
+/** Rules as text: UTF-8, or Latin-1 where the bytes are not UTF-8. */
+export function decodeRules(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+  }
+}
