@@ -52,6 +52,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
   addLab(commands.get('lab')!, streams, outcome);
   addAgent(commands.get('agent')!, streams);
   addValidate(commands.get('validate')!, streams, outcome);
+  addImport(commands.get('import')!, streams, outcome);
   addSchema(commands.get('schema')!, streams);
   return program;
 }
@@ -246,6 +247,20 @@ function addValidate(command: Command, streams: Streams, outcome: { exitCode: nu
     .action(async (files: string[], options: { output: 'text' | 'json' }) => {
       const { validate } = await import('./validate.ts');
       outcome.exitCode = validate(files, options, streams);
+    });
+}
+
+function addImport(command: Command, streams: Streams, outcome: { exitCode: number }): void {
+  command
+    .argument('<file>')
+    .option('--from <format>', 'What the file is, where that is not told by its content: ipvsadm')
+    .addOption(
+      new Option('-o, --output <format>', 'Form of the answer').choices(['yaml', 'json']).default('yaml'),
+    )
+    .option('--check', 'Exit code 1 when a line is ignored')
+    .action(async (file: string, options) => {
+      const { importConfiguration } = await import('./import.ts');
+      outcome.exitCode = await importConfiguration(file, options, streams);
     });
 }
 

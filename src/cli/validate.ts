@@ -1,6 +1,7 @@
 import { type Loaded, loadConfiguration } from '../config/load.ts';
 import { countMistakes, problemJson, problemsText } from '../model/problem.ts';
 import type { Streams } from './context.ts';
+import { notesText } from './import.ts';
 import { exitCodes } from './report-error.ts';
 
 /** `validate FILE...`. Exit code 1 when a file has a mistake. */
@@ -15,6 +16,8 @@ export function validate(
       ? `${JSON.stringify({ valid: results.every(isSound), files: results.map(resultJson) })}\n`
       : results.map(resultText).join(''),
   );
+  if (options.output === 'text')
+    streams.stderr.write(results.map(({ warnings }) => notesText(warnings)).join(''));
   return results.every(isSound) ? exitCodes.done : exitCodes.failed;
 }
 
@@ -33,13 +36,14 @@ function counts({ configuration }: Result): { virtualServices: number; realServe
 }
 
 function resultJson(result: Result) {
-  const { file, files, problems } = result;
+  const { file, files, problems, warnings } = result;
   return {
     file,
     valid: isSound(result),
     read: files,
     ...counts(result),
     problems: problems.map(problemJson),
+    warnings,
   };
 }
 

@@ -111,6 +111,12 @@ export const verbs = [
     grammar: 'headgate',
   },
   {
+    name: 'import',
+    usage: 'import FILE [--from FORMAT] [-o yaml|json] [--check]',
+    summary: 'Print the file of another program as a configuration, and say what became of its lines',
+    grammar: 'headgate',
+  },
+  {
     name: 'schema',
     usage: 'schema',
     summary: 'Print the JSON Schema of configuration files, for editors',

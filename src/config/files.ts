@@ -73,3 +73,26 @@ function matching(folder: string, part: string, files: Files): string[] {
     .sort()
     .map((name) => `${folder}${name}`);
 }
+
+/** The bytes of a file, or why they cannot be used, as the second half of a sentence. */
+export function readBytes(
+  path: string,
+  files: Files,
+): { bytes: Uint8Array } | { code: 'HG_CONFIG_READ' | 'HG_CONFIG_SIZE'; reason: string } {
+  try {
+    const bytes = files.read(path);
+    if (bytes.length <= limits.fileBytes) return { bytes };
+  } catch (error) {
+    return { code: 'HG_CONFIG_READ', reason: whyUnread(error) };
+  }
+  const most = limits.fileBytes / 1024 / 1024;
+  return { code: 'HG_CONFIG_SIZE', reason: `wanted at most ${most} MiB, found more` };
+}
+
+function whyUnread(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'ENOENT') return 'wanted a file, found none of that name';
+  if (code === 'EISDIR') return 'wanted a file, found a folder';
+  if (code === 'EACCES' || code === 'EPERM') return 'this user may not read it';
+  return `cannot be read (${error instanceof Error ? error.message : String(error)})`;
+}

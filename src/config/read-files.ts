@@ -1,8 +1,12 @@
 import { dirname, isAbsolute, join } from 'node:path';
 import type { Problem } from '../model/errors.ts';
 import { problemAt, problemOf, type Span, sourceOf } from '../model/problem.ts';
+import type { Adapter, Note } from './adapters/adapter.ts';
+import { adapterFor } from './adapters/detect.ts';
+import { machineNames } from './adapters/machine-names.ts';
 import { decodeText } from './bytes.ts';
-import { expandPattern, type Files } from './files.ts';
+import { expandPattern, type Files, readBytes } from './files.ts';
+import { decodeRules } from './ipvsadm/rule-words.ts';
 import { limits } from './limits.ts';
 import { readTree, usedTwice } from './read-tree.ts';
 import {
@@ -25,6 +29,8 @@ export type ReadFiles = {
   readonly problems: Problem[];
   /** What each file itself says. */
   readonly own: ReadonlyMap<string, MapNode>;
+  /** What became of the lines of files of other programs. */
+  readonly notes: readonly Note[];
 };
 
 type Reader = {
@@ -33,16 +39,21 @@ type Reader = {
   readonly names: string[];
   readonly problems: Problem[];
   readonly own: Map<string, MapNode>;
+  readonly notes: Note[];
   /** Where each file was included from; undefined for the first one. */
   readonly included: Map<string, { by: string; open: boolean }>;
 };
 
 /** Reads a file with all it includes. Nothing is thrown: what is wrong is in `problems`. */
 export function readFiles(path: string, files: Files, environment: Environment): ReadFiles {
-  const reader: Reader = { files, environment, names: [], problems: [], own: new Map(), included: new Map() };
+  const reader: Reader = {
+    ...{ files, environment, names: [], problems: [], notes: [] },
+    own: new Map(),
+    included: new Map(),
+  };
   const root = readOne(path, undefined, reader);
-  const { names, problems, own } = reader;
-  return root ? { root, names, problems, own } : { names, problems, own };
+  const { names, problems, notes, own } = reader;
+  return { ...(root && { root }), names, problems, notes, own };
 }
 
 /** The pattern by which a file is included, and the file with it; undefined for the first file. */
@@ -67,20 +78,19 @@ function readOne(path: string, include: Include, reader: Reader): MapNode | unde
       report('HG_CONFIG_SIZE', `include "${path}": wanted at most ${limits.files} files, found more`);
     return undefined;
   }
-  let bytes: Uint8Array;
-  try {
-    bytes = reader.files.read(path);
-  } catch (error) {
-    report('HG_CONFIG_READ', `file "${path}": ${whyUnread(error)}`);
+  const read = readBytes(path, reader.files);
+  if ('reason' in read) {
+    report(read.code, `file "${path}": ${read.reason}`);
     return undefined;
   }
+  const { bytes } = read;
   reader.names.push(path);
   const mark = { by: include?.by ?? path, open: true };
   reader.included.set(identity, mark);
-  if (bytes.length > limits.fileBytes) {
-    const most = limits.fileBytes / 1024 / 1024;
-    report('HG_CONFIG_SIZE', `file "${path}": wanted at most ${most} MiB, found more`);
-    return undefined;
+  const adapter = adapterFor(decodeRules(bytes), path);
+  if (adapter) {
+    mark.open = false;
+    return adapted(path, bytes, adapter, reader);
   }
   const decoded = decodeText(bytes, path);
   if ('problem' in decoded) {
@@ -148,12 +158,18 @@ function joinLists(first: ListNode, second: ListNode): ListNode {
   return { ...first, items: [...first.items, ...second.items] };
 }
 
-function whyUnread(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code === 'ENOENT') return 'wanted a file, found none of that name';
-  if (code === 'EISDIR') return 'wanted a file, found a folder';
-  if (code === 'EACCES' || code === 'EPERM') return 'this user may not read it';
-  return `cannot be read (${error instanceof Error ? error.message : String(error)})`;
+/** What a file of another program says; its notes are kept. */
+function adapted(
+  path: string,
+  bytes: Uint8Array,
+  adapter: Adapter,
+  { files, environment, problems, notes }: Reader,
+): MapNode {
+  const names = machineNames(files.read);
+  const found = adapter.read(sourceOf(path, decodeRules(bytes)), { names, environment });
+  problems.push(...found.problems);
+  notes.push(...found.notes);
+  return found.root;
 }
 
 /**

@@ -151,6 +151,14 @@ export const errorCatalogue = {
     title: 'A value cannot be changed in the text of a configuration',
     hint: 'Change it by hand.',
   },
+  HG_CONFIG_RULE: {
+    title: "A line of another program's file has a mistake",
+    hint: 'Correct the line as the manual of that program has it.',
+  },
+  HG_IMPORT_FORMAT: {
+    title: 'A file is of no format that can be imported',
+    hint: 'Say what it is with --from; docs/import.md lists the formats.',
+  },
 } as const satisfies Record<string, { title: string; hint: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;

@@ -32,3 +32,9 @@ export const tryHelp = (program: string, detail?: FailureDetail): CommandFailure
     `Try \`${program} -h' or '${program} --help' for more information.`,
     detail,
   );
+
+/** The failure with the word it is about, where it does not say so itself. */
+export function atWord(error: unknown, word: number): unknown {
+  if (!(error instanceof CommandFailure) || error.detail.word !== undefined) return error;
+  return new CommandFailure(error.status, error.message, { word, ...error.detail });
+}

@@ -4,7 +4,7 @@ import { buildCommand } from './build-command.ts';
 import type { Command, ListFormat, SyncDaemon } from './command.ts';
 import { type Draft, newDraft, noFlags } from './draft.ts';
 import { hostAddress, parseEndpoint, parseNumber } from './endpoint.ts';
-import { badArgument, CommandFailure, exitStatus, tryHelp } from './failure.ts';
+import { atWord, badArgument, CommandFailure, exitStatus, tryHelp } from './failure.ts';
 import type { KnownNames } from './names.ts';
 import { type FoundOption, optionWords } from './option-words.ts';
 import { type CommandName, checkCommandOptions, isTunnelType } from './validity.ts';
@@ -37,24 +37,32 @@ const commandsByOption: Readonly<Record<string, CommandName>> = {
 export function parseCommand(program: string, words: readonly string[], names: KnownNames): Command {
   const options = optionWords(words);
   const first = options.next();
-  if (!first || 'complaint' in first) throw tryHelp(program);
+  const noCommand = { word: 0, wanted: 'a command such as -A, -a or -C', found: words[0] ?? 'none' };
+  if (!first || 'complaint' in first) throw tryHelp(program, noCommand);
   if (first.option.long === 'help' || first.option.long === 'version') return { kind: first.option.long };
   const name = commandsByOption[first.option.long];
-  if (!name) throw tryHelp(program);
+  if (!name) throw tryHelp(program, noCommand);
   const draft = newDraft();
   if (name === 'start-daemon' || name === 'stop-daemon')
     draft.daemon.role = parseRole(name, first.argument ?? '');
   for (let found = options.next(); found; found = options.next()) {
-    if ('complaint' in found)
-      throw new CommandFailure(exitStatus.failed, `${options.lastWord()}: ${found.complaint}`);
-    const apply = actions[found.option.long];
-    if (!apply) throw badArgument(`invalid option \`${options.lastWord()}'`);
-    if (found.option.long !== 'sort' && found.option.long !== 'ipv6') noteOption(draft, found);
-    apply(draft, found.argument ?? '', names, found);
+    try {
+      if ('complaint' in found)
+        throw new CommandFailure(exitStatus.failed, `${options.lastWord()}: ${found.complaint}`);
+      const apply = actions[found.option.long];
+      if (!apply) throw badArgument(`invalid option \`${options.lastWord()}'`);
+      if (found.option.long !== 'sort' && found.option.long !== 'ipv6') noteOption(draft, found);
+      apply(draft, found.argument ?? '', names, found);
+    } catch (error) {
+      throw atWord(error, options.lastIndex());
+    }
   }
   const rest = [...options.rest];
   if (name === 'set') draft.timeouts = parseTimeouts(rest.splice(0, 3));
-  if (rest[0] !== undefined) throw badArgument(`unexpected argument ${rest[0]}`);
+  if (rest[0] !== undefined) {
+    const word = options.restIndices[options.rest.length - rest.length]!;
+    throw badArgument(`unexpected argument ${rest[0]}`, { word, wanted: 'an option', found: rest[0] });
+  }
   if (draft.schedulerFlags) draft.flags = parseSchedulerFlags(draft.scheduler, draft.schedulerFlags);
   checkCommandOptions(name, draft.given);
   return buildCommand(name, draft);
@@ -72,7 +80,11 @@ const service =
   (protocol: Protocol): Action =>
   (draft, argument, names) => {
     const endpoint = parseEndpoint(argument, protocol, names);
-    if (!endpoint) throw badArgument('illegal virtual server address[:port] specified');
+    if (!endpoint)
+      throw badArgument('illegal virtual server address[:port] specified', {
+        wanted: 'an address and a port, such as 192.0.2.10:80, or names that are known here',
+        found: argument,
+      });
     draft.id = { kind: 'address', protocol, address: endpoint.address, port: endpoint.port ?? 0 };
     if (familyOf(endpoint.address) === 6) draft.netmask = 128;
   };
@@ -93,7 +105,11 @@ const onlyNoted: Action = () => {};
 
 function numberOr(argument: string, minimum: number, maximum: number, complaint: string): number {
   const number = parseNumber(argument, minimum, maximum);
-  if (number === undefined) throw badArgument(complaint);
+  if (number === undefined)
+    throw badArgument(complaint, {
+      wanted: `a whole number from ${minimum} to ${maximum}`,
+      found: argument,
+    });
   return number;
 }
 
@@ -133,7 +149,11 @@ const actions: Readonly<Record<string, Action>> = {
   'real-server': (draft, argument, names) => {
     const protocol = draft.id === undefined ? 'ip' : draft.id.kind === 'fwmark' ? 'tcp' : draft.id.protocol;
     const endpoint = parseEndpoint(argument, protocol, names);
-    if (!endpoint) throw badArgument('illegal real server address[:port] specified');
+    if (!endpoint)
+      throw badArgument('illegal real server address[:port] specified', {
+        wanted: 'an address, with or without a port, or names that are known here',
+        found: argument,
+      });
     const servicePort = draft.id?.kind === 'address' ? draft.id.port : 0;
     draft.server = { address: endpoint.address, port: endpoint.port ?? servicePort };
   },
@@ -150,7 +170,8 @@ const actions: Readonly<Record<string, Action>> = {
     draft.lowerThreshold = numberOr(argument, 0, maximumInt, 'illegal l_threshold specified');
   },
   'tun-type': (draft, argument) => {
-    if (!isTunnelType(argument)) throw badArgument('illegal tunnel type specified');
+    if (!isTunnelType(argument))
+      throw badArgument('illegal tunnel type specified', { wanted: 'ipip, gue or gre', found: argument });
     draft.tunnelType = argument;
   },
   'tun-port': (draft, argument) => {
@@ -211,14 +232,22 @@ function parseTimeouts(values: readonly string[]): [number, number, number] {
 
 function parseMask(argument: string, names: KnownNames): number {
   const address = hostAddress(argument, names);
-  if (!address) throw badArgument('illegal virtual server persistent mask specified');
+  if (!address)
+    throw badArgument('illegal virtual server persistent mask specified', {
+      wanted: 'a netmask such as 255.255.255.0',
+      found: argument,
+    });
   return toNumber(address);
 }
 
 // atoi(3): a leading number counts, the rest of the word does not.
 function parsePrefixLength(argument: string): number {
   const length = Number.parseInt(argument, 10);
-  if (!(length >= 1 && length <= 128)) throw badArgument('illegal ipv6 netmask specified');
+  if (!(length >= 1 && length <= 128))
+    throw badArgument('illegal ipv6 netmask specified', {
+      wanted: 'a prefix length from 1 to 128',
+      found: argument,
+    });
   return length;
 }
 

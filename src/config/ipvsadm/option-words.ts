@@ -7,10 +7,13 @@ export type FoundOption = { readonly option: OptionSpec; readonly argument: stri
 export type OptionWords = {
   /** The next option, a complaint, or undefined at the end. */
   next(): FoundOption | { readonly complaint: string } | undefined;
-  /** The word read last, for messages. */
+  /** The word read last, for messages, and its index. */
   readonly lastWord: () => string;
+  readonly lastIndex: () => number;
   /** The words that are neither options nor their arguments; complete once `next` gave undefined. */
   readonly rest: readonly string[];
+  /** The index of each of them. */
+  readonly restIndices: readonly number[];
 };
 
 const byLong = new Map(optionTable.map((option) => [option.long, option]));
@@ -25,6 +28,7 @@ const byShort = new Map(
  */
 export function optionWords(words: readonly string[]): OptionWords {
   const rest: string[] = [];
+  const restIndices: number[] = [];
   let position = 0;
   let bundle = '';
   let optionsEnded = false;
@@ -66,14 +70,18 @@ export function optionWords(words: readonly string[]): OptionWords {
 
   return {
     rest,
+    restIndices,
+    lastIndex: () => position - 1,
     lastWord: () => words[position - 1] ?? '',
     next() {
       while (bundle === '') {
         const word = words[position];
         if (word === undefined) return undefined;
         position++;
-        if (optionsEnded || !word.startsWith('-') || word === '-') rest.push(word);
-        else if (word === '--') optionsEnded = true;
+        if (optionsEnded || !word.startsWith('-') || word === '-') {
+          rest.push(word);
+          restIndices.push(position - 1);
+        } else if (word === '--') optionsEnded = true;
         else if (word.startsWith('--')) return nextLong(word.slice(2));
         else bundle = word.slice(1);
       }

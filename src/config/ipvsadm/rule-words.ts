@@ -6,8 +6,12 @@ export function ruleWords(line: string): string[] {
   const words = line.split(blanks).filter((word) => word !== '');
   const comment = words.findIndex((word) => word.startsWith('#'));
   if (comment >= 0) words.length = comment;
-  if (words[0]?.endsWith('/ipvsadm')) words.shift();
-  return words.filter((word) => word !== 'ipvsadm');
+  return words.filter((word, index) => !isProgramName(word, index));
+}
+
+/** Whether a word of a rule is the program's name, which says nothing: anywhere, with a path as the first word. */
+export function isProgramName(word: string, index: number): boolean {
+  return word === 'ipvsadm' || (index === 0 && word.endsWith('/ipvsadm'));
 }
 
 /** Rules as text: UTF-8, or Latin-1 where the bytes are not UTF-8. */

@@ -1,0 +1,80 @@
+import type { Problem } from '../../model/errors.ts';
+import { placeOf, type Source, type Span } from '../../model/problem.ts';
+import type { KnownNames } from '../ipvsadm/names.ts';
+import type { MapNode, TreeNode } from '../tree.ts';
+import type { Environment } from '../variables.ts';
+
+/**
+ * What became of a line of an old file. `kept`: the configuration says the same. `changed`: it says it otherwise, or
+ * nothing needs to be said. `ignored`: it does not say it.
+ */
+export type NoteKind = 'kept' | 'changed' | 'ignored';
+
+/** What became of a line, and why. */
+export type Note = {
+  readonly kind: NoteKind;
+  readonly file: string;
+  /** From 1. */
+  readonly line: number;
+  readonly reason: string;
+};
+
+/** What an old file says in the words of headgate.yaml. */
+export type Adapted = {
+  /** headgate.yaml as a tree; the span of each value is the place in the old file that says it. */
+  readonly root: MapNode;
+  /** Comments of the old file, by what they stand before; those of `root` are about the file. */
+  readonly comments: ReadonlyMap<TreeNode, readonly string[]>;
+  /** One for each line that says something, in the order of lines. */
+  readonly notes: readonly Note[];
+  /** Lines without a meaning: where there is one, the rest is not to be used. */
+  readonly problems: readonly Problem[];
+};
+
+/** What old files may refer to outside of themselves. */
+export type AdapterContext = {
+  readonly names: KnownNames;
+  readonly environment: Environment;
+};
+
+/** Reads the files of another program. */
+export type Adapter = {
+  /** What `--from` takes. */
+  readonly name: string;
+  /** What its files are, for messages: `rules of ipvsadm`. */
+  readonly title: string;
+  /** Whether a text is such a file. Sure of itself: other formats are not asked any more. */
+  detects(text: string, fileName: string): boolean;
+  /** Throws nothing; the same text gives the same answer. */
+  read(source: Source, context: AdapterContext): Adapted;
+};
+
+/** Collects notes: one a line, of the gravest kind that was noted for it, with all reasons of that kind. */
+export function noteBook(source: Source): {
+  note(kind: NoteKind, span: Span, reason: string): void;
+  notes(): Note[];
+} {
+  const lines = new Map<number, { kind: NoteKind; reasons: Set<string> }>();
+  return {
+    note: (kind, span, reason) => {
+      const { line } = placeOf(source, span.start);
+      const before = lines.get(line);
+      if (!before || gravity[kind] > gravity[before.kind])
+        lines.set(line, { kind, reasons: new Set([reason]) });
+      else if (before.kind === kind) before.reasons.add(reason);
+    },
+    notes: () =>
+      [...lines]
+        .sort(([a], [b]) => a - b)
+        .map(([line, { kind, reasons }]) => ({
+          kind,
+          file: source.name,
+          line,
+          reason: [...reasons].slice(0, mostReasons).join('; '),
+        })),
+  };
+}
+
+const gravity = { kept: 0, changed: 1, ignored: 2 } as const;
+
+const mostReasons = 5;

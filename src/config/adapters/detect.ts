@@ -1,0 +1,16 @@
+import type { Adapter } from './adapter.ts';
+import { ipvsadmAdapter } from './ipvsadm.ts';
+
+/** Every format of another program that is read. */
+export const adapters: readonly Adapter[] = [ipvsadmAdapter];
+
+/** The adapter of this name. */
+export function adapterNamed(name: string): Adapter | undefined {
+  return adapters.find((adapter) => adapter.name === name);
+}
+
+/** The adapter for a text; undefined where it is of no known format, so that it may be headgate.yaml. */
+export function adapterFor(text: string, fileName: string): Adapter | undefined {
+  if (/\.(?:ya?ml|json)$/i.test(fileName)) return undefined;
+  return adapters.find((adapter) => adapter.detects(text, fileName));
+}
