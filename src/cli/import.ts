@@ -6,6 +6,7 @@ import { HeadgateError } from '../model/errors.ts';
 import { countMistakes } from '../model/problem.ts';
 import type { Streams } from './context.ts';
 import { type Names, systemNames } from './ipvsadm/names.ts';
+import { notesText } from './notes.ts';
 import { exitCodes } from './report-error.ts';
 
 export type ImportCommandOptions = {
@@ -57,14 +58,6 @@ async function readWithNames(file: string, from: string | undefined, names: Name
     if (asked.size === 0) return found;
     await Promise.all([...asked].map(async (host) => known.set(host, await names.addressOf(host))));
   }
-}
-
-/** A line for each line of the file that is changed or ignored: `FILE:LINE: KIND: REASON`. */
-export function notesText(notes: readonly Note[]): string {
-  return notes
-    .filter(({ kind }) => kind !== 'kept')
-    .map(({ file, line, kind, reason }) => `${file}:${line}: ${kind}: ${reason}\n`)
-    .join('');
 }
 
 type Counts = { readonly kept: number; readonly changed: number; readonly ignored: number };

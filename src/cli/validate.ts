@@ -1,7 +1,7 @@
 import { type Loaded, loadConfiguration } from '../config/load.ts';
 import { countMistakes, problemJson, problemsText } from '../model/problem.ts';
 import type { Streams } from './context.ts';
-import { notesText } from './import.ts';
+import { notesText } from './notes.ts';
 import { exitCodes } from './report-error.ts';
 
 /** `validate FILE...`. Exit code 1 when a file has a mistake. */

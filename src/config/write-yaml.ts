@@ -9,7 +9,7 @@ const widestLine = 110;
  * maps on one line, comments above what they are about; those of the root come first, with an empty line behind.
  */
 export function writeYaml(root: TreeNode, comments: ReadonlyMap<TreeNode, readonly string[]>): string {
-  const document = new Document(plain(root), { version: '1.2', schema: 'core' });
+  const document = new Document(escaped(plain(root)), { version: '1.2', schema: 'core' });
   layOut(document.contents, root, 0, comments);
   const header = comments.get(root);
   if (header) document.commentBefore = commentText(header);
@@ -22,14 +22,17 @@ function layOut(
   tree: TreeNode,
   depth: number,
   comments: ReadonlyMap<TreeNode, readonly string[]>,
+  listed = false,
 ): boolean {
   if (isMap(node) && tree.kind === 'map') {
     const fits = node.items.map(({ key, value }) => {
       const member = tree.members.get(String(isScalar(key) ? key.value : key));
       return member ? layOut(value, member.value, depth + 1, comments) : false;
     });
-    // What a list of the top or second level consists of is described at length: services, VRRP instances.
-    const small = depth !== 0 && depth !== 2 && fits.every(Boolean) && width(tree) <= widestLine;
+    const flat = [...tree.members.values()].every(({ value }) => value.kind !== 'map');
+    // What a list near the top consists of is described at length: services, VRRP instances.
+    const atLength = depth === 0 || (listed && depth <= 3) || (!flat && depth <= 3);
+    const small = !atLength && fits.every(Boolean) && width(tree) <= widestLine;
     node.flow = small;
     return small;
   }
@@ -37,7 +40,7 @@ function layOut(
     const scalars = tree.items.every(({ kind }) => kind === 'scalar');
     for (const [i, item] of tree.items.entries()) {
       const child = node.items[i] as Node;
-      layOut(item.kind === 'scalar' ? undefined : child, item, depth + 1, comments);
+      layOut(item.kind === 'scalar' ? undefined : child, item, depth + 1, comments, true);
       const said = comments.get(item);
       if (said && said.length > 0) child.commentBefore = commentText(said);
       if (depth === 1 && i > 0) child.spaceBefore = true;
@@ -65,4 +68,12 @@ function commentText(lines: readonly string[]): string {
         : ` ${text.slice(0, longestComment)}`;
     })
     .join('\n');
+}
+
+/** Values as they are written: `${` would be a variable. */
+function escaped(value: unknown): unknown {
+  if (typeof value === 'string') return value.replaceAll('${', '$$$${');
+  if (Array.isArray(value)) return value.map(escaped);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, escaped(inner)]));
 }

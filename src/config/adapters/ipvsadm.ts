@@ -25,6 +25,8 @@ export const ipvsadmAdapter: Adapter = { name: 'ipvsadm', title: 'rules of ipvsa
 const commandOption =
   /^-(?:[AEDadeC]|-(?:add|edit|delete)-(?:service|server)|-clear|-set|-restore|-start-daemon|-stop-daemon)$/;
 const prefixes = new Set(['sudo', 'exec', 'then', 'do']);
+/** What programs are often called in scripts: `$IPVSADM`. */
+const variable = /^"?\$\{?\w+\}?"?$/;
 const nameOfRules = /(?:^|\/)ipvsadm(?:\.rules|\.saved?)?$|\.ipvs$/;
 const longestLine = 4096;
 
@@ -34,7 +36,7 @@ function detects(text: string, fileName: string): boolean {
   for (let start = 0; start < text.length; ) {
     const end = text.indexOf('\n', start) < 0 ? text.length : text.indexOf('\n', start);
     const line = text.slice(start, Math.min(end, start + longestLine));
-    if (line.split(/[;&|{()]/).some(isRule)) return true;
+    if (line.split(/[;&|()]|\{(?=\s)/).some(isRule)) return true;
     empty &&= ruleWords(line).length === 0;
     start = end + 1;
   }
@@ -42,10 +44,11 @@ function detects(text: string, fileName: string): boolean {
 }
 
 function isRule(line: string): boolean {
-  const words = ruleWords(line);
-  const [first = '', second = ''] = words;
+  const [first = '', second = '', third = ''] = ruleWords(line);
   if (commandOption.test(first)) return true;
-  return prefixes.has(first) && (commandOption.test(second) || second.endsWith('/ipvsadm'));
+  if (prefixes.has(first) || variable.test(first))
+    return commandOption.test(second) || (second.endsWith('/ipvsadm') && commandOption.test(third));
+  return false;
 }
 
 function read(source: Source, { names, environment }: AdapterContext): Adapted {
@@ -59,8 +62,8 @@ function read(source: Source, { names, environment }: AdapterContext): Adapted {
     source,
     names,
   };
-  const { commands, header } = readShell(source.text);
-  const complete = followShell(commands, environment, {
+  const { commands, header, complete } = readShell(source.text);
+  const followed = followShell(complete ? commands : [], environment, {
     command: (run) => {
       const found = readRun(run, state);
       if ('code' in found) problems.push(found);
@@ -72,7 +75,12 @@ function read(source: Source, { names, environment }: AdapterContext): Adapted {
       state.tell('ignored', span, ruleOf(run.words) ? reason : notARule(run.words));
     },
   });
-  if (!complete) problems.push(problemAt(whole, 'HG_CONFIG_SIZE', 'rules: more than can be followed'));
+  if (!complete || !followed) {
+    const message = 'rules: more than can be followed';
+    problems.push(
+      problemAt({ ...whole, end: 1 }, 'HG_CONFIG_SIZE', message, 'import the output of "ipvsadm-save -n"'),
+    );
+  }
   const { root, comments } = configurationTree(state.table, state.settings, whole, state.tell);
   if (header.length > 0) comments.set(root, header);
   return { root, comments, notes: book.notes(), problems };

@@ -26,18 +26,23 @@ export type ShellCommand = {
 const blank = /[ \t\r\f\v\u00a0\ufeff]/;
 const operator = /[;&|()<>\n]/;
 
+/** Words and operators of one file: a rule of the usual length has one for each 8 bytes. */
+const mostParts = 1_000_000;
+
 /**
  * Takes a shell script, or a plain list of commands, apart (POSIX.1-2017, Shell Command Language, 2.3): quotes,
  * comments, continued lines, variables, what separates commands. Redirections are left out. A quote ends with its line
- * at the latest. `header` is the comment the file begins with, where an empty line follows it.
+ * at the latest. `header` is the comment the file begins with, where an empty line follows it; `complete` is false where
+ * there is more than can be meant.
  */
-export function readShell(text: string): { commands: ShellCommand[]; header: string[] } {
+export function readShell(text: string): { commands: ShellCommand[]; header: string[]; complete: boolean } {
   const commands: ShellCommand[] = [];
   let header: string[] = [];
   let comments: string[] = [];
   let words: ShellWord[] = [];
   let position = 0;
   let emptyLine = true;
+  let parts = 0;
 
   function end(ended: ShellCommand['ended']): void {
     const [first, last] = [words[0], words.at(-1)];
@@ -75,7 +80,7 @@ export function readShell(text: string): { commands: ShellCommand[]; header: str
     if (!operator.test(text[position] ?? '\n')) position = readWord(text, position).end;
   }
 
-  while (position < text.length) {
+  while (position < text.length && parts <= mostParts) {
     const sign = text[position]!;
     if (blank.test(sign)) position++;
     else if (sign === '\\' && /^\\\r?\n/.test(text.slice(position, position + 3)))
@@ -88,17 +93,19 @@ export function readShell(text: string): { commands: ShellCommand[]; header: str
       const two = text.slice(position, position + 2);
       const found = two === ';;' || two === '&&' || two === '||' ? two : (sign as ';');
       end(found);
+      parts++;
       emptyLine = false;
       position += found.length;
     } else {
       const word = readWord(text, position);
       words.push(word);
+      parts++;
       emptyLine = false;
       position = word.end;
     }
   }
   end('\n');
-  return { commands, header };
+  return { commands, header, complete: parts <= mostParts };
 }
 
 function lineEnd(text: string, from: number): number {

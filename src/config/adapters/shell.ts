@@ -1,5 +1,5 @@
 import type { Environment } from '../variables.ts';
-import type { ShellCommand, ShellWord } from './shell-words.ts';
+import type { Piece, ShellCommand, ShellWord } from './shell-words.ts';
 
 /** A stretch of the script. */
 export type Stretch = { readonly start: number; readonly end: number };
@@ -19,8 +19,10 @@ export type Visitor = {
   skipped(run: Run, reason: string): void;
 };
 
-/** Commands of one script, counted each time one runs. */
-const mostRuns = 200_000;
+/** Words and signs that following a script may make of it, several times what the longest file holds. */
+const greatestCost = 8_000_000;
+const costOfStep = 20;
+const longestVariable = 4096;
 const deepestCall = 20;
 
 /**
@@ -39,7 +41,7 @@ export function followShell(
     environment,
     functions: new Map(),
     called: new Set(),
-    runs: 0,
+    cost: 0,
     depth: 0,
     exited: false,
   };
@@ -49,7 +51,7 @@ export function followShell(
   for (const [name, { body: uncalled }] of shell.functions)
     if (!shell.called.has(name))
       skip(uncalled, `it stands in the function "${name}", which is not called`, shell);
-  return shell.runs <= mostRuns;
+  return shell.cost <= greatestCost;
 }
 
 /** A command without keywords, or a keyword with the words that belong to it. */
@@ -83,18 +85,27 @@ const textOf = ({ pieces }: ShellWord): string =>
 /** A command taken apart at the keywords it begins with. */
 function itemsOf(command: ShellCommand): Item[] {
   const items: Item[] = [];
-  let rest = command;
-  for (;;) {
-    const first = literal(rest.words[0]);
-    if (first === 'for' || first === 'case' || first === 'function')
-      return [...items, { keyword: first, command: rest }];
-    if (first === undefined || !alone.has(first)) break;
-    const words = rest.words.slice(1);
-    items.push({ keyword: first, command: { ...rest, words: rest.words.slice(0, 1) } });
-    rest = { ...rest, words, start: words[0]?.start ?? rest.end };
-    if (words.length === 0 && rest.ended !== ';;') return items;
+  const { words, end } = command;
+  const from = (first: number, last?: number): ShellCommand => ({
+    ...command,
+    words: words.slice(first, last),
+    start: words[first]?.start ?? end,
+  });
+  for (let at = 0; at <= words.length; at++) {
+    const first = literal(words[at]);
+    if (first === 'for' || first === 'case') return [...items, { keyword: first, command: from(at) }];
+    if (first === 'function') {
+      items.push({ keyword: first, command: from(at, at + 2) });
+      at++;
+    } else if (first !== undefined && alone.has(first))
+      items.push({ keyword: first, command: from(at, at + 1) });
+    else {
+      if (at < words.length || items.length === 0 || command.ended === ';;')
+        items.push({ command: from(at) });
+      break;
+    }
   }
-  return [...items, { command: rest }];
+  return items;
 }
 
 function parseBody(cursor: Cursor, ends: (item: Item) => boolean, isBranch = false): Statement[] {
@@ -137,15 +148,15 @@ function parseStatement(item: Item, cursor: Cursor): Statement | undefined {
   const name = literal(command.words[keyword === 'function' ? 1 : 0]);
   const defines = keyword === 'function' || (command.ended === '(' && command.words.length === 1);
   if (defines && name !== undefined) {
-    while (cursor.at < cursor.items.length && isParenthesis(cursor.items[cursor.at]!)) cursor.at++;
-    if (!command.words.some((word) => literal(word) === '{')) cursor.at++;
+    while (isParenthesis(cursor.items[cursor.at])) cursor.at++;
+    if (cursor.items[cursor.at]?.keyword === '{') cursor.at++;
     return { kind: 'function', name, body: close('}') };
   }
   return keyword === undefined && command.words.length > 0 ? { kind: 'command', command } : undefined;
 }
 
-const isParenthesis = ({ keyword, command }: Item): boolean =>
-  keyword === undefined && command.words.length === 0;
+const isParenthesis = (item: Item | undefined): boolean =>
+  item !== undefined && item.keyword === undefined && item.command.words.length === 0;
 
 function parseBranches(head: ShellCommand, cursor: Cursor): Branch[] {
   const branches: Branch[] = [];
@@ -172,10 +183,16 @@ type Shell = {
   readonly environment: Environment;
   readonly functions: Map<string, { readonly body: readonly Statement[] }>;
   readonly called: Set<string>;
-  runs: number;
+  cost: number;
   depth: number;
   exited: boolean;
 };
+
+/** Counts one more step; whether that was one too many. */
+function isTooMuch(shell: Shell): boolean {
+  shell.cost += costOfStep;
+  return shell.cost > greatestCost;
+}
 
 function run(body: readonly Statement[], shell: Shell): void {
   let before: ShellCommand | undefined;
@@ -197,13 +214,14 @@ function run(body: readonly Statement[], shell: Shell): void {
 }
 
 function runCommand(command: ShellCommand, before: ShellCommand | undefined, shell: Shell): void {
-  if (++shell.runs > mostRuns) return;
+  if (isTooMuch(shell)) return;
   const { visitor } = shell;
   if (assignments(command, shell)) {
     visitor.assignment(command);
     return;
   }
   const found = expanded(command, shell);
+  if (shell.cost > greatestCost) return;
   const name = found.words[0]?.text;
   const called = name === undefined ? undefined : shell.functions.get(name);
   if (before?.ended === '||') visitor.skipped(found, 'it runs only if the command before fails');
@@ -230,7 +248,7 @@ function runFor(head: ShellCommand, body: readonly Statement[], shell: Shell): v
     skip(body, 'it stands inside "for", and over what that goes is not known before', shell);
   else
     for (const { text } of items) {
-      if (shell.runs > mostRuns) return;
+      if (isTooMuch(shell)) return;
       shell.variables.set(name, text);
       run(body, shell);
     }
@@ -245,7 +263,7 @@ function runCase(branches: readonly Branch[], shell: Shell): void {
 
 function skip(body: readonly Statement[], reason: string, shell: Shell): void {
   for (const statement of body) {
-    if (++shell.runs > mostRuns) return;
+    if (isTooMuch(shell)) return;
     if (statement.kind === 'command') shell.visitor.skipped(expanded(statement.command, shell), reason);
     else if (statement.kind === 'case')
       for (const branch of statement.branches) skip(branch.body, reason, shell);
@@ -268,7 +286,10 @@ function assignments({ words }: ShellCommand, shell: Shell): boolean {
     return { name: match[1]!, value: value?.unknown === undefined ? (value?.text ?? '') : undefined };
   });
   if (set === words && pairs.some((pair) => pair === undefined)) return false;
-  for (const pair of pairs) if (pair) shell.variables.set(pair.name, pair.value);
+  for (const pair of pairs) {
+    const tooLong = (pair?.value?.length ?? 0) > longestVariable;
+    if (pair) shell.variables.set(pair.name, tooLong ? undefined : pair.value);
+  }
   return true;
 }
 
@@ -284,12 +305,8 @@ function expand(word: ShellWord, shell: Shell, split = true): Word[] {
     open = true;
   };
   for (const piece of pieces) {
-    const value =
-      piece.kind === 'text'
-        ? piece.text
-        : piece.kind === 'variable'
-          ? variableValue(piece, shell)
-          : undefined;
+    const value = shell.cost > greatestCost ? '' : pieceValue(piece, shell);
+    shell.cost += 1 + (value?.length ?? 0);
     if (value === undefined) {
       unknown ??= piece.kind === 'variable' ? `$${piece.name}` : piece.kind === 'unknown' ? piece.text : '';
       add('');
@@ -303,6 +320,11 @@ function expand(word: ShellWord, shell: Shell, split = true): Word[] {
     }
   }
   return texts.map((text) => ({ text, start, end, ...(unknown !== undefined && { unknown }) }));
+}
+
+function pieceValue(piece: Piece, shell: Shell): string | undefined {
+  if (piece.kind === 'text') return piece.text;
+  return piece.kind === 'variable' ? variableValue(piece, shell) : undefined;
 }
 
 function variableValue(
