@@ -47,6 +47,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
   addChanges(commands, streams, outcome);
   addDaemon(commands, streams, outcome);
   addExplain(commands.get('explain')!, streams, outcome);
+  addDoctor(commands.get('doctor')!, streams, outcome);
   addShims(commands.get('shims')!, streams);
   addCleanUp(commands.get('clean-up')!, streams);
   addLab(commands.get('lab')!, streams, outcome);
@@ -123,6 +124,13 @@ function addExplain(command: Command, streams: Streams, outcome: { exitCode: num
       const { explainClient } = await import('./explain.ts');
       outcome.exitCode = await explainClient(client, virtual, options, streams);
     });
+}
+
+function addDoctor(command: Command, streams: Streams, outcome: { exitCode: number }): void {
+  command.addOption(outputOption()).action(async (options) => {
+    const { runDoctor } = await import('./doctor.ts');
+    outcome.exitCode = await runDoctor(options, streams);
+  });
 }
 
 function addShims(command: Command, streams: Streams): void {

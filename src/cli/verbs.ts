@@ -81,6 +81,13 @@ export const verbs = [
     grammar: 'headgate',
   },
   {
+    name: 'doctor',
+    usage: 'doctor',
+    summary:
+      'Look at this host and its data plane for what is broken or risky, each with the command that fixes it',
+    grammar: 'headgate',
+  },
+  {
     name: 'shims',
     usage: 'shims install|remove [--dir DIRECTORY]',
     summary: 'Put the names ipvsadm, ipvsadm-save and ipvsadm-restore on the PATH, or take them off',

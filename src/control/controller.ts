@@ -7,5 +7,5 @@ import type { DataPlane } from '../dataplane/data-plane.ts';
  */
 export type Controller = Pick<
   DataPlane,
-  'capabilities' | 'directory' | 'read' | 'apply' | 'connections' | 'outlook' | 'close'
+  'capabilities' | 'directory' | 'read' | 'apply' | 'connections' | 'outlook' | 'survey' | 'close'
 >;

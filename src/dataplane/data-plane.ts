@@ -2,6 +2,7 @@ import type { Address } from '../model/address.ts';
 import type { Outlook } from '../model/outlook.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
+import type { HostSurvey } from './host-survey.ts';
 
 /** What a data plane can do here, and why not where it cannot. */
 export type Capabilities = {
@@ -29,6 +30,11 @@ export type DataPlane = {
   connections(): Promise<readonly Connection[]>;
   /** Where packets to these addresses would go, and where the turn of a service stands. Absent: the plane does not say. */
   outlook?(id: ServiceId | undefined, addresses: readonly Address[]): Promise<Outlook>;
+  /**
+   * What the host looks like, for a diagnosis. Nothing is put right by it, nor by reading afterwards. May take seconds:
+   * neighbours nobody knows are asked. Absent: the plane does not say.
+   */
+  survey?(): Promise<HostSurvey>;
   /** Lets go of what this process holds; forwarding goes on. */
   close(): Promise<void>;
   /** Removes the plane from the host: programs, maps, links. Idempotent; also cleans up after a dead process. */

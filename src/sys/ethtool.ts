@@ -25,6 +25,14 @@ export function readOffloads(device: string): Offloads {
   ) as Offloads;
 }
 
+const getFlags = 0x25;
+const lroFlag = 1 << 15;
+
+/** Whether the device joins received packets beyond what can be taken apart again (ETH_FLAG_LRO). Throws as above. */
+export function readLargeReceive(device: string): boolean {
+  return withDevice(device, (value) => (value(getFlags, 0) & lroFlag) !== 0);
+}
+
 /**
  * Switches offloads; those not named stay. The kernel switches off what depends on another one (tso and gso on
  * checksums). Throws SystemError: EOPNOTSUPP where the driver cannot.

@@ -13,7 +13,7 @@ import { type AttachedProgram, fastPathProgram, type Instance } from './instance
 
 /** The veth pair through which packets go that become ICMP errors or fragments: its two ends. */
 export const internalDevice = 'hg0';
-const reportDevice = 'hg1';
+export const reportDevice = 'hg1';
 /** Whatever came in on any interface must get through: a veth's greatest. */
 const internalMtu = 65_535;
 
@@ -27,7 +27,7 @@ const rawTypes: readonly number[] = [65534, 519, 512, 768, 769, 776, 778, 823];
 /** clsact filters of ours are recognised, and replaced, by this place. */
 const filterPlace = { priority: 1, handle: 1 } as const;
 
-type Place = {
+export type Place = {
   readonly index: number;
   readonly direction: 'ingress' | 'egress';
   readonly program: AttachedProgram;
@@ -174,6 +174,20 @@ export function isAlive(path: string): boolean {
   } finally {
     link.close();
   }
+}
+
+/** Where a program should run and does not: it was taken off, or the interface came after the last command. */
+export function missingPlaces(directory: string): Place[] {
+  return withNetlink({}, (netlink) => {
+    const tcx = tcxSupported();
+    return placesOf(listLinks(netlink)).filter((place) => {
+      const path = join(directory, linkFile(place));
+      if (tcx) return !existsSync(path) || !isAlive(path);
+      return !listBpfFilters(netlink, place.index, place.direction).some(
+        ({ handle, priority }) => handle === filterPlace.handle && priority === filterPlace.priority,
+      );
+    });
+  });
 }
 
 /** The pinned links of an instance to interfaces: path and what is attached there. */

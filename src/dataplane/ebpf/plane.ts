@@ -42,6 +42,9 @@ export type EbpfOptions = {
 export function openEbpfPlane(options: EbpfOptions): DataPlane {
   const directory = join(options.bpffs, options.instance);
   let open: { instance: Instance; maps: TableMaps; tables: Tables; table?: ConnectionMaps } | undefined;
+  let attached = false;
+  /** A survey came first: what is broken stays as it is until something is to be changed. */
+  let looking = false;
 
   return {
     capabilities: { name: 'ebpf', description: `BPF programs at tc, instance ${options.instance}` },
@@ -61,12 +64,30 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
         const entry = id && plane?.tables.listed.get(serviceKey(id));
         return { paths: pathsTo(addresses), ...(entry && memoryOf(plane!.maps, entry)) };
       }),
+    survey: async () =>
+      inPlane('look at the host', async () => {
+        looking = true;
+        const { surveyHost } = await import('./survey.ts');
+        const plane = await find();
+        return surveyHost(plane && { instance: plane.instance, listed: [...plane.tables.listed.values()] });
+      }),
     close: async () => close(),
     cleanUp: async () => inPlane('remove the plane', cleanUp),
   };
 
   async function find() {
-    if (open) return open;
+    const plane = open ?? (await openPlane());
+    if (plane && !attached && !looking) {
+      await attachEverywhere(plane.instance);
+      if (options.fastPath || hasFastPath(directory)) {
+        (await import('./fast-path.ts')).arrangeFastPath(plane.instance, options.fastPath);
+      }
+      attached = true;
+    }
+    return plane;
+  }
+
+  async function openPlane() {
     let instance = openInstance(directory);
     if (!instance) return undefined;
     if (instance.settings.get(0, 'layout') !== layoutId) {
@@ -78,16 +99,13 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     if (buildId.some((word, index) => instance.settings.get(0, 'build', index) !== word)) {
       (await import('./upgrade.ts')).upgradeInstance(instance);
     }
-    await attachEverywhere(instance);
-    if (options.fastPath || hasFastPath(directory)) {
-      (await import('./fast-path.ts')).arrangeFastPath(instance, options.fastPath);
-    }
     const maps = mapTables(instance);
     open = { instance, maps, tables: openTables(maps) };
     return open;
   }
 
   async function setUp() {
+    looking = false;
     const found = await find();
     if (found) return found;
     (await import('./create.ts')).createInstance(directory, options.connections ?? defaultConnections);
@@ -174,6 +192,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     }
     open.instance.close();
     open = undefined;
+    attached = false;
   }
 
   async function cleanUp(): Promise<void> {

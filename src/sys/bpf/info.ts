@@ -26,6 +26,8 @@ export type ProgramInfo = {
   readonly mapIds: readonly number[];
   readonly btfId: number;
   readonly translatedBytes: number;
+  /** Bytes of native code; 0: interpreted. */
+  readonly compiledBytes: number;
   readonly verifiedInstructions: number;
 };
 
@@ -68,6 +70,7 @@ export function programInfo(fd: number): ProgramInfo {
     type: info.readUInt32LE(0),
     id: info.readUInt32LE(4),
     tag: info.toString('hex', 8, 16),
+    compiledBytes: info.readUInt32LE(16),
     translatedBytes: info.readUInt32LE(20),
     mapIds: Array.from({ length: maps }, (_, index) => mapIds.readUInt32LE(index * 4)),
     name: stringAt(info.subarray(64, 80), 0),

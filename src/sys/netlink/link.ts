@@ -23,7 +23,9 @@ const ifla = {
   extMask: 29,
   linkNetnsId: 37,
   gsoMaxSize: 41,
+  xdp: 43,
 } as const;
+const xdpAttached = 2;
 const infoKind = 1;
 const infoData = 2;
 const infoSlaveKind = 4;
@@ -80,6 +82,8 @@ export type Link = {
   readonly lowerNetnsId?: number;
   readonly operstate: string;
   readonly gsoMaxSize?: number;
+  /** An XDP program is attached, in whatever mode. */
+  readonly xdp: boolean;
 };
 
 /** A namespace to put a device into: an open file descriptor of it, or a process that lives there. */
@@ -115,6 +119,7 @@ function decodeLink(payload: Buffer): Link {
   const lower = number(ifla.link);
   const lowerNetns = attributes.get(ifla.linkNetnsId)?.readInt32LE(0);
   const gsoMaxSize = number(ifla.gsoMaxSize);
+  const xdp = attributes.get(ifla.xdp);
   return {
     index: payload.readInt32LE(4),
     name: decodeText(attributes.get(ifla.name) ?? Buffer.alloc(0)),
@@ -124,6 +129,7 @@ function decodeLink(payload: Buffer): Link {
     mtu: number(ifla.mtu) ?? 0,
     mac: formatMac(attributes.get(ifla.address) ?? Buffer.alloc(0)),
     operstate: operstates[attributes.get(ifla.operstate)?.[0] ?? 0] ?? 'unknown',
+    xdp: ((xdp && decodeAttributes(xdp).get(xdpAttached)?.[0]) ?? 0) !== 0,
     ...(kind ? { kind: decodeText(kind) } : {}),
     ...(slaveKind ? { slaveKind: decodeText(slaveKind) } : {}),
     ...(master ? { master } : {}),

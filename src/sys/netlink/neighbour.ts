@@ -8,6 +8,7 @@ const newNeighbour = 28;
 const deleteNeighbourType = 29;
 const getNeighbour = 30;
 const nda = { destination: 1, linkAddress: 2 } as const;
+const useFlag = 1;
 
 export const neighbourStates = {
   none: 0,
@@ -60,6 +61,17 @@ export function listNeighbours(netlink: Netlink, index = 0): Neighbour[] {
     });
   }
   return neighbours;
+}
+
+/** Has the kernel ask for a neighbour it does not know, as a packet to it would (NTF_USE); returns before the answer. */
+export function askForNeighbour(netlink: Netlink, index: number, address: string): void {
+  const { family, bytes } = parseIp(address);
+  const message = ndmsg(family, index, neighbourStates.none);
+  message[10] = useFlag;
+  netlink.request(`ask for neighbour ${address} on interface ${index}`, newNeighbour, messageFlags.create, [
+    message,
+    attribute(nda.destination, bytes),
+  ]);
 }
 
 /** Sets a neighbour's link address, by default for good (`permanent`). */

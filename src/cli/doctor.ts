@@ -1,0 +1,39 @@
+import { type Diagnosis, diagnose } from '../control/doctor.ts';
+import { openController } from '../control/embedded.ts';
+import { HeadgateError } from '../model/errors.ts';
+import type { Streams } from './context.ts';
+
+/** `doctor`: exit code 2 when something is broken, 1 when something is risky, else 0. */
+export async function runDoctor(
+  { output }: { readonly output: 'text' | 'json' },
+  { stdout }: Streams,
+): Promise<number> {
+  const controller = await openController();
+  try {
+    const diagnosis = await diagnose(controller);
+    if (!diagnosis)
+      throw new HeadgateError('HG_USAGE', 'Cannot examine this host: its data plane tells nothing about it');
+    stdout.write(output === 'json' ? `${JSON.stringify(diagnosis)}\n` : diagnosisText(diagnosis));
+    return diagnosis.counts.broken > 0 ? 2 : diagnosis.counts.risky > 0 ? 1 : 0;
+  } finally {
+    await controller.close();
+  }
+}
+
+/** The diagnosis for a person: a paragraph each, and the count. */
+export function diagnosisText({ findings, counts }: Diagnosis): string {
+  const paragraphs = findings.map(({ id, severity, what, why, fix, next }) =>
+    [
+      `${severity.padEnd(6)}  ${what}`,
+      `        why: ${why}`,
+      ...(next === undefined ? [] : [`        next: ${next}`]),
+      ...(fix === undefined ? [] : [`        fix: ${fix}`]),
+      `        id: ${id}`,
+      '',
+      '',
+    ].join('\n'),
+  );
+  const { broken, risky, note } = counts;
+  const count = `${broken} broken, ${risky} risky, ${note} ${note === 1 ? 'note' : 'notes'}`;
+  return `${paragraphs.join('')}${findings.length === 0 ? 'nothing found' : count}\n`;
+}
