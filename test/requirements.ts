@@ -50,6 +50,11 @@ export const requirements = {
     debianPackage: 'ethtool',
     probe: () => lackingTool('ethtool', ['--version'], /ethtool/),
   },
+  nft: {
+    buys: 'firewall rules as their own tool writes them',
+    debianPackage: 'nftables',
+    probe: () => lackingTool('nft', ['--version'], /nftables/),
+  },
   tcpdump: {
     buys: 'packets on the wire as an independent program prints them',
     debianPackage: 'tcpdump',

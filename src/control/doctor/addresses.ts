@@ -18,15 +18,17 @@ export function addressFindings(scene: Scene): Finding[] {
 
 function findingsOf(scene: Scene, address: Address): Finding[] {
   const { host } = scene;
-  if (host.paths.get(address)?.kind !== 'local') return [notLocal(scene, address)];
   const holder = holderOf(host, address);
+  // The kernel has no route to an address it does not use.
+  const duplicate = holder ? duplicateFindings(holder, address) : [];
+  if (duplicate.length > 0) return duplicate;
+  if (host.paths.get(address)?.kind !== 'local') return [notLocal(scene, address)];
   // Local by a route alone (ip route add local): somebody has arranged how packets come.
   if (!holder) return [];
   return [
     ...portFindings(holder, address),
     ...linkFindings(holder, address),
     ...answerFindings(host, holder, address),
-    ...duplicateFindings(holder, address),
     ...host.claims.filter((claim) => claim.address === address).map(claimed),
   ];
 }

@@ -102,10 +102,9 @@ export function frontOf({ host }: Scene, address: Address): SurveyedInterface | 
   if (holder && !holder.loopback && holder.kind !== 'dummy') return holder;
   const family = familyOf(address);
   return (
-    host.interfaces.find(({ name }) => host.defaultRoutes[family][0] === name) ??
     host.interfaces.find(
       ({ addresses, loopback }) => !loopback && addresses.some((one) => contains(one, address)),
-    )
+    ) ?? host.interfaces.find(({ name }) => host.defaultRoutes[family][0] === name)
   );
 }
 

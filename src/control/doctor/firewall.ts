@@ -40,7 +40,7 @@ function ruleFindings(rule: Rule, chains: readonly Chain[], ids: readonly Addres
   );
   if (met.length === 0) return [];
   const { family, table, chain, handle, verdict, tests } = rule;
-  const narrow = tests.some(({ field }) => field === 'saddr');
+  const narrow = [...tests, ...(rule.oneOf ?? []).flat()].some(({ field }) => field === 'saddr');
   const harmless =
     verdict === undefined || verdict === 'accept' || verdict === 'return' || verdict === 'jump';
   return [
@@ -61,8 +61,12 @@ function ruleFindings(rule: Rule, chains: readonly Chain[], ids: readonly Addres
 type Way = (typeof ways)[keyof typeof ways];
 
 /** Whether a rule can be about a service, and says so by its address or its port. */
-function speaksOf({ tests, only }: Rule, way: Way, id: AddressServiceId): boolean {
+function speaksOf({ tests, oneOf = [[]], only }: Rule, way: Way, id: AddressServiceId): boolean {
   if (only !== undefined && only !== familyOf(id.address)) return false;
+  return oneOf.some((more) => allSpeakOf([...tests, ...more], way, id));
+}
+
+function allSpeakOf(tests: readonly Test[], way: Way, id: AddressServiceId): boolean {
   const address = tests.filter(({ field }) => field === way.address);
   const port = tests.filter(({ field }) => field === way.port);
   const protocol = tests.filter(({ field }) => field === 'protocol');

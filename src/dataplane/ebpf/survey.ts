@@ -205,9 +205,7 @@ function readDefaultRoutes(interfaces: readonly SurveyedInterface[]): HostSurvey
 async function pathsWhenAsked(addresses: readonly Address[]): Promise<ReadonlyMap<Address, Path>> {
   const deadline = performance.now() + neighbourWaitMs;
   const first = pathsTo(addresses);
-  const unknown = [...first.values()].filter(
-    (path) => path.kind === 'neighbour' && path.mac === undefined && !path.silent,
-  );
+  const unknown = [...first.values()].filter((path) => path.kind === 'neighbour' && path.mac === undefined);
   if (unknown.length === 0) return first;
   withNetlink({}, (netlink) => {
     for (const path of unknown) if (path.kind === 'neighbour') ask(netlink, path);

@@ -24,6 +24,8 @@ export type FirewallRule = {
   readonly handle: bigint;
   /** What could be read; other conditions are left out. */
   readonly tests: readonly FirewallTest[];
+  /** Of a set whose elements have several parts: one of these lists must hold besides. */
+  readonly oneOf?: readonly (readonly FirewallTest[])[];
   /** IP version it is limited to. */
   readonly only?: 4 | 6;
   /** `accept`, `drop`, `jump`, ..., or the name of what it does to the packet; absent: nothing. */
@@ -194,35 +196,44 @@ const doing = new Set(['reject', 'nat', 'masq', 'redir', 'queue', 'tproxy', 'syn
 /** Registers by their place in words of four bytes: the four old ones have sixteen each (nft_parse_register). */
 const wordOf = (register: number): number => (register < 8 ? register * 4 : register - 4);
 
-const hostPair = (info: Buffer, at: number): readonly [bigint, bigint] => [
-  BigInt(info.readUInt16LE(at)),
-  BigInt(info.readUInt16LE(at + 2)),
-];
-
 function readExpressions(
   expressions: readonly Buffer[],
   table: FirewallFamily,
   elementsOf: (set: string) => Elements,
-): Pick<FirewallRule, 'tests' | 'only' | 'verdict' | 'stateful'> {
+): Pick<FirewallRule, 'tests' | 'oneOf' | 'only' | 'verdict' | 'stateful'> {
   const registers = new Map<number, Loaded>();
   const tests: FirewallTest[] = [];
   let only: 4 | 6 | undefined = table === 'ip' ? 4 : table === 'ip6' ? 6 : undefined;
+  let oneOf: FirewallTest[][] | undefined;
   let verdict: string | undefined;
   let stateful = false;
 
-  const test = (loaded: Loaded, ranges: Elements, negated: boolean) => {
-    if ('meta' in loaded) {
-      const number = ranges[0]?.[0];
-      if (loaded.meta === 'protocol')
-        tests.push({
-          field: 'protocol',
-          ranges: ranges.map(([a, b]) => [numberOf(a), numberOf(b)]),
-          negated,
-        });
-      else if (!negated && ranges.length === 1 && number) only = versionOf(loaded.meta, number) ?? only;
-      return;
-    }
-    tests.push(...testsOf(loaded, ranges, negated, only));
+  const compared = (loaded: Loaded, ranges: Elements, negated: boolean): FirewallTest[] => {
+    if (!('meta' in loaded)) return testsOf(loaded, ranges, negated, only);
+    if (loaded.meta === 'protocol')
+      return [{ field: 'protocol', ranges: ranges.map(([a, b]) => [numberOf(a), numberOf(b)]), negated }];
+    const number = ranges[0]?.[0];
+    if (!negated && ranges.length === 1 && number) only = versionOf(loaded.meta, number) ?? only;
+    return [];
+  };
+  const test = (...of: Parameters<typeof compared>) => void tests.push(...compared(...of));
+  const lookUp = (first: number, elements: Elements, negated: boolean) => {
+    const parts = partsOf(registers, first, elements[0]?.[0].length);
+    const slices = ([a, b]: Elements[number], { at, length }: Part): Elements[number] => [
+      a.subarray(at, at + length),
+      b.subarray(at, at + length),
+    ];
+    const [only] = parts;
+    if (only && parts.length === 1)
+      test(
+        only.source,
+        elements.map((element) => slices(element, only)),
+        negated,
+      );
+    else if (!negated && parts.length > 1)
+      oneOf ??= elements.map((element) =>
+        parts.flatMap((part) => compared(part.source, [slices(element, part)], false)),
+      );
   };
 
   for (const expression of expressions) {
@@ -254,17 +265,13 @@ function readExpressions(
       const [first, last] = [dataOf(data.get(3)), dataOf(data.get(4))];
       if (source && first && last) test(source, [[first, last]], number(2) === 1);
     } else if (name === 'lookup') {
-      lookUp(registers, wordOf(number(2)), elementsOf(textOf(data, 1)), (source, ranges) =>
-        test(source, ranges, (number(5) & 1) !== 0),
-      );
+      lookUp(wordOf(number(2)), elementsOf(textOf(data, 1)), (number(5) & 1) !== 0);
       if (data.get(3) && number(3) === 0) verdict = 'vmap';
     } else if (name === 'immediate' && number(1) === 0) {
       const code = decodeAttributes(
         decodeAttributes(data.get(2) ?? Buffer.alloc(0)).get(2) ?? Buffer.alloc(0),
       );
       verdict = verdicts[code.get(1)?.readInt32BE(0) ?? 1] ?? verdict;
-    } else if (name === 'match') {
-      tests.push(...compatibleTests(textOf(data, 1), data.get(3)));
     } else if (name === 'target') {
       verdict = textOf(data, 1).toLowerCase();
     } else if (doing.has(name)) {
@@ -276,7 +283,13 @@ function readExpressions(
       registers.delete(wordOf(number(name === 'hash' ? 2 : 1)));
     }
   }
-  return { tests, stateful, ...(only && { only }), ...(verdict !== undefined && { verdict }) };
+  return {
+    tests,
+    stateful,
+    ...(oneOf && { oneOf }),
+    ...(only && { only }),
+    ...(verdict !== undefined && { verdict }),
+  };
 }
 
 function versionOf(meta: 'ip version' | 'ether type', value: Buffer): 4 | 6 | undefined {
@@ -303,29 +316,18 @@ function rangeOf(operator: number, value: Buffer): readonly [Buffer, Buffer] | u
   }
 }
 
-/** A set's key of several fields fills several registers, each field padded to whole ones. */
-function lookUp(
-  registers: ReadonlyMap<number, Loaded>,
-  first: number,
-  elements: Elements,
-  found: (source: Loaded, ranges: Elements) => void,
-): void {
-  const width = elements[0]?.[0].length;
-  if (width === undefined) {
-    const source = registers.get(first);
-    if (source) found(source, []);
-    return;
-  }
+type Part = { readonly source: Loaded; readonly at: number; readonly length: number };
+
+/** What a set's key of so many bytes consists of: several fields fill several registers, each padded to whole ones. */
+function partsOf(registers: ReadonlyMap<number, Loaded>, first: number, width = 1): Part[] {
+  const parts: Part[] = [];
   for (let at = 0; at < width; ) {
     const source = registers.get(first + at / 4);
     const length = source && !('meta' in source) ? source.length : Math.min(4, width - at);
-    if (source && at + length <= width)
-      found(
-        source,
-        elements.map(([a, b]) => [a.subarray(at, at + length), b.subarray(at, at + length)] as const),
-      );
+    if (source) parts.push({ source, at, length: Math.min(length, width - at) });
     at += (length + 3) & ~3;
   }
+  return parts;
 }
 
 const numberOf = (bytes: Buffer): bigint => (bytes.length === 0 ? 0n : BigInt(`0x${bytes.toString('hex')}`));
@@ -354,16 +356,5 @@ function testsOf(
     ]);
     const isAddress = place.field === 'saddr' || place.field === 'daddr';
     return [{ field: place.field, ranges: slices, negated, ...(isAddress && family && { family }) }];
-  });
-}
-
-/** struct xt_tcp and xt_udp: what iptables says of ports. */
-function compatibleTests(name: string, info: Buffer | undefined): FirewallTest[] {
-  if (!info || (name !== 'tcp' && name !== 'udp') || info.length < 12) return [];
-  const inverted = info[name === 'tcp' ? 11 : 8]!;
-  return (['sport', 'dport'] as const).flatMap((field, i): FirewallTest[] => {
-    const range = hostPair(info, 4 * i);
-    const any = range[0] === 0n && range[1] === 65535n;
-    return any ? [] : [{ field, ranges: [range], negated: (inverted & (1 << i)) !== 0 }];
   });
 }
