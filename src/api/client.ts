@@ -29,6 +29,8 @@ export type Remote = {
   apply(operations: readonly Operation[]): Promise<readonly (Refusal | undefined)[]>;
   connections(): Promise<readonly Connection[]>;
   outlook(id: ServiceId | undefined, addresses: readonly Address[]): Promise<Outlook>;
+  /** What is wrong with the daemon's host; undefined where its data plane does not say. */
+  diagnosis<T>(): Promise<T | undefined>;
   reload(order: {
     readonly dropRuntimeChanges: boolean;
     readonly yes: boolean;
@@ -63,6 +65,7 @@ export async function openRemote(path: string): Promise<Remote | undefined> {
       );
       return found ? outlookFromWire(found) : { paths: new Map() };
     },
+    diagnosis: async <T>() => (await call<T | null>(path, 'GET', '/v1/diagnosis')) ?? undefined,
     reload: (order) => call(path, 'POST', '/v1/reload', order),
   };
 }

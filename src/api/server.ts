@@ -15,6 +15,8 @@ export type Served = {
   readonly apply: (operations: readonly Operation[]) => Promise<readonly (Refusal | undefined)[]>;
   readonly connections: () => Promise<readonly Connection[]>;
   readonly outlook?: (id: ServiceId | undefined, addresses: readonly Address[]) => Promise<Outlook>;
+  /** What `GET /v1/diagnosis` answers: what is wrong with this host. Undefined where the data plane does not say. */
+  readonly diagnosis: () => Promise<object | undefined>;
   /** What `GET /v1/status` answers. */
   readonly status: () => Promise<object>;
   /** Puts the configuration in force as it is in the file now. */
@@ -81,6 +83,8 @@ async function answer(served: Served, request: IncomingMessage): Promise<unknown
       return served.read();
     case 'GET /v1/connections':
       return { connections: await served.connections() };
+    case 'GET /v1/diagnosis':
+      return (await served.diagnosis()) ?? null;
     case 'POST /v1/operations': {
       const { operations } = await body(request, requests.operations, mostBytes);
       return { refusals: (await served.apply(operations)).map((refusal) => refusal ?? null) };

@@ -1,6 +1,6 @@
 import { type Diagnosis, diagnose } from '../control/doctor.ts';
-import { openController } from '../control/embedded.ts';
 import { HeadgateError } from '../model/errors.ts';
+import { openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
 
 /** `doctor`: exit code 2 when something is broken, 1 when something is risky, else 0. */
@@ -8,13 +8,19 @@ export async function runDoctor(
   { output }: { readonly output: 'text' | 'json' },
   { stdout }: Streams,
 ): Promise<number> {
+  const daemon = await openDaemon();
+  const diagnosis = daemon ? await daemon.diagnosis<Diagnosis>() : await diagnoseHere();
+  if (!diagnosis)
+    throw new HeadgateError('HG_USAGE', 'Cannot examine this host: its data plane tells nothing about it');
+  stdout.write(output === 'json' ? `${JSON.stringify(diagnosis)}\n` : diagnosisText(diagnosis));
+  return diagnosis.counts.broken > 0 ? 2 : diagnosis.counts.risky > 0 ? 1 : 0;
+}
+
+async function diagnoseHere(): Promise<Diagnosis | undefined> {
+  const { openController } = await import('../control/embedded.ts');
   const controller = await openController();
   try {
-    const diagnosis = await diagnose(controller);
-    if (!diagnosis)
-      throw new HeadgateError('HG_USAGE', 'Cannot examine this host: its data plane tells nothing about it');
-    stdout.write(output === 'json' ? `${JSON.stringify(diagnosis)}\n` : diagnosisText(diagnosis));
-    return diagnosis.counts.broken > 0 ? 2 : diagnosis.counts.risky > 0 ? 1 : 0;
+    return await diagnose(controller);
   } finally {
     await controller.close();
   }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { HostSurvey, PlaneSurvey, SurveyedInterface } from '../dataplane/host-survey.ts';
-import type { Path } from '../dataplane/path.ts';
 import { type Address, parseAddress } from '../model/address.ts';
+import type { Path } from '../model/outlook.ts';
 import type { Observed } from '../model/table.ts';
 import type { AddressServiceId, Destination } from '../model/virtual-service.ts';
 import type { Finding, Scene } from './doctor/finding.ts';

@@ -154,6 +154,7 @@ export async function startDaemon({
       ...(controller.outlook && {
         outlook: (id, addresses) => inTurn(() => controller.outlook!(id, addresses)),
       }),
+      diagnosis: () => inTurn(async () => (await import('../control/doctor.ts')).diagnose(controller)),
       status: async () => ({
         pid: process.pid,
         version,

