@@ -74,30 +74,31 @@ function listen(server: Server, path: string): Promise<void> {
 /** A path or method that is not served. */
 class NotServed extends Error {}
 
+type Answer = (served: Served, request: IncomingMessage) => Promise<unknown>;
+
+/** Everything that is served, by method and path. */
+const routes: Readonly<Record<string, Answer>> = {
+  'GET /v1/status': (served) => served.status(),
+  'GET /v1/table': (served) => served.read(),
+  'GET /v1/connections': async (served) => ({ connections: await served.connections() }),
+  'GET /v1/diagnosis': async (served) => (await served.diagnosis()) ?? null,
+  'POST /v1/operations': async (served, request) => {
+    const { operations } = await body(request, requests.operations, mostBytes);
+    return { refusals: (await served.apply(operations)).map((refusal) => refusal ?? null) };
+  },
+  'POST /v1/outlook': async (served, request) => {
+    const { service, addresses } = await body(request, requests.outlook, mostBytes);
+    return (await served.outlook?.(service, addresses)) ?? null;
+  },
+  'POST /v1/reload': async (served, request) =>
+    served.reload(await body(request, requests.reload, smallBytes)),
+};
+
 async function answer(served: Served, request: IncomingMessage): Promise<unknown> {
   const { pathname } = new URL(request.url ?? '/', 'http://localhost');
-  switch (`${request.method} ${pathname}`) {
-    case 'GET /v1/status':
-      return served.status();
-    case 'GET /v1/table':
-      return served.read();
-    case 'GET /v1/connections':
-      return { connections: await served.connections() };
-    case 'GET /v1/diagnosis':
-      return (await served.diagnosis()) ?? null;
-    case 'POST /v1/operations': {
-      const { operations } = await body(request, requests.operations, mostBytes);
-      return { refusals: (await served.apply(operations)).map((refusal) => refusal ?? null) };
-    }
-    case 'POST /v1/outlook': {
-      const { service, addresses } = await body(request, requests.outlook, mostBytes);
-      return (await served.outlook?.(service, addresses)) ?? null;
-    }
-    case 'POST /v1/reload':
-      return served.reload(await body(request, requests.reload, smallBytes));
-    default:
-      throw new NotServed(`${request.method} ${pathname}`);
-  }
+  const name = `${request.method} ${pathname}`;
+  if (!Object.hasOwn(routes, name)) throw new NotServed(name);
+  return routes[name]!(served, request);
 }
 
 async function body<S extends z.ZodType>(
