@@ -48,7 +48,7 @@ ${file}: 3 lines: 1 kept, 1 changed, 1 ignored
 `;
   expect(await run('import', file)).toEqual({ exitCode: 0, stdout: yaml, stderr: notes });
   expect(await run('import', file, '--check')).toEqual({ exitCode: 1, stdout: yaml, stderr: notes });
-  expect((await run('import', fileOf('-A -t 192.0.2.10:http\n'), '--check')).exitCode).toBe(0);
+  expect((await run('import', fileOf('-A -t 192.0.2.10:80\n'), '--check')).exitCode).toBe(0);
 });
 
 test('-o json has the configuration, every note and the counts', async () => {
