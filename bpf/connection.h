@@ -64,12 +64,18 @@ static __always_inline __u32 fold(const struct address *address)
 	return bpf_ntohl(address->word[0] ^ address->word[1] ^ address->word[2] ^ address->word[3]);
 }
 
+/* 1 when a filter may contain an address that folds to this. */
+static __always_inline int has_bit(const __u32 *filter, __u32 folded)
+{
+	__u32 bit = folded * GOLDEN_RATIO_32 >> 20;
+
+	return filter[bit >> 5] >> (bit & 31) & 1;
+}
+
 /* 1 when a filter may contain the address. */
 static __always_inline int in_filter(const __u32 *filter, const struct address *address)
 {
-	__u32 bit = fold(address) * GOLDEN_RATIO_32 >> 20;
-
-	return filter[bit >> 5] >> (bit & 31) & 1;
+	return has_bit(filter, fold(address));
 }
 
 /* The final mix of Bob Jenkins' lookup3, as in the kernel's jhash. */

@@ -69,18 +69,45 @@ static __always_inline int may_not_be_fragmented(const struct __sk_buff *skb, co
 	return settings.pmtu_disc && segment_length(skb, packet) > LEAST_MTU_IN_IPV6;
 }
 
+/* The longest inner header that is written together with the outer one. */
+#define INNER_WORDS (sizeof(struct ipv6hdr) / 4)
+
 struct outer_ipv4 {
 	__u8 padding[2];             /* brings the IP header to a multiple of four */
 	__u8 ethernet[ETHERNET_LENGTH];
 	struct iphdr ip;
+	__be32 inner[INNER_WORDS];
 };
 
 struct outer_ipv6 {
 	__u8 padding[2];
 	__u8 ethernet[ETHERNET_LENGTH];
 	struct ipv6hdr ip;
+	__be32 inner[INNER_WORDS];
 };
 
+/* The inner header (without options or extension headers) as it goes on, its time to live counted down. */
+static __always_inline int copy_inner(const struct __sk_buff *skb, const struct packet *packet, __be32 *inner)
+{
+	const struct rewrite rewrite = { .forward = 1 };
+	void *ip = (void *)(long)skb->data + (packet->l3 ? ETHERNET_LENGTH : 0);
+	void *end = (void *)(long)skb->data_end;
+
+	if (packet->family == 4) {
+		if (ip + sizeof(struct iphdr) > end)
+			return 0;
+		__builtin_memcpy(inner, ip, sizeof(struct iphdr));
+		edit_ipv4((struct iphdr *)inner, &rewrite);
+	} else {
+		if (ip + sizeof(struct ipv6hdr) > end)
+			return 0;
+		__builtin_memcpy(inner, ip, sizeof(struct ipv6hdr));
+		edit_ipv6((struct ipv6hdr *)inner, &rewrite);
+	}
+	return 1;
+}
+
+/* Writes all headers from the Ethernet header on; `header` is the length of the IP headers. */
 static __always_inline int store_outer(struct __sk_buff *skb, const struct packet *packet, __u8 *ethernet,
 				       const __u8 *mac, __be16 type, __u32 header)
 {
@@ -91,13 +118,22 @@ static __always_inline int store_outer(struct __sk_buff *skb, const struct packe
 	return !bpf_skb_store_bytes(skb, 0, ethernet, ETHERNET_LENGTH + header, 0);
 }
 
+/* Both IP headers: lengths are constants, as the verifier wants them. */
+static __always_inline int store_headers(struct __sk_buff *skb, const struct packet *packet, __u8 *ethernet,
+					 const __u8 *mac, __be16 type, __u32 outer)
+{
+	if (packet->family == 4)
+		return store_outer(skb, packet, ethernet, mac, type, outer + sizeof(struct iphdr));
+	return store_outer(skb, packet, ethernet, mac, type, outer + sizeof(struct ipv6hdr));
+}
+
 __noinline int encapsulate_in_ipv4(struct __sk_buff *skb, const struct packet *packet, __u32 slot, const struct hop *hop)
 {
 	struct destination *destination = destination_at(slot);
 	struct outer_ipv4 outer = {};
-	__u64 sum;
+	const __be32 *word = (const __be32 *)&outer.ip;
 
-	if (!packet || !hop || !destination)
+	if (!packet || !hop || !destination || !copy_inner(skb, packet, outer.inner))
 		return 0;
 	if (bpf_skb_adjust_room(skb, sizeof(outer.ip), BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
@@ -114,9 +150,8 @@ __noinline int encapsulate_in_ipv4(struct __sk_buff *skb, const struct packet *p
 	outer.ip.protocol = packet->family == 4 ? PROTOCOL_IPV4_IN_IP : PROTOCOL_IPV6_IN_IP;
 	outer.ip.saddr = destination->tunnel_source.word[3];
 	outer.ip.daddr = destination->address.word[3];
-	sum = bpf_csum_diff(NULL, 0, (__be32 *)&outer.ip, sizeof(outer.ip), 0);
-	outer.ip.check = fold_sum(sum);
-	return store_outer(skb, packet, outer.ethernet, hop->mac, bpf_htons(ETH_P_IP), sizeof(outer.ip));
+	outer.ip.check = fold_sum64((__u64)word[0] + word[1] + word[2] + word[3] + word[4]);
+	return store_headers(skb, packet, outer.ethernet, hop->mac, bpf_htons(ETH_P_IP), sizeof(outer.ip));
 }
 
 __noinline int encapsulate_in_ipv6(struct __sk_buff *skb, const struct packet *packet, __u32 slot, const struct hop *hop)
@@ -125,7 +160,7 @@ __noinline int encapsulate_in_ipv6(struct __sk_buff *skb, const struct packet *p
 	struct outer_ipv6 outer = {};
 	__u8 tos;
 
-	if (!packet || !hop || !destination)
+	if (!packet || !hop || !destination || !copy_inner(skb, packet, outer.inner))
 		return 0;
 	if (bpf_skb_adjust_room(skb, sizeof(outer.ip), BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
@@ -139,17 +174,13 @@ __noinline int encapsulate_in_ipv6(struct __sk_buff *skb, const struct packet *p
 	outer.ip.hop_limit = packet->ttl - 1;
 	__builtin_memcpy(&outer.ip.saddr, destination->tunnel_source.word, 16);
 	__builtin_memcpy(&outer.ip.daddr, destination->address.word, 16);
-	return store_outer(skb, packet, outer.ethernet, hop->mac, bpf_htons(ETH_P_IPV6), sizeof(outer.ip));
+	return store_headers(skb, packet, outer.ethernet, hop->mac, bpf_htons(ETH_P_IPV6), sizeof(outer.ip));
 }
 
 /* Counts down the inner time to live and puts the outer header before it. 0: the packet could not be changed. */
 static __always_inline int encapsulate(struct __sk_buff *skb, const struct packet *packet, __u32 slot,
 				       const struct destination *destination, const struct hop *hop)
 {
-	struct rewrite rewrite = { .forward = 1 };
-
-	if (!rewrite_packet(skb, packet, &rewrite, NULL))
-		return 0;
 	return destination->family == 4 ? encapsulate_in_ipv4(skb, packet, slot, hop)
 					: encapsulate_in_ipv6(skb, packet, slot, hop);
 }

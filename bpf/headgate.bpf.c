@@ -83,13 +83,39 @@ static __always_inline int is_reuse(const struct packet *packet, const struct co
 	       (state == STATE_TIME_WAIT || state == STATE_CLOSE);
 }
 
+/* From which sides a packet may belong to a service, as the filters tell. */
+enum side {
+	SIDE_NONE = 0,
+	SIDE_REQUEST = 1,            /* its destination may be a virtual address */
+	SIDE_REPLY = 2,              /* its source may be that of replies */
+	SIDE_UNKNOWN = 4,
+};
+
+/*
+ * The sides of an IPv4 packet by a look at its first bytes: most of what only passes by needs no more. ICMP stays
+ * unknown: an error's addresses are not those of the packet it is about.
+ */
+static __always_inline __u32 sides_at_a_glance(const struct __sk_buff *skb, __u32 l3)
+{
+	const struct iphdr *ip = (void *)(long)skb->data + l3;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > (void *)(long)skb->data_end ||
+	    ip->protocol == IPPROTO_ICMP)
+		return SIDE_UNKNOWN;
+	return has_bit(settings.virtual_filter, bpf_ntohl(ip->daddr)) * SIDE_REQUEST +
+	       has_bit(settings.reply_filter, bpf_ntohl(ip->saddr)) * SIDE_REPLY;
+}
+
 static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 {
 	struct packet packet = {};
-	__u32 now, slot, *first;
-	int result, is_virtual;
+	__u32 now, slot, sides, *first;
+	int result;
 
 	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return VERDICT_PASS;
+	sides = sides_at_a_glance(skb, l3);
+	if (sides == SIDE_NONE)
 		return VERDICT_PASS;
 	result = read_packet(skb, l3, &packet);
 	if (result == PARSED_NOT_OURS && is_icmp(&packet)) {
@@ -100,19 +126,21 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 		count_event(EVENT_MALFORMED);
 	if (result != PARSED)
 		return VERDICT_PASS;
-	is_virtual = in_filter(settings.virtual_filter, &packet.destination);
+	if (sides == SIDE_UNKNOWN)
+		sides = in_filter(settings.virtual_filter, &packet.destination) * SIDE_REQUEST +
+			in_filter(settings.reply_filter, &packet.source) * SIDE_REPLY;
 	now = now_jiffies();
-	if (in_filter(settings.reply_filter, &packet.source)) {
+	if (sides & SIDE_REPLY) {
 		if (packet.fragment == FRAGMENT_LATER)
 			return pass_fragment(skb, &packet, 0);
 		first = chain_of(&packet, 1);
 		slot = first ? find_from(&packet, *first, 1, now) : 0;
 		if (slot)
 			return forward_reply(skb, &packet, slot, now, 0);
-		if (!is_virtual)
+		if (!(sides & SIDE_REQUEST))
 			return pass_by(&packet);
 	}
-	if (!is_virtual)
+	if (!(sides & SIDE_REQUEST))
 		return VERDICT_PASS;
 	if (packet.fragment == FRAGMENT_LATER)
 		return pass_fragment(skb, &packet, 0);

@@ -4,7 +4,7 @@
 export const layoutId = 0xd3034931;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0x733b14ff, 0x7ebd69a3] as const;
+export const buildId = [0x8918f15e, 0x993f6d25] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
