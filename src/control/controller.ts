@@ -9,3 +9,7 @@ export type Controller = Pick<
   DataPlane,
   'capabilities' | 'directory' | 'read' | 'apply' | 'connections' | 'outlook' | 'survey' | 'close'
 >;
+
+/** What only the process that holds the lock can do. */
+export type OwnController = Controller &
+  Pick<DataPlane, 'activity' | 'interfacesChanged' | 'cover' | 'cleanUp'>;

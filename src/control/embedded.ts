@@ -3,7 +3,7 @@ import type { FastPathWish } from '../dataplane/ebpf/fast-path.ts';
 import { instanceDirectory, openHostPlane } from '../dataplane/ebpf/host.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Sysctls } from '../model/sysctls.ts';
-import type { Controller } from './controller.ts';
+import type { OwnController } from './controller.ts';
 
 /** Sizes a connection table may have. */
 const [leastConnections, mostConnections] = [256, 1 << 27];
@@ -14,7 +14,9 @@ const [leastConnections, mostConnections] = [256, 1 << 27];
  * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1). HEADGATE_XDP names the interfaces that run the fast path,
  * and no others then do; while it is not set, those that do go on. Rejects with a HeadgateError.
  */
-export async function openController(options: { readonly connections?: number } = {}): Promise<Controller> {
+export async function openController(
+  options: { readonly connections?: number } = {},
+): Promise<OwnController> {
   const connections = connectionsFromEnvironment() ?? options.connections;
   const sysctls = sysctlsFromEnvironment();
   const fastPath = fastPathFromEnvironment();

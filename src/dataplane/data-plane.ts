@@ -1,3 +1,4 @@
+import type { Activity } from '../model/activity.ts';
 import type { Address } from '../model/address.ts';
 import type { Outlook } from '../model/outlook.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
@@ -30,11 +31,20 @@ export type DataPlane = {
   connections(): Promise<readonly Connection[]>;
   /** Where packets to these addresses would go, and where the turn of a service stands. Absent: the plane does not say. */
   outlook?(id: ServiceId | undefined, addresses: readonly Address[]): Promise<Outlook>;
+  /** What the plane is busy with; undefined where it is not set up. Absent: the plane does not say. */
+  activity?(): Promise<Activity | undefined>;
   /**
    * What the host looks like, for a diagnosis. Nothing is put right by it, nor by reading afterwards. May take seconds:
    * neighbours nobody knows are asked. Absent: the plane does not say.
    */
   survey?(): Promise<HostSurvey>;
+  /**
+   * Whether interfaces may have come, gone or changed since the last call; the first call says yes. Takes microseconds.
+   * Absent: the plane is not put on interfaces.
+   */
+  interfacesChanged?(): boolean;
+  /** Puts the plane on interfaces that came since it was opened, or have lost it. Resolves to their names. */
+  cover?(): Promise<readonly string[]>;
   /** Lets go of what this process holds; forwarding goes on. */
   close(): Promise<void>;
   /** Removes the plane from the host: programs, maps, links. Idempotent; also cleans up after a dead process. */

@@ -1,5 +1,6 @@
 import { closeSync, existsSync, openSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { programInfo } from '../../sys/bpf/info.ts';
 import { attachSocketLookup, attachTcx, openLink } from '../../sys/bpf/link.ts';
 import { openPinned, pin } from '../../sys/bpf/pin.ts';
 import { tcxSupported } from '../../sys/bpf/probe.ts';
@@ -36,21 +37,28 @@ export type Place = {
 /**
  * Attaches the programs wherever they are missing: both directions of every layer-3 interface, loopback included, and
  * the internal pair, which is made if needed. Cheap when all is in place; every command calls it, so that interfaces
- * that came later are covered.
+ * that came later are covered. Resolves to the names of those that were not, or not in both directions.
  */
-export async function attachEverywhere(instance: Instance): Promise<void> {
+export async function attachEverywhere(instance: Instance): Promise<readonly string[]> {
   await addMissingPrograms(instance);
   const tcx = tcxSupported();
   if (!tcx) await attachSign(instance);
-  withNetlink({}, (netlink) => {
+  return withNetlink({}, (netlink) => {
     ensureInternalPair(netlink, instance);
     prepareLoopback();
     const pinned = new Set(readdirSync(instance.directory));
-    const places = placesOf(listLinks(netlink));
+    const links = listLinks(netlink);
+    const places = placesOf(links);
+    const added = new Set<number>();
     for (const place of places) {
+      // An interface of another kind that came between the two lists gets its program by the next call.
+      const program = instance.program(place.program);
+      if (!program) continue;
       try {
-        if (tcx) attachByLink(instance, place, pinned);
-        else attachByFilter(netlink, place, instance.program(place.program)!);
+        const isNew = tcx
+          ? attachByLink(instance.directory, place, program, pinned)
+          : attachByFilter(netlink, place, program);
+        if (isNew) added.add(place.index);
       } catch (error) {
         // An interface that has gone meanwhile needs nothing.
         if (findLink(netlink, place.index)) throw error;
@@ -62,6 +70,7 @@ export async function attachEverywhere(instance: Instance): Promise<void> {
       if (/^link_\d+_(in|e)gress$/.test(name) && !wanted.has(name))
         unlinkSync(join(instance.directory, name));
     }
+    return links.filter(({ index }) => added.has(index)).map(({ name }) => name);
   });
 }
 
@@ -108,25 +117,37 @@ const signFile = 'link_namespace';
 
 const linkFile = ({ index, direction }: Place) => `link_${index}_${direction}`;
 
-function attachByLink(instance: Instance, place: Place, pinned: ReadonlySet<string>): void {
+/** False: it was there. */
+function attachByLink(
+  directory: string,
+  place: Place,
+  program: ProgramHandle,
+  pinned: ReadonlySet<string>,
+): boolean {
   const name = linkFile(place);
-  const path = join(instance.directory, name);
+  const path = join(directory, name);
   if (pinned.has(name)) {
-    if (isAlive(path)) return;
+    if (isAlive(path)) return false;
     unlinkSync(path);
   }
-  const link = attachTcx({ ...place, ifindex: place.index, programFd: instance.program(place.program)!.fd });
+  const link = attachTcx({ ...place, ifindex: place.index, programFd: program.fd });
   try {
     pin(link.fd, path);
   } finally {
     link.close();
   }
+  return true;
 }
 
-/** Without tcx: the filter is replaced in one step by its handle, so attaching again is harmless. */
-function attachByFilter(netlink: Netlink, place: Place, program: ProgramHandle): void {
+/** Without tcx: another program at the filter's place is replaced in one step. False: this one was there. */
+function attachByFilter(netlink: Netlink, place: Place, program: ProgramHandle): boolean {
+  const { id } = programInfo(program.fd);
+  const isThere = ({ programId, priority, handle }: ReturnType<typeof listBpfFilters>[number]) =>
+    programId === id && priority === filterPlace.priority && handle === filterPlace.handle;
+  if (listBpfFilters(netlink, place.index, place.direction).some(isThere)) return false;
   addClsact(netlink, place.index);
   attachBpfFilter(netlink, { ...place, ...filterPlace, programFd: program.fd, name: place.program });
+  return true;
 }
 
 /**

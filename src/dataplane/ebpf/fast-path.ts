@@ -70,6 +70,12 @@ export function arrangeFastPath(instance: Instance, wishes?: readonly FastPathWi
   }
 }
 
+/** Those of the wishes whose interface is there. */
+export function wishesWithInterface(wishes: readonly FastPathWish[]): FastPathWish[] {
+  const names = new Set(withNetlink({}, listLinks).map(({ name }) => name));
+  return wishes.filter(({ name }) => names.has(name));
+}
+
 type Wanted = FastPathWish & { readonly link: Link };
 
 function refuse({ name }: FastPathWish, why: string, hint?: string): never {

@@ -8,6 +8,7 @@ import type { Observed, Operation, Refusal, ServiceState } from '../../model/tab
 import type { Timeouts } from '../../model/virtual-service.ts';
 import { VerifierError } from '../../sys/bpf/errors.ts';
 import { isSystemError } from '../../sys/ffi.ts';
+import { type LinkWatch, watchLinks } from '../../sys/netlink/link-watch.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { attachEverywhere, detachEverywhere, habitation } from './attach.ts';
 import { type ConnectionMaps, mapConnections, readConnections } from './connections.ts';
@@ -45,6 +46,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
   let attached = false;
   /** A survey came first: what is broken stays as it is until something is to be changed. */
   let looking = false;
+  let watch: LinkWatch | undefined;
 
   return {
     capabilities: { name: 'ebpf', description: `BPF programs at tc, instance ${options.instance}` },
@@ -64,6 +66,11 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
         const entry = id && plane?.tables.listed.get(serviceKey(id));
         return { paths: pathsTo(addresses), ...(entry && memoryOf(plane!.maps, entry)) };
       }),
+    activity: async () =>
+      inPlane('read what the plane is busy with', async () => {
+        const plane = await find();
+        return plane && (await import('./events.ts')).readActivity(plane.instance);
+      }),
     survey: async () =>
       inPlane('look at the host', async () => {
         looking = true;
@@ -71,6 +78,12 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
         const plane = await find();
         return surveyHost(plane && { instance: plane.instance, listed: [...plane.tables.listed.values()] });
       }),
+    interfacesChanged() {
+      if (watch) return watch.changed();
+      watch = watchLinks();
+      return true;
+    },
+    cover: async () => inPlane('cover the interfaces', cover),
     close: async () => close(),
     cleanUp: async () => inPlane('remove the plane', cleanUp),
   };
@@ -85,6 +98,19 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       attached = true;
     }
     return plane;
+  }
+
+  async function cover(): Promise<readonly string[]> {
+    const plane = open ?? (await openPlane());
+    if (!plane) return [];
+    const names = await attachEverywhere(plane.instance);
+    attached = true;
+    if (options.fastPath || hasFastPath(directory)) {
+      const { arrangeFastPath, wishesWithInterface } = await import('./fast-path.ts');
+      // Those whose interface has gone, or is not there yet, wait for it.
+      arrangeFastPath(plane.instance, options.fastPath && wishesWithInterface(options.fastPath));
+    }
+    return names;
   }
 
   async function openPlane() {
@@ -177,6 +203,8 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
   }
 
   function close(): void {
+    watch?.close();
+    watch = undefined;
     if (!open) return;
     for (const records of [
       open.maps.services,

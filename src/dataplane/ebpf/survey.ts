@@ -3,7 +3,6 @@ import { type Address, addressFromBytes, parseAddress } from '../../model/addres
 import type { Path } from '../../model/outlook.ts';
 import { openById, programInfo } from '../../sys/bpf/info.ts';
 import { tcxProgramIds } from '../../sys/bpf/link.ts';
-import { splitPerCpu } from '../../sys/bpf/map.ts';
 import { tcxSupported } from '../../sys/bpf/probe.ts';
 import { readLargeReceive } from '../../sys/ethtool.ts';
 import { closeFd, isSystemError } from '../../sys/ffi.ts';
@@ -24,8 +23,8 @@ import {
 } from '../host-survey.ts';
 import { internalDevice, missingPlaces, placesOf, reportDevice } from './attach.ts';
 import { findClaims } from './claims.ts';
+import { countEvent } from './events.ts';
 import type { Instance } from './instance.ts';
-import { numbers } from './layout.generated.ts';
 import type { ListedService } from './listing.ts';
 import { pathsTo } from './outlook.ts';
 
@@ -93,12 +92,10 @@ function readPlane(
   const nameOf = (index: number) => interfaces.find((one) => one.index === index)?.name ?? String(index);
   const program = instance.program('headgate_ethernet');
   const internal = interfaces.filter(({ role }) => role === 'internal');
-  const events = instance.map('events');
-  const counted = surveyedEvents.map((event): [SurveyedEvent, number] => {
-    const value = events.lookup(numbers.event[`EVENT_${event}`]);
-    const perCpu = value ? splitPerCpu(events, value) : [];
-    return [event, perCpu.reduce((sum, cpu) => sum + Number(cpu.readBigUInt64LE(0)), 0)];
-  });
+  const counted = surveyedEvents.map((event): [SurveyedEvent, number] => [
+    event,
+    Number(countEvent(instance, `EVENT_${event}`)),
+  ]);
   return {
     missing: missing.map(({ index, direction }) => ({ device: nameOf(index), direction })),
     before: interfaces.flatMap((one) => {

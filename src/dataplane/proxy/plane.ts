@@ -65,6 +65,19 @@ export function openProxyPlane(options: ProxyOptions = {}): ProxyPlane {
     read: async () => engine.read(),
     apply: engine.apply,
     connections: async () => engine.connections(),
+    activity: async () => {
+      const { tableFull, noDestination, connectFailed, datagramsDropped, acceptFailed } = engine.failures();
+      return {
+        entries: engine.workshop.table.flows.size,
+        events: {
+          table_full: BigInt(tableFull),
+          no_destination: BigInt(noDestination),
+          connect_failed: BigInt(connectFailed),
+          datagram_dropped: BigInt(datagramsDropped),
+          accept_failed: BigInt(acceptFailed),
+        },
+      };
+    },
     close: stop,
     cleanUp: stop,
     failures: engine.failures,
