@@ -32,6 +32,7 @@ describe('breaches() sees', () => {
     ['a type import against the direction', 'src/model/b.ts', "import type { X } from '../sys/x.ts';"],
     ['a dynamic import against the direction', 'src/cli/b.ts', "const x = await import('../sys/x.ts');"],
     ['a re-export against the direction', 'src/model/b.ts', "export { x } from '../sys/x.ts';"],
+    ['a file beside the one that is allowed', 'src/daemon/b.ts', "import { x } from '../sys/socket.ts';"],
     ['an import over two lines', 'src/model/b.ts', "import {\n  x,\n} from '../sys/x.ts';"],
     ['koffi outside sys', 'src/dataplane/b.ts', "import koffi from 'koffi';"],
     ['a package nobody may use', 'src/sys/b.ts', "import { z } from 'zod/v4';"],
