@@ -6,30 +6,45 @@ import { HeadgateError } from '../model/errors.ts';
 import type { Outlook } from '../model/outlook.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
+import { namesTagWeakly, quoted } from './etag.ts';
+import { metricsType } from './metrics.ts';
 import { requests } from './schema.ts';
 import { toWire } from './wire.ts';
 
-/** What is served: a controller, and the daemon around it. */
+/** An answer, with the tag of the rules it was true of. */
+export type Tagged<T> = { readonly tag: string; readonly value: T };
+
+/**
+ * What is served: a controller, and the daemon around it. `expected` is an If-Match header: what would change the rules
+ * rejects with HG_CHANGED where they are others.
+ */
 export type Served = {
-  readonly read: () => Promise<Observed>;
-  readonly apply: (operations: readonly Operation[]) => Promise<readonly (Refusal | undefined)[]>;
+  readonly read: () => Promise<Tagged<Observed>>;
+  readonly apply: (
+    operations: readonly Operation[],
+    expected?: string,
+  ) => Promise<Tagged<readonly (Refusal | undefined)[]>>;
   readonly connections: () => Promise<readonly Connection[]>;
   readonly outlook?: (id: ServiceId | undefined, addresses: readonly Address[]) => Promise<Outlook>;
   /** What `GET /v1/diagnosis` answers: what is wrong with this host. Undefined where the data plane does not say. */
   readonly diagnosis: () => Promise<object | undefined>;
   /** What `GET /v1/status` answers. */
-  readonly status: () => Promise<object>;
+  readonly status: () => Promise<Tagged<object>>;
+  /** What `GET /metrics` answers. */
+  readonly metrics: () => Promise<string>;
   /** Puts the configuration in force as it is in the file now. */
-  readonly reload: (order: {
-    readonly dropRuntimeChanges: boolean;
-    readonly yes: boolean;
-  }) => Promise<object>;
+  readonly reload: (
+    order: { readonly dropRuntimeChanges: boolean; readonly yes: boolean },
+    expected?: string,
+  ) => Promise<Tagged<object>>;
 };
 
 /** Bytes a request may have: a million operations take less. */
 const mostBytes = 512 * 1024 * 1024;
 const smallBytes = 64 * 1024;
 const requestTimeoutMs = 60_000;
+/** Who is still being answered when the daemon ends has this long. */
+const farewellMs = 1000;
 
 /**
  * Serves the control API on a unix socket that only its owner may open; a socket that a dead process left is taken
@@ -37,7 +52,7 @@ const requestTimeoutMs = 60_000;
  */
 export async function serveApi(path: string, served: Served): Promise<{ close(): Promise<void> }> {
   const server = createServer({ requestTimeout: requestTimeoutMs }, (request, response) => {
-    answer(served, request)
+    answer(served, request, response)
       .then((value) => send(response, 200, value))
       .catch((error) => sendError(response, error));
   });
@@ -46,7 +61,11 @@ export async function serveApi(path: string, served: Served): Promise<{ close():
   return {
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve());
+        const farewell = setTimeout(() => server.closeAllConnections(), farewellMs);
+        server.close(() => {
+          clearTimeout(farewell);
+          resolve();
+        });
         server.closeIdleConnections();
       }),
   };
@@ -74,31 +93,53 @@ function listen(server: Server, path: string): Promise<void> {
 /** A path or method that is not served. */
 class NotServed extends Error {}
 
-type Answer = (served: Served, request: IncomingMessage) => Promise<unknown>;
+/** The client has the answer already. */
+const notModified = Symbol('not modified');
+
+type Answer = (served: Served, request: IncomingMessage, response: ServerResponse) => Promise<unknown>;
 
 /** Everything that is served, by method and path. */
 const routes: Readonly<Record<string, Answer>> = {
-  'GET /v1/status': (served) => served.status(),
-  'GET /v1/table': (served) => served.read(),
+  'GET /metrics': async (served, _request, response) => {
+    response.setHeader('content-type', metricsType);
+    return Buffer.from(await served.metrics());
+  },
+  'GET /v1/status': async (served, ...exchange) => tagged(await served.status(), ...exchange),
+  'GET /v1/table': async (served, ...exchange) => tagged(await served.read(), ...exchange),
   'GET /v1/connections': async (served) => ({ connections: await served.connections() }),
   'GET /v1/diagnosis': async (served) => (await served.diagnosis()) ?? null,
-  'POST /v1/operations': async (served, request) => {
+  'POST /v1/operations': async (served, request, response) => {
     const { operations } = await body(request, requests.operations, mostBytes);
-    return { refusals: (await served.apply(operations)).map((refusal) => refusal ?? null) };
+    const refusals = tagged(await served.apply(operations, request.headers['if-match']), request, response);
+    return { refusals: refusals.map((refusal) => refusal ?? null) };
   },
   'POST /v1/outlook': async (served, request) => {
     const { service, addresses } = await body(request, requests.outlook, mostBytes);
     return (await served.outlook?.(service, addresses)) ?? null;
   },
-  'POST /v1/reload': async (served, request) =>
-    served.reload(await body(request, requests.reload, smallBytes)),
+  'POST /v1/reload': async (served, request, response) => {
+    const order = await body(request, requests.reload, smallBytes);
+    return tagged(await served.reload(order, request.headers['if-match']), request, response);
+  },
 };
 
-async function answer(served: Served, request: IncomingMessage): Promise<unknown> {
+/** The value of an answer, whose tag goes to the head. */
+function tagged<T>(
+  { tag, value }: Tagged<T>,
+  { headers, method }: IncomingMessage,
+  response: ServerResponse,
+): T {
+  response.setHeader('etag', quoted(tag));
+  const known = headers['if-none-match'];
+  if (method === 'GET' && known !== undefined && namesTagWeakly(known, tag)) throw notModified;
+  return value;
+}
+
+async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<unknown> {
   const { pathname } = new URL(request.url ?? '/', 'http://localhost');
   const name = `${request.method} ${pathname}`;
   if (!Object.hasOwn(routes, name)) throw new NotServed(name);
-  return routes[name]!(served, request);
+  return routes[name]!(served, request, response);
 }
 
 async function body<S extends z.ZodType>(
@@ -131,16 +172,19 @@ async function body<S extends z.ZodType>(
   throw new HeadgateError('HG_REQUEST', `Cannot read the request: ${where}: ${issue!.message}`);
 }
 
+/** Sends JSON; bytes as they are, of the type that the head names. */
 function send(response: ServerResponse, status: number, value: unknown): void {
-  const text = `${toWire(value)}\n`;
-  response.writeHead(status, {
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(text),
-  });
-  response.end(text);
+  const bytes = Buffer.isBuffer(value) ? value : Buffer.from(`${toWire(value)}\n`);
+  if (bytes !== value) response.setHeader('content-type', 'application/json');
+  response.writeHead(status, { 'content-length': bytes.length });
+  response.end(bytes);
 }
 
 function sendError(response: ServerResponse, error: unknown): void {
+  if (error === notModified) {
+    response.writeHead(304).end();
+    return;
+  }
   if (error instanceof NotServed) {
     send(response, 404, {
       error: { code: 'HG_REQUEST', message: `Cannot answer ${error.message}: there is no such request` },
@@ -149,7 +193,7 @@ function sendError(response: ServerResponse, error: unknown): void {
   }
   if (error instanceof HeadgateError) {
     const { code, message, hint, problems } = error;
-    const status = code === 'HG_REQUEST' ? 400 : 409;
+    const status = code === 'HG_REQUEST' ? 400 : code === 'HG_CHANGED' ? 412 : 409;
     send(response, status, { error: { code, message, hint, problems } });
     return;
   }

@@ -103,8 +103,12 @@ function addDaemon(
   commands
     .get('run')!
     .argument('[file]', 'The configuration', '/etc/headgate/headgate.yaml')
-    .action(async (file: string) => {
-      outcome.exitCode = await (await import('./run.ts')).run(file, streams);
+    .option('--stop-forwarding', 'Remove the data plane when it is told to end; otherwise it goes on')
+    .addOption(
+      new Option('--log-format <format>', 'Form of the log').choices(['text', 'json']).default('text'),
+    )
+    .action(async (file: string, options) => {
+      outcome.exitCode = await (await import('./run.ts')).run(file, options, streams);
     });
   commands
     .get('reload')!

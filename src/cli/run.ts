@@ -1,18 +1,27 @@
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync, fstatSync, mkdirSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname } from 'node:path';
-import type { Controller } from '../control/controller.ts';
+import type { OwnController } from '../control/controller.ts';
 import type { FromFile } from '../control/load-wanted.ts';
-import { lineLog } from '../daemon/log.ts';
+import { isJournal, type LogForm, lineLog } from '../daemon/log.ts';
 import { startDaemon } from '../daemon/run.ts';
+import { findServiceManager } from '../daemon/service-manager.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { openDaemon, socketPath } from './connect.ts';
 import { productVersion, type Streams } from './context.ts';
 
+const standardError = 2;
+
 /** `run FILE`: the daemon. Resolves to the exit code when it has been told to end. */
-export async function run(file: string, { stderr }: Streams): Promise<number> {
+export async function run(
+  file: string,
+  options: { readonly stopForwarding?: boolean; readonly logFormat: LogForm },
+  { stderr }: Streams,
+): Promise<number> {
   const log = lineLog(
     (text) => stderr.write(text),
     () => new Date(),
+    { form: options.logFormat, journal: isJournal(process.env, fstatSync(standardError)) },
   );
   const path = await socketPath();
   const other = await openDaemon();
@@ -31,20 +40,36 @@ export async function run(file: string, { stderr }: Streams): Promise<number> {
     now: () => new Date(),
     open: (configuration) => openFor(configuration, log),
     socketPath: () => path,
+    manager: await findServiceManager(process.env, {
+      pid: process.pid,
+      monotonicMicroseconds: () => process.hrtime.bigint() / 1000n,
+    }),
+    stopForwarding: options.stopForwarding ?? false,
   });
   process.on('SIGHUP', () => void daemon.reload());
-  await new Promise<void>((resolve) => {
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => resolve());
-  });
+  await toldToEnd();
   await daemon.stop();
   return 0;
+}
+
+/** Resolves at the first signal to end; another one ends the process at once, with forwarding as it is then. */
+function toldToEnd(): Promise<void> {
+  return new Promise((resolve) => {
+    let told = false;
+    for (const name of ['SIGINT', 'SIGTERM'] as const)
+      process.on(name, () => {
+        if (told) process.exit(128 + constants.signals[name]);
+        told = true;
+        resolve();
+      });
+  });
 }
 
 /** The data plane a configuration asks for: `auto` is the program in the kernel, or sockets where that cannot be had. */
 async function openFor(
   { dataPlane, connections }: FromFile,
   log: ReturnType<typeof lineLog>,
-): Promise<Controller> {
+): Promise<OwnController> {
   if (dataPlane === 'ipvs')
     throw new HeadgateError('HG_USAGE', 'Cannot run on the data plane "ipvs": it is not there yet', {
       hint: 'dataPlane: auto, ebpf or proxy',

@@ -64,7 +64,7 @@ export const verbs = [
   },
   {
     name: 'run',
-    usage: 'run [FILE]',
+    usage: 'run [FILE] [--stop-forwarding] [--log-format text|json]',
     summary: 'Be the daemon: keep the data plane as a configuration says, and answer commands',
     grammar: 'headgate',
   },

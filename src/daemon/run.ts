@@ -2,11 +2,14 @@ import { type FSWatcher, watch } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { serveApi } from '../api/server.ts';
 import { readApplied } from '../control/applied.ts';
-import type { Controller } from '../control/controller.ts';
+import type { OwnController } from '../control/controller.ts';
 import { type FromFile, loadWanted } from '../control/load-wanted.ts';
 import { type Intention, intend, putInForce } from '../control/reconcile.ts';
 import { HeadgateError } from '../model/errors.ts';
+import { countEditions } from './edition.ts';
+import { coverInterfaces } from './links.ts';
 import type { Log } from './log.ts';
+import type { ServiceManager } from './service-manager.ts';
 
 /** What a daemon is given from outside. */
 export type DaemonOptions = {
@@ -15,15 +18,19 @@ export type DaemonOptions = {
   readonly log: Log;
   readonly now: () => Date;
   /** Opens the data plane for the daemon's life. */
-  readonly open: (configuration: FromFile) => Promise<Controller>;
+  readonly open: (configuration: FromFile) => Promise<OwnController>;
   /** Where the control API is served. */
   readonly socketPath: () => string;
+  /** Who started the daemon and wants to know of it. */
+  readonly manager: ServiceManager;
+  /** The data plane goes when the daemon ends; otherwise it goes on forwarding where it can. */
+  readonly stopForwarding: boolean;
 };
 
 export type Daemon = {
   /** Puts the configuration in force as the file has it now. A failure is logged and leaves everything as it is. */
   reload(): Promise<void>;
-  /** Ends the API and lets go of the data plane, which goes on forwarding where it can. */
+  /** Ends the API, and lets go of the data plane or removes it. */
   stop(): Promise<void>;
 };
 
@@ -38,12 +45,16 @@ export async function startDaemon({
   now,
   open,
   socketPath,
+  manager,
+  stopForwarding,
 }: DaemonOptions): Promise<Daemon> {
   const path = resolve(file);
   const first = loadWanted(path);
-  const controller = await open(first);
   const startedAt = now().toISOString();
+  const { controller, edition } = countEditions(await open(first), `${Date.parse(startedAt).toString(36)}`);
+  let { wanted } = first;
   let failure: string | undefined;
+  let succeededAt = startedAt;
   let generation = 0;
   let watched: readonly string[] = [];
   let watchers: readonly FSWatcher[] = [];
@@ -55,6 +66,18 @@ export async function startDaemon({
     const result = last.then(work);
     last = result.catch(() => undefined);
     return result;
+  };
+  /** In its turn, and only if the rules are those that an If-Match header names. */
+  const ifMatch = <T>(expected: string | undefined, work: () => Promise<T>) =>
+    inTurn(async () => {
+      edition.require(expected);
+      const value = await work();
+      return { tag: edition.tag(), value };
+    });
+  const statusLine = () => {
+    const services = wanted.table.services.length;
+    const state = `Generation ${generation} of ${path}: ${services} virtual services, data plane ${controller.capabilities.name}`;
+    return failure === undefined ? state : `${state}; the file as it is now is not in force: ${failure}`;
   };
 
   async function force(
@@ -68,10 +91,13 @@ export async function startDaemon({
         `Cannot reload "${path}" without a word: ${intention.concerns.join('; ')}`,
       );
     generation = await putInForce(controller, read.wanted, intention, { file: path, now: now() });
+    ({ wanted } = read);
+    succeededAt = now().toISOString();
     return intention;
   }
 
   async function reloadNow(order: { readonly dropRuntimeChanges: boolean; readonly yes: boolean }) {
+    manager.reloading();
     try {
       const read = loadWanted(path);
       watchFiles(read.files);
@@ -89,6 +115,8 @@ export async function startDaemon({
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
       throw error;
+    } finally {
+      manager.ready(statusLine());
     }
   }
 
@@ -128,23 +156,31 @@ export async function startDaemon({
   async function stop(): Promise<void> {
     if (stopped) return;
     stopped = true;
+    manager.stopping();
     clearTimeout(settling);
+    links?.stop();
     for (const watcher of watchers) watcher.close();
     await api?.close();
     await last;
-    await controller.close();
-    log('info', 'stopped', { dataPlane: controller.capabilities.name });
+    await (stopForwarding ? controller.cleanUp() : controller.close());
+    log('info', 'stopped', {
+      dataPlane: controller.capabilities.name,
+      ...(stopForwarding && { forwarding: 'stopped' }),
+    });
+    manager.close();
   }
 
+  let links: ReturnType<typeof coverInterfaces> | undefined;
   let api: Awaited<ReturnType<typeof serveApi>> | undefined;
   try {
     // A person has started it: that is the word.
     await force(first, { dropRuntimeChanges: false, yes: true });
     watchFiles(first.files);
+    links = coverInterfaces({ controller, inTurn, log });
     api = await serveApi(socketPath(), {
-      read: () => inTurn(() => controller.read()),
-      apply: (operations) =>
-        inTurn(async () => {
+      read: () => ifMatch(undefined, () => controller.read()),
+      apply: (operations, expected) =>
+        ifMatch(expected, async () => {
           const refusals = await controller.apply(operations);
           const done = refusals.filter((refusal) => refusal === undefined).length;
           log('info', 'changed at runtime', { operations: done, refused: refusals.length - done });
@@ -156,24 +192,42 @@ export async function startDaemon({
       }),
       diagnosis: () => inTurn(async () => (await import('../control/doctor.ts')).diagnose(controller)),
       status: async () => ({
-        pid: process.pid,
-        version,
-        startedAt,
-        dataPlane: controller.capabilities,
-        ...(controller.directory !== undefined && { directory: controller.directory }),
-        configuration: {
-          file: path,
-          generation,
-          appliedAt: readApplied(controller.directory)?.at ?? startedAt,
-          ...(failure !== undefined && { failure }),
+        tag: edition.tag(),
+        value: {
+          pid: process.pid,
+          version,
+          startedAt,
+          dataPlane: controller.capabilities,
+          ...(controller.directory !== undefined && { directory: controller.directory }),
+          configuration: {
+            file: path,
+            generation,
+            appliedAt: readApplied(controller.directory)?.at ?? startedAt,
+            ...(failure !== undefined && { failure }),
+          },
         },
       }),
-      reload: (order) => inTurn(() => reloadNow(order)),
+      metrics: () =>
+        inTurn(async () =>
+          (await import('./metrics.ts')).measure(controller, wanted.names, {
+            version,
+            dataPlane: controller.capabilities.name,
+            startedAt: Date.parse(startedAt) / 1000,
+            configuration: {
+              generation,
+              succeededAt: Date.parse(succeededAt) / 1000,
+              failed: failure !== undefined,
+            },
+          }),
+        ),
+      reload: (order, expected) => ifMatch(expected, () => reloadNow(order)),
     });
   } catch (error) {
     await stop();
     throw error;
   }
   log('info', 'running', { file: path, generation, dataPlane: controller.capabilities.name });
+  manager.ready(statusLine());
+  manager.watch(() => inTurn(async () => undefined));
   return { reload, stop };
 }

@@ -47,6 +47,10 @@ export const errorCatalogue = {
     title: 'The control API does not understand a request',
     hint: 'docs/api.md has every request.',
   },
+  HG_CHANGED: {
+    title: 'The rules are no longer those a client has seen',
+    hint: 'Read them again, and decide again.',
+  },
   HG_DAEMON: {
     title: 'A daemon holds the data plane',
     hint: 'Edit the file the daemon runs with; it takes it by itself, or with "headgate reload".',

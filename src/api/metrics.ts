@@ -1,0 +1,208 @@
+import type { Activity } from '../model/activity.ts';
+import { destinationKey } from '../model/service-id.ts';
+import type { Counters, DestinationState, Observed, ServiceState } from '../model/table.ts';
+import type { DestinationId, ServiceId } from '../model/virtual-service.ts';
+
+/** What the metrics are made of. */
+export type Measured = {
+  readonly version: string;
+  readonly dataPlane: string;
+  /** Seconds since 1970. */
+  readonly startedAt: number;
+  readonly configuration: {
+    readonly generation: number;
+    /** When the file was last put in force or found in force, in seconds since 1970. */
+    readonly succeededAt: number;
+    /** The file as it is now is not in force. */
+    readonly failed: boolean;
+  };
+  /** Absent: the data plane cannot be read. */
+  readonly plane?: {
+    readonly observed: Observed;
+    readonly activity?: Activity | undefined;
+    /** What people call a service, without its address. */
+    readonly serviceName: (id: ServiceId) => string;
+    readonly realServerName: (id: ServiceId, destination: DestinationId) => string;
+  };
+  readonly process: { readonly cpuSeconds: number; readonly residentBytes: number };
+};
+
+/** The media type of what `metricsText` returns. */
+export const metricsType = 'text/plain; version=0.0.4; charset=utf-8';
+
+type Kind = 'counter' | 'gauge';
+type Value = number | bigint;
+
+/** The text format of Prometheus, version 0.0.4. */
+export function metricsText(measured: Measured): string {
+  const { configuration, plane, process } = measured;
+  const build = labels({ version: measured.version, data_plane: measured.dataPlane });
+  const planeEvents = Object.entries(plane?.activity?.events ?? {});
+  return [
+    single('headgate_build_info', 'gauge', 'The build that runs, and its data plane.', 1, build),
+    single('headgate_up', 'gauge', 'Whether the data plane can be read.', plane ? 1 : 0),
+    single(
+      'headgate_configuration_generation',
+      'gauge',
+      'The configuration in force, counted from 1.',
+      configuration.generation,
+    ),
+    single(
+      'headgate_configuration_last_load_successful',
+      'gauge',
+      'Whether the file as it is now is in force.',
+      configuration.failed ? 0 : 1,
+    ),
+    single(
+      'headgate_configuration_last_load_success_timestamp_seconds',
+      'gauge',
+      'When the file was last in force as it was then.',
+      configuration.succeededAt,
+    ),
+    ...(plane
+      ? [
+          single(
+            'headgate_connection_table_size',
+            'gauge',
+            'Connections the table can hold.',
+            plane.observed.connectionTableSize,
+          ),
+        ]
+      : []),
+    ...(plane?.activity
+      ? [
+          single(
+            'headgate_connection_table_entries',
+            'gauge',
+            'Connections in the table.',
+            plane.activity.entries,
+          ),
+        ]
+      : []),
+    family(
+      'headgate_data_plane_events_total',
+      'counter',
+      'Packets and connections that did not go the usual way.',
+      planeEvents.map(([event, count]) => [labels({ event }), count]),
+    ),
+    ...(plane ? tableMetrics(plane) : []),
+    single('process_start_time_seconds', 'gauge', 'When the daemon was started.', measured.startedAt),
+    single('process_cpu_seconds_total', 'counter', 'Processor time of the daemon.', process.cpuSeconds),
+    single('process_resident_memory_bytes', 'gauge', 'Memory of the daemon.', process.residentBytes),
+  ].join('');
+}
+
+function tableMetrics({ observed, serviceName, realServerName }: NonNullable<Measured['plane']>): string[] {
+  const services = observed.services.map((state): [string, ServiceState] => [
+    labels({ service: serviceName(state.service.id), ...placeOf(state.service.id) }),
+    state,
+  ]);
+  const realServers = services.flatMap(([outer, { service, destinations }]) => {
+    const taken = new Set<string>();
+    return destinations.map((state): [string, DestinationState] => {
+      const given = realServerName(service.id, state.destination);
+      const name = taken.has(given) ? destinationKey(state.destination) : given;
+      taken.add(name);
+      return [`${outer},${labels({ real_server: name })}`, state];
+    });
+  });
+  const each = (name: string, kind: Kind, help: string, value: (state: DestinationState) => Value) =>
+    family(
+      name,
+      kind,
+      help,
+      realServers.map(([label, state]) => [label, value(state)]),
+    );
+  return [
+    ...traffic('headgate_service', 'of a virtual service', services),
+    family(
+      'headgate_service_real_servers',
+      'gauge',
+      'Real servers of a virtual service.',
+      services.map(([label, { destinations }]) => [label, destinations.length]),
+    ),
+    ...traffic('headgate_real_server', 'of a real server', realServers),
+    each(
+      'headgate_real_server_active_connections',
+      'gauge',
+      'Established connections.',
+      (state) => state.activeConnections,
+    ),
+    each(
+      'headgate_real_server_inactive_connections',
+      'gauge',
+      'Connections in another state, such as waiting for their end.',
+      (state) => state.inactiveConnections,
+    ),
+    each(
+      'headgate_real_server_weight',
+      'gauge',
+      'Weight in force; 0 takes no new clients.',
+      ({ destination }) => destination.weight,
+    ),
+  ];
+}
+
+function traffic(
+  prefix: string,
+  whose: string,
+  of: readonly (readonly [string, { readonly counters: Counters }])[],
+): string[] {
+  const bothWays = (incoming: (counters: Counters) => Value, outgoing: (counters: Counters) => Value) =>
+    of.flatMap(([label, { counters }]): [string, Value][] => [
+      [`${label},direction="in"`, incoming(counters)],
+      [`${label},direction="out"`, outgoing(counters)],
+    ]);
+  return [
+    family(
+      `${prefix}_connections_total`,
+      'counter',
+      `Connections ${whose}.`,
+      of.map(([label, { counters }]) => [label, counters.connections]),
+    ),
+    family(
+      `${prefix}_packets_total`,
+      'counter',
+      `Packets ${whose}, from clients (in) and to them (out).`,
+      bothWays(
+        (counters) => counters.packetsIn,
+        (counters) => counters.packetsOut,
+      ),
+    ),
+    family(
+      `${prefix}_bytes_total`,
+      'counter',
+      `Bytes ${whose} with their IP headers, from clients (in) and to them (out).`,
+      bothWays(
+        (counters) => counters.bytesIn,
+        (counters) => counters.bytesOut,
+      ),
+    ),
+  ];
+}
+
+/** What clients call, in two labels. */
+function placeOf(id: ServiceId): { readonly protocol: string; readonly address: string } {
+  if (id.kind === 'address') return { protocol: id.protocol, address: destinationKey(id) };
+  return { protocol: id.family === 6 ? 'fwmark-ipv6' : 'fwmark', address: String(id.mark) };
+}
+
+const single = (name: string, kind: Kind, help: string, value: Value, label = ''): string =>
+  family(name, kind, help, [[label, value]]);
+
+function family(name: string, kind: Kind, help: string, samples: readonly (readonly [string, Value])[]) {
+  if (samples.length === 0) return '';
+  let text = `# HELP ${name} ${help}\n# TYPE ${name} ${kind}\n`;
+  for (const [label, value] of samples)
+    text += label === '' ? `${name} ${value}\n` : `${name}{${label}} ${value}\n`;
+  return text;
+}
+
+function labels(values: Readonly<Record<string, string>>): string {
+  return Object.entries(values)
+    .map(([name, value]) => `${name}="${escaped(value)}"`)
+    .join(',');
+}
+
+const escaped = (value: string): string =>
+  value.replaceAll(/[\\"\n]/g, (sign) => (sign === '\n' ? '\\n' : `\\${sign}`));

@@ -1,0 +1,41 @@
+import { namesTag } from '../api/etag.ts';
+import type { OwnController } from '../control/controller.ts';
+import { HeadgateError } from '../model/errors.ts';
+
+/** Which rules are in force: a name that changes with every change of them. */
+export type Edition = {
+  /** Of the rules as they are now. */
+  tag(): string;
+  /** Throws HG_CHANGED unless `expected`, the tags of an If-Match header, has that of the rules in force. */
+  require(expected: string | undefined): void;
+};
+
+/** Counts what is done to the rules through a controller. `start` tells this daemon's editions from another's. */
+export function countEditions(
+  controller: OwnController,
+  start: string,
+): { readonly controller: OwnController; readonly edition: Edition } {
+  let count = 0;
+  const tag = () => `${start}-${count}`;
+  return {
+    controller: {
+      ...controller,
+      async apply(operations) {
+        const refusals = await controller.apply(operations);
+        // Counters that start over change no rule.
+        if (operations.some(({ kind }, i) => refusals[i] === undefined && kind !== 'zero')) count++;
+        return refusals;
+      },
+    },
+    edition: {
+      tag,
+      require(expected) {
+        if (expected === undefined || namesTag(expected, tag())) return;
+        throw new HeadgateError(
+          'HG_CHANGED',
+          `Cannot change the rules: wanted those of ${expected}, found those of "${tag()}"`,
+        );
+      },
+    },
+  };
+}

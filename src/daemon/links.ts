@@ -1,0 +1,44 @@
+import type { OwnController } from '../control/controller.ts';
+import type { Log } from './log.ts';
+
+export type LinksOptions = {
+  readonly controller: Pick<OwnController, 'interfacesChanged' | 'cover'>;
+  /** Runs work when no other is under way on the table. */
+  readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly log: Log;
+};
+
+/** How often the kernel's messages are looked through: 2 us each time. */
+const listenMs = 250;
+/** A program can be taken off without a message. */
+const rounds = 40;
+
+/** Keeps the data plane on every interface, also those that come later, until `stop`. */
+export function coverInterfaces({ controller, inTurn, log }: LinksOptions): { stop(): void } {
+  if (!controller.interfacesChanged || !controller.cover) return { stop: () => undefined };
+  let round = 0;
+  let underWay = false;
+  let failure: string | undefined;
+  const timer = setInterval(() => {
+    round = (round + 1) % rounds;
+    // A message that comes while covering is under way is found by the next look.
+    if (underWay || !(controller.interfacesChanged!() || round === 0)) return;
+    underWay = true;
+    void inTurn(cover).finally(() => {
+      underWay = false;
+    });
+  }, listenMs);
+
+  async function cover(): Promise<void> {
+    try {
+      for (const device of await controller.cover!()) log('info', 'interface covered', { device });
+      failure = undefined;
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (reason !== failure) log('error', 'interfaces not covered', { reason });
+      failure = reason;
+    }
+  }
+
+  return { stop: () => clearInterval(timer) };
+}
