@@ -91,6 +91,14 @@ export const requirements = {
     // Without IPVS in the kernel every invocation fails, --version too; that it can be run is what counts here.
     probe: () => lackingTool('ipvsadm', ['--version'], /ipvsadm|ipvs/i),
   },
+  promtool: {
+    buys: 'the metrics as Prometheus reads them',
+    probe: () => lackingTool('promtool', ['--version'], /promtool, version/),
+  },
+  systemd: {
+    buys: 'the units as systemd reads them',
+    probe: () => lackingTool('systemd-analyze', ['--version'], /systemd \d+/),
+  },
   qemu: {
     buys: 'other kernels than the running one, and the kernel that has IPVS',
     debianPackage: 'qemu-system-x86',

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import type { OwnController } from '../control/controller.ts';
 import type { FromFile } from '../control/load-wanted.ts';
 import { isJournal, type LogForm, lineLog } from '../daemon/log.ts';
-import { startDaemon } from '../daemon/run.ts';
+import { type Daemon, startDaemon } from '../daemon/run.ts';
 import { findServiceManager } from '../daemon/service-manager.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { openDaemon, socketPath } from './connect.ts';
@@ -33,7 +33,11 @@ export async function run(
     );
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   if (process.env.HEADGATE_SOCKET === undefined) chmodSync(dirname(path), 0o700);
-  const daemon = await startDaemon({
+  // From here on a signal is an order, not the end: also one that comes as soon as the log says that it runs.
+  let daemon: Daemon | undefined;
+  const end = toldToEnd();
+  process.on('SIGHUP', () => void daemon?.reload());
+  daemon = await startDaemon({
     file,
     version: productVersion(),
     log,
@@ -46,8 +50,7 @@ export async function run(
     }),
     stopForwarding: options.stopForwarding ?? false,
   });
-  process.on('SIGHUP', () => void daemon.reload());
-  await toldToEnd();
+  await end;
   await daemon.stop();
   return 0;
 }

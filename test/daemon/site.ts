@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { listLinks } from '../../src/sys/netlink/link.ts';
+import { withNetlink } from '../../src/sys/netlink/socket.ts';
 import {
   createNamedNetns,
   deleteNamedNetns,
@@ -18,6 +20,8 @@ export const launchers = { headgate: join(bin, 'headgate.js'), ipvsadm: join(bin
 /** A network namespace of its own with a configuration file; the daemon is started by the test. */
 export type Site = {
   readonly file: string;
+  /** Where the file is; goes with the site. */
+  readonly folder: string;
   readonly netns: string;
   /** Where the daemon listens. */
   readonly socket: string;
@@ -29,7 +33,10 @@ export type Site = {
   ): { status: number; stdout: string; stderr: string };
   /** The rules in force, as ipvsadm-save prints them. */
   rules(): string[];
-  start(environment?: NodeJS.ProcessEnv): Promise<Running>;
+  /** The interfaces of the namespace. */
+  devices(): string[];
+  /** Starts the daemon, with further words of `headgate run`, and waits until it runs. */
+  start(environment?: NodeJS.ProcessEnv, ...words: string[]): Promise<Running>;
   close(): void;
 };
 
@@ -61,13 +68,15 @@ export function openSite(): Site {
   };
   return {
     file,
+    folder,
     netns,
     socket: `/run/headgate/${cookie}/control.sock`,
     write: (text) => writeFileSync(file, text),
     run,
     rules: () => run('ipvsadm', '-S', '-n').stdout.trimEnd().split('\n'),
-    async start(environment = {}) {
-      const child = spawnInNetns(netns, process.execPath, [launchers.headgate, 'run', file], {
+    devices: () => withNetlink({ netns: netnsPath(netns) }, listLinks).map(({ name }) => name),
+    async start(environment = {}, ...words) {
+      const child = spawnInNetns(netns, process.execPath, [launchers.headgate, 'run', file, ...words], {
         stdio: ['ignore', 'ignore', 'pipe'],
         env: { ...process.env, HEADGATE_CONNECTIONS: '4096', ...environment },
       });
@@ -94,7 +103,7 @@ export function openSite(): Site {
           return code ?? by!;
         },
       };
-      await running.logged(/ info running /);
+      await running.logged(/\binfo running |"message":"running"/);
       return running;
     },
     close() {
