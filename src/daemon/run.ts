@@ -226,7 +226,12 @@ export async function startDaemon({
     await stop();
     throw error;
   }
-  log('info', 'running', { file: path, generation, dataPlane: controller.capabilities.name });
+  log('info', 'running', {
+    file: path,
+    generation,
+    dataPlane: controller.capabilities.name,
+    socket: socketPath(),
+  });
   manager.ready(statusLine());
   manager.watch(() => inTurn(async () => undefined));
   return { reload, stop };

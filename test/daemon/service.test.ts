@@ -150,6 +150,7 @@ requires(
         file: site.file,
         generation: 1,
         dataPlane: 'ebpf',
+        socket: site.socket,
       },
       { time: expect.any(String), level: 'info', message: 'stopped', dataPlane: 'ebpf' },
     ]);
@@ -170,7 +171,7 @@ requires(
     });
     await once(journal, 'close');
     expect(log).toBe(
-      `<6>info running file=${site.file} generation=1 dataPlane=ebpf\n<6>info stopped dataPlane=ebpf\n`,
+      `<6>info running file=${site.file} generation=1 dataPlane=ebpf socket=${site.socket}\n<6>info stopped dataPlane=ebpf\n`,
     );
   });
 });
