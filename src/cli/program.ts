@@ -46,6 +46,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
   addDemo(commands.get('demo')!, streams, outcome);
   addChanges(commands, streams, outcome);
   addDaemon(commands, streams, outcome);
+  addStatus(commands, streams, outcome);
   addExplain(commands.get('explain')!, streams, outcome);
   addDoctor(commands.get('doctor')!, streams, outcome);
   addShims(commands.get('shims')!, streams);
@@ -116,6 +117,29 @@ function addDaemon(
     .option('--drop-runtime-changes', 'Take back what was changed since the last one was applied')
     .addOption(outputOption())
     .action(async (options) => (await import('./run.ts')).reload(options, streams));
+}
+
+function addStatus(
+  commands: ReadonlyMap<VerbName, Command>,
+  streams: Streams,
+  outcome: { exitCode: number },
+): void {
+  commands
+    .get('status')!
+    .argument('[file]', 'The configuration, /etc/headgate/headgate.yaml where it is left out')
+    .addOption(outputOption())
+    .action(async (file: string | undefined, options) => {
+      outcome.exitCode = await (await import('./status.ts')).showStatus(file, options, streams);
+    });
+  commands
+    .get('get')!
+    .argument('<kind>', 'services or real-servers')
+    .argument('[service]', 'Only of this one, by name or address')
+    .option('--file <file>', 'The configuration with the names')
+    .addOption(outputOption())
+    .action(async (kind: string, service: string | undefined, options) => {
+      outcome.exitCode = await (await import('./status.ts')).getTable(kind, service, options, streams);
+    });
 }
 
 function addExplain(command: Command, streams: Streams, outcome: { exitCode: number }): void {

@@ -75,6 +75,18 @@ export const verbs = [
     grammar: 'headgate',
   },
   {
+    name: 'status',
+    usage: 'status [FILE]',
+    summary: 'Say in one screen, and by exit code, whether every service can serve',
+    grammar: 'headgate',
+  },
+  {
+    name: 'get',
+    usage: 'get services|real-servers [SERVICE] [--file FILE]',
+    summary: 'List services or real servers with their state, connections and rates',
+    grammar: 'headgate',
+  },
+  {
     name: 'explain',
     usage: 'explain CLIENT[:PORT] VIRTUAL:PORT [--udp]',
     summary: 'Say which real server a client gets, why that one, and what is in the way',

@@ -12,6 +12,7 @@ import type {
   Destination,
   DestinationId,
   SchedulerName,
+  ServiceId,
 } from '../model/virtual-service.ts';
 import type { Controller } from './controller.ts';
 
@@ -90,7 +91,7 @@ export function explanationOf(
       ...base,
       candidates: [],
       because: 'no virtual service has this protocol, address and port',
-      problems: [noService(question, observed), ...localProblems(question, outlook)],
+      problems: [noService(question, observed), ...localProblems(question.virtual.address, outlook)],
     };
   const { service } = state;
   const views = state.destinations.map((one, i) => viewOf(one, outlook?.lastWeights?.[i])).reverse();
@@ -105,7 +106,7 @@ export function explanationOf(
     ...found,
     ...(path && { path }),
     problems: [
-      ...localProblems(question, outlook),
+      ...localProblems(question.virtual.address, outlook),
       ...(present && !found.destination ? [deletedProblem(present)] : []),
       ...(found.destination || present ? [] : [nobodyProblem(state)]),
       ...(found.destination ? pathProblems(question, found.destination, outlook) : []),
@@ -279,14 +280,15 @@ function noService({ protocol, virtual }: Question, observed: Observed): Problem
       };
 }
 
-function localProblems({ virtual }: Question, outlook: Outlook | undefined): Problem[] {
-  const path = outlook?.paths.get(virtual.address);
+/** What keeps packets to a virtual address from being taken. */
+export function localProblems(address: Address, outlook: Outlook | undefined): Problem[] {
+  const path = outlook?.paths.get(address);
   if (path === undefined || path.kind === 'local') return [];
   const device = path.kind === 'neighbour' ? path.device : 'INTERFACE';
   return [
     {
-      what: `the virtual address ${virtual.address} is on no interface of this host, so nothing new is taken for it`,
-      remedy: `ip address add ${virtual.address}/${familyOf(virtual.address) === 4 ? 32 : 128} dev ${device}`,
+      what: `the virtual address ${address} is on no interface of this host, so nothing new is taken for it`,
+      remedy: `ip address add ${address}/${familyOf(address) === 4 ? 32 : 128} dev ${device}`,
     },
   ];
 }
@@ -298,24 +300,49 @@ function deletedProblem({ destination }: Connection): Problem {
   };
 }
 
-function nobodyProblem({ service, destinations }: ServiceState): Problem {
+/** Why a service whose real servers all have weight 0, or that has none, takes no new connection. */
+export function nobodyProblem({ service, destinations }: ServiceState): Problem {
   const key = serviceKey(service.id);
-  return destinations.length === 0
-    ? { what: `${key} has no real server`, remedy: 'headgate ipvsadm -a ... -r SERVER' }
+  const [first] = destinations;
+  return first === undefined
+    ? {
+        what: `${key} has no real server`,
+        remedy: `headgate ipvsadm -a ${serviceWords(service.id)} -r SERVER`,
+      }
     : {
         what: `none of the ${destinations.length} real servers of ${key} may have new connections`,
-        remedy: 'give one of them a weight above 0: headgate ipvsadm -e ... -r SERVER -w 1',
+        remedy: `give one of them a weight above 0: headgate ipvsadm -e ${ruleWords(service.id, { ...first.destination, weight: 1 })}`,
       };
+}
+
+const methodWords = { masquerade: '-m', 'direct-routing': '-g', tunnel: '-i' } as const;
+const checksumWords = { none: '--tun-nocsum', checksum: '--tun-csum', remote: '--tun-remcsum' } as const;
+
+/** How ipvsadm names a service. */
+function serviceWords(id: ServiceId): string {
+  if (id.kind === 'fwmark') return `-f ${id.mark}${id.family === 6 ? ' -6' : ''}`;
+  const flag = { tcp: '-t', udp: '-u', sctp: '--sctp-service' }[id.protocol];
+  return `${flag} ${destinationKey(id)}`;
+}
+
+/** All of a real server's settings for ipvsadm, whose -e puts those that are left out back to the default. */
+function ruleWords(id: ServiceId, destination: Destination): string {
+  const { method, tunnel, weight, upperThreshold, lowerThreshold } = destination;
+  return [
+    `${serviceWords(id)} -r ${destinationKey(destination)} ${methodWords[method]} -w ${weight}`,
+    ...(upperThreshold > 0 ? [`-x ${upperThreshold}`] : []),
+    ...(lowerThreshold > 0 ? [`-y ${lowerThreshold}`] : []),
+    ...(tunnel && tunnel.type !== 'ipip' ? [`--tun-type ${tunnel.type}`] : []),
+    ...(tunnel && tunnel.port > 0 ? [`--tun-port ${tunnel.port}`] : []),
+    ...(tunnel && tunnel.type !== 'ipip' ? [checksumWords[tunnel.checksum]] : []),
+  ].join(' ');
 }
 
 /** Bytes of the outer header. */
 const tunnelOverhead = { 4: 20, 6: 40 } as const;
 
-function pathProblems(
-  { client }: Question,
-  destination: Destination,
-  outlook: Outlook | undefined,
-): Problem[] {
+/** What keeps packets from reaching a real server, whoever the client is. */
+export function reachProblems(destination: Destination, outlook: Outlook | undefined): Problem[] {
   const { address, method, tunnel } = destination;
   const path = outlook?.paths.get(address);
   if (path === undefined || path.kind === 'local') return [];
@@ -337,6 +364,18 @@ function pathProblems(
       what: `tunnels of type ${tunnel.type} are not forwarded yet`,
       remedy: 'use ipip: --tun-type ipip',
     });
+  return found;
+}
+
+function pathProblems(
+  { client }: Question,
+  destination: Destination,
+  outlook: Outlook | undefined,
+): Problem[] {
+  const { address, method } = destination;
+  const path = outlook?.paths.get(address);
+  const found = reachProblems(destination, outlook);
+  if (path?.kind !== 'neighbour') return found;
   const back = outlook?.paths.get(client.address);
   const near = back?.kind === 'neighbour' && back.via === client.address && back.device === path.device;
   if (method === 'masquerade' && near && path.via === address)
