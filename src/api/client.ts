@@ -31,6 +31,10 @@ export type Remote = {
   outlook(id: ServiceId | undefined, addresses: readonly Address[]): Promise<Outlook>;
   /** What is wrong with the daemon's host; undefined where its data plane does not say. */
   diagnosis<T>(): Promise<T | undefined>;
+  /** How every service and real server stands. */
+  report<T>(): Promise<T>;
+  /** Everything about what is called so. Rejects with HG_UNKNOWN_NAME. */
+  describe<T>(name: string): Promise<T>;
   reload(order: {
     readonly dropRuntimeChanges: boolean;
     readonly yes: boolean;
@@ -66,6 +70,8 @@ export async function openRemote(path: string): Promise<Remote | undefined> {
       return found ? outlookFromWire(found) : { paths: new Map() };
     },
     diagnosis: async <T>() => (await call<T | null>(path, 'GET', '/v1/diagnosis')) ?? undefined,
+    report: () => call(path, 'GET', '/v1/report'),
+    describe: (name) => call(path, 'POST', '/v1/describe', { name }),
     reload: (order) => call(path, 'POST', '/v1/reload', order),
   };
 }

@@ -83,5 +83,6 @@ const operation = z.discriminatedUnion('kind', [
 export const requests = {
   operations: z.strictObject({ operations: z.array(operation).max(1_000_000) }),
   outlook: z.strictObject({ service: serviceId.exactOptional(), addresses: z.array(address).max(100_000) }),
+  describe: z.strictObject({ name: z.string().max(1000) }),
   reload: z.strictObject({ dropRuntimeChanges: z.boolean().default(false), yes: z.boolean().default(false) }),
 } as const;

@@ -28,6 +28,10 @@ export type Served = {
   readonly outlook?: (id: ServiceId | undefined, addresses: readonly Address[]) => Promise<Outlook>;
   /** What `GET /v1/diagnosis` answers: what is wrong with this host. Undefined where the data plane does not say. */
   readonly diagnosis: () => Promise<object | undefined>;
+  /** What `GET /v1/report` answers: how every service and real server stands. */
+  readonly report: () => Promise<object>;
+  /** What `POST /v1/describe` answers: everything about what is called so. */
+  readonly describe: (name: string) => Promise<object>;
   /** What `GET /v1/status` answers. */
   readonly status: () => Promise<Tagged<object>>;
   /** What `GET /metrics` answers. */
@@ -108,6 +112,9 @@ const routes: Readonly<Record<string, Answer>> = {
   'GET /v1/table': async (served, ...exchange) => tagged(await served.read(), ...exchange),
   'GET /v1/connections': async (served) => ({ connections: await served.connections() }),
   'GET /v1/diagnosis': async (served) => (await served.diagnosis()) ?? null,
+  'GET /v1/report': (served) => served.report(),
+  'POST /v1/describe': async (served, request) =>
+    served.describe((await body(request, requests.describe, smallBytes)).name),
   'POST /v1/operations': async (served, request, response) => {
     const { operations } = await body(request, requests.operations, mostBytes);
     const refusals = tagged(await served.apply(operations, request.headers['if-match']), request, response);

@@ -124,21 +124,31 @@ function addStatus(
   streams: Streams,
   outcome: { exitCode: number },
 ): void {
+  const usual = 'The configuration; left out, that of the daemon or /etc/headgate/headgate.yaml';
   commands
     .get('status')!
-    .argument('[file]', 'The configuration, /etc/headgate/headgate.yaml where it is left out')
+    .argument('[file]', usual)
+    .option('--all', 'Every service and every problem, however many')
     .addOption(outputOption())
     .action(async (file: string | undefined, options) => {
       outcome.exitCode = await (await import('./status.ts')).showStatus(file, options, streams);
     });
   commands
     .get('get')!
-    .argument('<kind>', 'services or real-servers')
+    .argument('<kind>', 'services, real-servers or connections')
     .argument('[service]', 'Only of this one, by name or address')
-    .option('--file <file>', 'The configuration with the names')
+    .option('--file <file>', usual)
     .addOption(outputOption())
     .action(async (kind: string, service: string | undefined, options) => {
-      outcome.exitCode = await (await import('./status.ts')).getTable(kind, service, options, streams);
+      outcome.exitCode = await (await import('./get.ts')).getTable(kind, service, options, streams);
+    });
+  commands
+    .get('describe')!
+    .argument('<object>', 'SERVICE or SERVICE/REALSERVER, by name or address')
+    .option('--file <file>', usual)
+    .addOption(outputOption())
+    .action(async (name: string, options) => {
+      outcome.exitCode = await (await import('./describe.ts')).describeObject(name, options, streams);
     });
 }
 

@@ -76,14 +76,20 @@ export const verbs = [
   },
   {
     name: 'status',
-    usage: 'status [FILE]',
+    usage: 'status [FILE] [--all]',
     summary: 'Say in one screen, and by exit code, whether every service can serve',
     grammar: 'headgate',
   },
   {
     name: 'get',
-    usage: 'get services|real-servers [SERVICE] [--file FILE]',
-    summary: 'List services or real servers with their state, connections and rates',
+    usage: 'get services|real-servers|connections [SERVICE] [--file FILE]',
+    summary: 'List services, real servers or connections, each with its state',
+    grammar: 'headgate',
+  },
+  {
+    name: 'describe',
+    usage: 'describe SERVICE|SERVICE/REALSERVER [--file FILE]',
+    summary: 'Print everything about one service or real server, and what is wrong with it',
     grammar: 'headgate',
   },
   {

@@ -1,5 +1,5 @@
 import { serviceKey } from '../model/service-id.ts';
-import type { Operation, Table } from '../model/table.ts';
+import type { Observed, Operation, Table } from '../model/table.ts';
 import { type Applied, readApplied, writeApplied } from './applied.ts';
 import { applyChange } from './apply.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
@@ -20,14 +20,15 @@ export type Order = {
   readonly dropRuntimeChanges?: boolean;
 };
 
-/** What putting a configuration in force would do. Changes nothing. */
+/** What putting a configuration in force would do; `seen` is what was read just now. Changes nothing. */
 export async function intend(
   controller: Controller,
   wanted: Wanted,
   { dropRuntimeChanges = false }: Order = {},
+  seen?: Observed,
 ): Promise<Intention> {
   const applied = readApplied(controller.directory);
-  const observed = await controller.read();
+  const observed = seen ?? (await controller.read());
   const changes = applied ? changesSince(applied, tableOf(observed.services)) : [];
   const { table, dropped } = withRuntimeChanges(wanted.table, dropRuntimeChanges ? [] : changes);
   const gone = new Set(dropRuntimeChanges ? changes : dropped);
@@ -53,10 +54,15 @@ export async function putInForce(
   return generation;
 }
 
-/** What was changed since the configuration in force was applied. */
-export async function currentRuntimeChanges(controller: Controller): Promise<readonly Operation[]> {
+/** What was changed since the configuration in force was applied; `seen` is what was read just now. */
+export async function currentRuntimeChanges(
+  controller: Controller,
+  seen?: Observed,
+): Promise<readonly Operation[]> {
   const applied = readApplied(controller.directory);
-  return applied ? changesSince(applied, tableOf((await controller.read()).services)) : [];
+  if (!applied) return [];
+  const { services } = seen ?? (await controller.read());
+  return changesSince(applied, tableOf(services));
 }
 
 /** Services that no configuration described are strangers, not changes. */

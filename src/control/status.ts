@@ -1,52 +1,47 @@
 import type { Capabilities } from '../dataplane/data-plane.ts';
 import type { Address } from '../model/address.ts';
 import type { Outlook } from '../model/outlook.ts';
-import { destinationKey, serviceKey } from '../model/service-id.ts';
-import type { DestinationState, Observed, Operation, ServiceState } from '../model/table.ts';
-import type { ForwardingMethod, SchedulerName, ServiceId } from '../model/virtual-service.ts';
+import { serviceKey } from '../model/service-id.ts';
+import type { Observed, Operation, ServiceState } from '../model/table.ts';
+import type { SchedulerName, ServiceId } from '../model/virtual-service.ts';
+import { type Applied, readApplied } from './applied.ts';
 import { count } from './change.ts';
 import type { Controller } from './controller.ts';
-import { localProblems, nobodyProblem, type Problem, reachProblems } from './explain.ts';
+import { localProblems, nobodyProblem, type Problem } from './explain.ts';
+import { judgeRealServer, type RealServerReport } from './real-server-report.ts';
 import { currentRuntimeChanges, type Intention, intend } from './reconcile.ts';
 import { plainNames, type Wanted } from './wanted.ts';
 
 /** The configuration the data plane is held against. */
 export type Source = {
   readonly file: string;
-  /** `headgate plan FILE`, or without the file where that is the usual one. */
-  readonly plan: string;
-  /** Why it says nothing: it cannot be read, or it is for another data plane. */
+  /** Why the file is not what is in force: it cannot be read, or it was refused. */
   readonly problem?: Problem;
-  /** What it asks for; absent where it is not there or says nothing. */
+  /** What is compared: what the file says, or with a problem what it said when it was taken; absent: nothing is. */
   readonly wanted?: Wanted;
 };
 
-/** `overloaded`: at its upper threshold; `unreachable`: no packet gets there. Both are only said of weights above 0. */
-export type RealServerState = 'ready' | 'draining' | 'drained' | 'overloaded' | 'unreachable';
+/** The process that keeps the data plane; times in ISO 8601. */
+export type DaemonReport = { readonly pid: number; readonly version: string; readonly startedAt: string };
 
-export type RealServerReport = {
-  readonly name: string;
-  /** Address and port. */
-  readonly address: string;
-  readonly method: ForwardingMethod;
-  readonly state: RealServerState;
-  /** Why it is in this state, where that says more than the word. */
-  readonly note?: string;
-  readonly weight: number;
-  readonly active: number;
-  readonly inactive: number;
-  readonly connectionsPerSecond: number;
-};
+/** `down`: no new client is served. `degraded`: a real server that should serve does not, or it is not in force. */
+export type Health = 'ok' | 'degraded' | 'down';
 
 export type ServiceReport = {
   readonly name: string;
   /** Protocol, address and port, or the mark. */
   readonly address: string;
   readonly scheduler: SchedulerName | 'none';
-  /** `accepted`: in force as it is; `differs`: the configuration says otherwise; `not in force`: only it knows the service. */
-  readonly configuration: 'accepted' | 'differs' | 'not in force';
-  /** What new clients meet. `carrying`: it has active connections or packets; `idle`: it could. */
-  readonly traffic: 'carrying' | 'idle' | 'none can serve';
+  readonly health: Health;
+  /**
+   * What became of what the configuration says: `accepted` as it says; `changed` at runtime since; `differs`: it says
+   * otherwise by now; `missing`: not in force; `undescribed`: it says nothing; `unknown`: it cannot be read.
+   */
+  readonly configuration: 'accepted' | 'changed' | 'differs' | 'missing' | 'undescribed' | 'unknown';
+  readonly configurationReason: string;
+  /** What new clients meet. `carrying`: there are active connections or packets; `idle`: there could be. */
+  readonly traffic: 'carrying' | 'idle' | 'down';
+  readonly trafficReason: string;
   /** Real servers that new clients may get. */
   readonly usable: number;
   readonly active: number;
@@ -55,55 +50,83 @@ export type ServiceReport = {
   readonly realServers: readonly RealServerReport[];
 };
 
-/**
- * `down`: a service cannot serve at all. `degraded`: a real server that should serve does not, or a service that the
- * configuration describes is not in force. A weight of 0 is somebody's wish and no fault while others serve.
- */
-export type Health = 'ok' | 'degraded' | 'down';
+export type ConfigurationReport = {
+  readonly file: string;
+  /** `accepted`: sound and taken, or to be taken; `failed`: see the problems; `absent`: there is none. */
+  readonly state: 'accepted' | 'failed' | 'absent';
+  /** How many were applied, and when the last one was; absent where none was. */
+  readonly generation?: number;
+  readonly appliedAt?: string;
+  /** Steps from what is in force to what it says; absent where nothing is compared. */
+  readonly differences?: number;
+  /** What was changed since it was applied. */
+  readonly runtimeChanges: number;
+};
+
+/** What is wrong, of which services, real servers or files, and what to do. */
+export type About = Problem & { readonly about: readonly string[] };
 
 export type StatusReport = {
+  /** Of all services and of the configuration together: the worst. */
   readonly health: Health;
   readonly host: string;
+  /** Absent where none runs. */
+  readonly daemon?: DaemonReport;
   readonly dataPlane: Capabilities;
   /** Connections and persistence templates of the real servers that are there, and how many the table can hold. */
   readonly connectionTable: { readonly used: number; readonly size: number };
-  readonly file: string;
-  /** Steps from what is in force to what the file says; absent where it says nothing. */
-  readonly differences?: number;
-  /** What was changed since a configuration was applied. */
-  readonly runtimeChanges: number;
+  /** Virtual addresses that this host has, of those that services are for; absent where the plane does not say. */
+  readonly virtualAddresses?: { readonly held: number; readonly of: number };
+  readonly configuration: ConfigurationReport;
   readonly services: readonly ServiceReport[];
-  /** What is wrong, the worst first; `about` names services and real servers, or the file. */
-  readonly problems: readonly (Problem & { readonly about: string })[];
+  /** The worst first. */
+  readonly problems: readonly About[];
 };
 
 /** What a report is made from. */
 export type Findings = {
   readonly host: string;
+  readonly daemon?: DaemonReport;
   readonly source: Source;
   readonly dataPlane: Capabilities;
   readonly observed: Observed;
+  readonly applied?: Applied;
   /** Where packets go; absent where the plane does not say: then nobody is called unreachable. */
   readonly outlook?: Outlook;
   readonly intention?: Intention;
   readonly runtimeChanges: readonly Operation[];
 };
 
+/** Whom the report is about. */
+export type Place = { readonly host: string; readonly daemon?: DaemonReport };
+
 /** Looks at a data plane and says whether it serves. Changes nothing. Rejects with a HeadgateError. */
-export async function statusOf(controller: Controller, source: Source, host: string): Promise<StatusReport> {
-  const observed = await controller.read();
-  const outlook = await controller.outlook?.(undefined, addressesOf(observed));
-  const intention = source.wanted && (await intend(controller, source.wanted));
-  return reportOf({
-    ...{ host, source, observed },
-    dataPlane: controller.capabilities,
-    runtimeChanges: await currentRuntimeChanges(controller),
-    ...(outlook && { outlook }),
-    ...(intention && { intention }),
-  });
+export async function statusOf(controller: Controller, source: Source, place: Place): Promise<StatusReport> {
+  return reportOf(await findingsOf(controller, source, place, await controller.read()));
 }
 
-function addressesOf({ services }: Observed): Address[] {
+/** Reads the rest of what a report is made from; paths of these services only, where it is not about all. */
+export async function findingsOf(
+  controller: Controller,
+  source: Source,
+  place: Place,
+  observed: Observed,
+  services: readonly ServiceState[] = observed.services,
+): Promise<Findings> {
+  const outlook = await controller.outlook?.(undefined, addressesOf(services));
+  const intention = source.wanted && (await intend(controller, source.wanted, {}, observed));
+  const applied = readApplied(controller.directory);
+  return {
+    ...place,
+    ...{ source, observed, dataPlane: controller.capabilities },
+    runtimeChanges: await currentRuntimeChanges(controller, observed),
+    ...(applied && { applied }),
+    ...(outlook && { outlook }),
+    ...(intention && { intention }),
+  };
+}
+
+function addressesOf(services: readonly ServiceState[]): Address[] {
   const addresses = services.flatMap(({ service: { id }, destinations }) => [
     ...(id.kind === 'address' ? [id.address] : []),
     ...destinations.map(({ destination }) => destination.address),
@@ -113,63 +136,105 @@ function addressesOf({ services }: Observed): Address[] {
 
 /** The same from what was read before. Pure. */
 export function reportOf(findings: Findings): StatusReport {
-  const { host, source, dataPlane, observed, intention, runtimeChanges } = findings;
-  const judged = observed.services.map((state) => judge(state, findings));
+  const { host, daemon, source, dataPlane, observed, outlook } = findings;
+  const index = indexOf(findings);
+  const judged = observed.services.map((state) => judge(state, findings, index));
   const absent = notInForce(findings);
   const services = [...judged.map(({ report }) => report), ...absent];
-  const isDown = judged.some(({ report }) => report.traffic === 'none can serve');
-  const isImpaired = ({ realServers }: ServiceReport) =>
-    realServers.some(({ state }) => state === 'unreachable' || state === 'overloaded');
-  const worstFirst = judged.toSorted((a, b) => Math.min(a.report.usable, 1) - Math.min(b.report.usable, 1));
+  const held = outlook && virtualAddresses(observed, outlook);
+  const worstFirst = judged.toSorted((a, b) => rank[a.report.health] - rank[b.report.health]);
   return {
-    health: isDown ? 'down' : absent.length > 0 || services.some(isImpaired) ? 'degraded' : 'ok',
+    health: worstOf([...services.map(({ health }) => health), source.problem ? 'degraded' : 'ok']),
     host,
+    ...(daemon && { daemon }),
     dataPlane,
     connectionTable: { used: connectionsIn(observed), size: observed.connectionTableSize },
-    file: source.file,
-    ...(intention && { differences: intention.steps.length }),
-    runtimeChanges: runtimeChanges.length,
+    ...(held && { virtualAddresses: held }),
+    configuration: configurationOf(findings),
     services,
     problems: merged([
       ...worstFirst.flatMap(({ problems }) => problems),
       ...absent.map(({ name }) => ({
-        about: name,
+        about: [name],
         what: `${source.file} describes it, and it is not in force`,
-        remedy: source.plan,
+        remedy: `headgate plan ${source.file}`,
       })),
-      ...(source.problem ? [{ about: source.file, ...source.problem }] : []),
+      ...(source.problem ? [{ about: [source.file], ...source.problem }] : []),
     ]),
   };
 }
 
-type About = StatusReport['problems'][number];
+const rank: Record<Health, number> = { down: 0, degraded: 1, ok: 2 };
+
+const worstOf = (all: readonly Health[]): Health =>
+  all.reduce((worst, one) => (rank[one] < rank[worst] ? one : worst), 'ok');
+
+function configurationOf({ source, applied, intention, runtimeChanges }: Findings): ConfigurationReport {
+  const state = source.problem ? 'failed' : source.wanted ? 'accepted' : 'absent';
+  return {
+    file: source.file,
+    state,
+    ...(applied && { generation: applied.generation, appliedAt: applied.at }),
+    ...(intention && { differences: intention.steps.length }),
+    runtimeChanges: runtimeChanges.length,
+  };
+}
+
+/** What concerns each service, by its key. */
+export type Index = {
+  readonly steps: ReadonlyMap<string, Intention['steps']>;
+  readonly changes: ReadonlyMap<string, readonly Operation[]>;
+  readonly described?: ReadonlySet<string>;
+};
+
+export function indexOf({ intention, runtimeChanges, source }: Findings): Index {
+  const { wanted } = source;
+  return {
+    steps: grouped(intention?.steps ?? [], ({ operation }) => operationKey(operation)),
+    changes: grouped(runtimeChanges, operationKey),
+    ...(wanted && {
+      described: new Set(wanted.table.services.map(({ service }) => serviceKey(service.id))),
+    }),
+  };
+}
 
 /** One service: what is said of it, and what is wrong with it. */
-function judge(
+export function judge(
   state: ServiceState,
-  { source, outlook, intention }: Findings,
+  findings: Findings,
+  index: Index,
 ): { readonly report: ServiceReport; readonly problems: readonly About[] } {
+  const { source, outlook } = findings;
   const { service, destinations } = state;
   const { id, scheduler } = service;
   const names = source.wanted?.names ?? plainNames;
   const name = names.service(id);
-  const members = destinations.map((one) => judgeMember(one, outlook));
+  const changes = index.changes.get(serviceKey(id)) ?? [];
+  const members = destinations.map((one) => judgeRealServer(one, { outlook, changes }));
   const realServers = members.map(({ report }, i) => ({
     name: names.realServer(id, destinations[i]!.destination),
     ...report,
   }));
   const local = id.kind === 'address' ? localProblems(id.address, outlook) : [];
-  const usable = local.length > 0 ? 0 : realServers.filter((one) => one.state === 'ready').length;
-  const about = (whom: string) => (problem: Problem) => ({ about: whom, ...problem });
+  const able = realServers.filter((one) => one.state === 'ready').length;
+  const usable = local.length > 0 ? 0 : able;
+  const about = (whom: string) => (problem: Problem) => ({ about: [whom], ...problem });
   const active = sum(destinations, (one) => one.activeConnections);
   const busy = active > 0 || state.rates.connections > 0n || state.rates.packetsIn > 0n;
+  const isImpaired = realServers.some((one) => one.state === 'unreachable' || one.state === 'overloaded');
+  const traffic = usable === 0 ? 'down' : busy ? 'carrying' : 'idle';
+  const shares = `${able} of ${count(realServers.length, 'real server')} usable${othersOf(realServers)}`;
   return {
     report: {
       name,
       address: serviceKey(id),
       scheduler,
-      configuration: intention && isTouched(id, intention) ? 'differs' : 'accepted',
-      traffic: usable === 0 ? 'none can serve' : busy ? 'carrying' : 'idle',
+      health: usable === 0 ? 'down' : isImpaired ? 'degraded' : 'ok',
+      ...configurationWords(state, findings, index),
+      traffic,
+      trafficReason:
+        local[0]?.what ??
+        (realServers.length === 0 ? 'it has no real server' : busy ? shares : `no connection now, ${shares}`),
       usable,
       active,
       inactive: sum(destinations, (one) => one.inactiveConnections),
@@ -186,39 +251,46 @@ function judge(
   };
 }
 
-type Member = { readonly report: Omit<RealServerReport, 'name'>; readonly problems: readonly Problem[] };
-
-function judgeMember(one: DestinationState, outlook: Outlook | undefined): Member {
-  const { destination, activeConnections: active, inactiveConnections: inactive } = one;
-  const { weight, upperThreshold, method } = destination;
-  const total = active + inactive;
-  const rest = {
-    ...{ address: destinationKey(destination), method, weight, active, inactive },
-    connectionsPerSecond: Number(one.rates.connections),
-  };
-  const found = (state: RealServerState, note?: string, problems: readonly Problem[] = []): Member => ({
-    report: { ...rest, state, ...(note !== undefined && { note }) },
-    problems,
+/** `: 1 unreachable, 2 draining`, or nothing where all are ready. */
+function othersOf(realServers: readonly RealServerReport[]): string {
+  const states = (['unreachable', 'overloaded', 'draining', 'drained'] as const).flatMap((state) => {
+    const found = realServers.filter((one) => one.state === state).length;
+    return found > 0 ? [`${found} ${state}`] : [];
   });
-  if (weight === 0)
-    return total > 0 ? found('draining', `${count(total, 'connection')} left`) : found('drained');
-  const problems = reachProblems(destination, outlook);
-  if (problems.length > 0) return found('unreachable', problems[0]!.what, problems);
-  // Between the thresholds it depends on which of the two it met last; that, nobody outside the plane knows.
-  if (upperThreshold > 0 && total >= upperThreshold) {
-    const what = `${count(total, 'connection')}, and its upper threshold is ${upperThreshold}`;
-    const remedy = 'raise its upper threshold, or add a real server';
-    return found('overloaded', what, [{ what, remedy }]);
-  }
-  return found('ready');
+  return states.length > 0 ? `: ${states.join(', ')}` : '';
 }
 
-function isTouched(id: ServiceId, { steps }: Intention): boolean {
-  const key = serviceKey(id);
-  return steps.some(({ operation }) => keyOf(operation) === key);
+function configurationWords(
+  { service }: ServiceState,
+  { source }: Findings,
+  { steps, changes, described }: Index,
+): Pick<ServiceReport, 'configuration' | 'configurationReason'> {
+  const { file } = source;
+  const words = (configuration: ServiceReport['configuration'], configurationReason: string) => ({
+    configuration,
+    configurationReason,
+  });
+  const key = serviceKey(service.id);
+  if (!described)
+    return source.problem
+      ? words('unknown', `${file}: ${source.problem.what}`)
+      : words('undescribed', `there is no ${file}`);
+  const [first, ...more] = steps.get(key) ?? [];
+  if (first)
+    return words(
+      'differs',
+      `${file} says otherwise: ${first.sign} ${first.what} ${first.detail}${more.length > 0 ? ` and ${more.length} more` : ''}`,
+    );
+  const own = changes.get(key) ?? [];
+  if (own.length > 0)
+    return words('changed', `${count(own.length, 'change')} at runtime over what ${file} says`);
+  return described.has(key)
+    ? words('accepted', source.problem ? `as ${file} said when it was taken last` : `as ${file} says`)
+    : words('undescribed', `${file} does not describe it`);
 }
 
-function keyOf(operation: Operation): string | undefined {
+/** The service an operation is about. */
+export function operationKey(operation: Operation): string | undefined {
   if ('service' in operation) return serviceKey(operation.service.id);
   return 'id' in operation && operation.id ? serviceKey(operation.id) : undefined;
 }
@@ -228,18 +300,36 @@ function notInForce({ intention, source }: Findings): ServiceReport[] {
   const { names } = source.wanted ?? { names: plainNames };
   return (intention?.steps ?? []).flatMap(({ operation }) =>
     operation.kind === 'add-service'
-      ? [
-          {
-            name: names.service(operation.service.id),
-            address: serviceKey(operation.service.id),
-            scheduler: operation.service.scheduler,
-            configuration: 'not in force' as const,
-            traffic: 'none can serve' as const,
-            ...{ usable: 0, active: 0, inactive: 0, connectionsPerSecond: 0, realServers: [] },
-          },
-        ]
+      ? [missingService(names.service(operation.service.id), operation.service, source.file)]
       : [],
   );
+}
+
+/** What is said of a service that only the configuration knows. */
+export function missingService(
+  name: string,
+  { id, scheduler }: { readonly id: ServiceId; readonly scheduler: SchedulerName | 'none' },
+  file: string,
+): ServiceReport {
+  return {
+    ...{ name, address: serviceKey(id), scheduler, health: 'degraded' },
+    configuration: 'missing',
+    configurationReason: `${file} describes it, and it is not in force`,
+    traffic: 'down',
+    trafficReason: 'it is not in force',
+    ...{ usable: 0, active: 0, inactive: 0, connectionsPerSecond: 0, realServers: [] },
+  };
+}
+
+function virtualAddresses(
+  { services }: Observed,
+  { paths }: Outlook,
+): { readonly held: number; readonly of: number } {
+  const addresses = new Set(
+    services.flatMap(({ service: { id } }) => (id.kind === 'address' ? [id.address] : [])),
+  );
+  const held = [...addresses].filter((address) => paths.get(address)?.kind === 'local').length;
+  return { held, of: addresses.size };
 }
 
 function connectionsIn({ services }: Observed): number {
@@ -252,13 +342,25 @@ function connectionsIn({ services }: Observed): number {
 const sum = <Item>(items: readonly Item[], of: (item: Item) => number): number =>
   items.reduce((total, item) => total + of(item), 0);
 
+function grouped<Item>(items: readonly Item[], keyOf: (item: Item) => string | undefined) {
+  const groups = new Map<string, Item[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    if (key === undefined) continue;
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
+}
+
 /** One problem for all it is the same for. */
 function merged(problems: readonly About[]): About[] {
   const by = new Map<string, About>();
   for (const problem of problems) {
     const key = `${problem.what}\n${problem.remedy}`;
     const before = by.get(key);
-    by.set(key, before ? { ...before, about: `${before.about}, ${problem.about}` } : problem);
+    by.set(key, before ? { ...before, about: [...before.about, ...problem.about] } : problem);
   }
   return [...by.values()];
 }

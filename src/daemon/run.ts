@@ -7,6 +7,7 @@ import { type FromFile, loadWanted } from '../control/load-wanted.ts';
 import { type Intention, intend, putInForce } from '../control/reconcile.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { countEditions } from './edition.ts';
+import { describeOn, reportOn, type Standing } from './inspect.ts';
 import { coverInterfaces } from './links.ts';
 import type { Log } from './log.ts';
 import type { ServiceManager } from './service-manager.ts';
@@ -55,6 +56,7 @@ export async function startDaemon({
   let { wanted } = first;
   let failure: string | undefined;
   let succeededAt = startedAt;
+  let refused: unknown;
   let generation = 0;
   let watched: readonly string[] = [];
   let watchers: readonly FSWatcher[] = [];
@@ -103,6 +105,7 @@ export async function startDaemon({
       watchFiles(read.files);
       const { steps, kept, dropped } = await force(read, order);
       failure = undefined;
+      refused = undefined;
       if (steps.length > 0)
         log('info', 'configuration in force', {
           file: path,
@@ -114,6 +117,7 @@ export async function startDaemon({
       return { generation, steps: steps.length, kept: kept.length, dropped: dropped.length };
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
+      refused = error;
       throw error;
     } finally {
       manager.ready(statusLine());
@@ -153,6 +157,8 @@ export async function startDaemon({
     );
   }
 
+  const standing = (): Standing => ({ controller, file: path, version, startedAt, wanted, refused });
+
   async function stop(): Promise<void> {
     if (stopped) return;
     stopped = true;
@@ -191,6 +197,8 @@ export async function startDaemon({
         outlook: (id, addresses) => inTurn(() => controller.outlook!(id, addresses)),
       }),
       diagnosis: () => inTurn(async () => (await import('../control/doctor.ts')).diagnose(controller)),
+      report: () => inTurn(() => reportOn(standing())),
+      describe: (name) => inTurn(() => describeOn(standing(), name)),
       status: async () => ({
         tag: edition.tag(),
         value: {

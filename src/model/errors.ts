@@ -63,6 +63,10 @@ export const errorCatalogue = {
     title: 'A change that takes much away needs a word from a person',
     hint: 'Look at it with "headgate plan"; if it is what you want, add --yes.',
   },
+  HG_UNKNOWN_NAME: {
+    title: 'There is no virtual service or real server of this name',
+    hint: 'List what there is with: headgate get services',
+  },
   HG_XDP: {
     title: 'An interface cannot run the fast path at XDP',
     hint: 'Take it out of HEADGATE_XDP: it goes on at tc; or correct what is named.',

@@ -1,0 +1,166 @@
+import { namedServices, ownersAmong } from '../control/named.ts';
+import type { RealServerReport } from '../control/real-server-report.ts';
+import type { ServiceReport, StatusReport } from '../control/status.ts';
+import { HeadgateError } from '../model/errors.ts';
+import { destinationKey } from '../model/service-id.ts';
+import { suggest } from '../model/suggest.ts';
+import type { Connection } from '../model/table.ts';
+import { span, table } from './columns.ts';
+import { connect } from './connect.ts';
+import type { Streams } from './context.ts';
+import { look } from './inspect.ts';
+import { exitCodes } from './report-error.ts';
+
+export type GetOptions = { readonly output: 'text' | 'json'; readonly file?: string };
+
+const kinds = ['services', 'real-servers', 'connections'] as const;
+type Kind = (typeof kinds)[number];
+
+/** `get services|real-servers|connections [SERVICE]`. */
+export async function getTable(
+  word: string,
+  wanted: string | undefined,
+  { output, file }: GetOptions,
+  streams: Streams,
+): Promise<number> {
+  const kind = kindOf(word);
+  const report = await look(file);
+  warnOfFile(report, streams);
+  const services = wanted === undefined ? report.services : namedServices(report.services, wanted);
+  if (kind === 'connections') {
+    const rows = ownedConnections(await readConnections(), report.services, services, wanted === undefined);
+    streams.stdout.write(output === 'json' ? `${JSON.stringify(rows)}\n` : connectionsText(rows));
+    return exitCodes.done;
+  }
+  const isServices = kind === 'services';
+  if (output === 'json')
+    streams.stdout.write(
+      `${JSON.stringify(isServices ? serviceRows(services) : realServerRows(services))}\n`,
+    );
+  else
+    streams.stdout.write(
+      isServices ? servicesText(services) : realServersText(services, wanted === undefined),
+    );
+  return exitCodes.done;
+}
+
+function kindOf(word: string): Kind {
+  const kind = kinds.find((one) => one === word);
+  if (kind) return kind;
+  const near = suggest(word, kinds);
+  throw new HeadgateError('HG_USAGE', `Cannot get "${word}": wanted services, real-servers or connections`, {
+    hint: near === undefined ? 'headgate get --help' : `headgate get ${near}`,
+  });
+}
+
+async function readConnections(): Promise<readonly Connection[]> {
+  const controller = await connect();
+  try {
+    return await controller.connections();
+  } finally {
+    await controller.close();
+  }
+}
+
+function warnOfFile({ configuration: { file }, problems }: StatusReport, { stderr }: Streams): void {
+  for (const { what, remedy } of problems.filter(({ about }) => about.includes(file)))
+    stderr.write(`headgate: "${file}": ${what}\n  next: ${remedy}\n`);
+}
+
+const serviceRows = (services: readonly ServiceReport[]) =>
+  services.map(({ realServers, ...rest }) => ({ ...rest, realServers: realServers.length }));
+
+const realServerRows = (services: readonly ServiceReport[]) =>
+  services.flatMap(({ name, realServers }) => realServers.map((one) => ({ service: name, ...one })));
+
+/** One row a service. */
+export function servicesText(services: readonly ServiceReport[]): string {
+  const heads = [
+    ...(['NAME', 'ADDRESS', 'CONFIGURATION', 'TRAFFIC', 'USABLE', 'ACTIVE', 'INACT', 'CPS'] as const),
+    'REASON' as const,
+  ];
+  const rows = services.map((one) => [
+    ...[one.name, one.address, one.configuration, one.traffic],
+    ...[`${one.usable}/${one.realServers.length}`, ...numbersOf(one), reasonOf(one)],
+  ]);
+  return table(heads, rows, 'USABLE', 'ACTIVE', 'INACT', 'CPS');
+}
+
+/** Why a service stands as it does; what is as it should be goes without saying. */
+const reasonOf = ({ traffic, trafficReason, health, configuration, configurationReason }: ServiceReport) =>
+  [
+    ...(traffic === 'carrying' && health === 'ok' ? [] : [trafficReason]),
+    ...(configuration === 'differs' || configuration === 'changed' ? [configurationReason] : []),
+  ].join('; ');
+
+/** One row a real server, with the name of its service where there may be several. */
+export function realServersText(services: readonly ServiceReport[], isNamed: boolean): string {
+  const shown = isNamed || services.length > 1;
+  const heads = [
+    ...(shown ? (['SERVICE'] as const) : []),
+    ...(['NAME', 'ADDRESS', 'STATE', 'WEIGHT', 'ACTIVE', 'INACT', 'CPS', 'REASON'] as const),
+  ];
+  const rows = services.flatMap(({ name, realServers }) =>
+    realServers.map((one) => [...(shown ? [name] : []), ...realServerRow(one)]),
+  );
+  return table(heads, rows, 'WEIGHT', 'ACTIVE', 'INACT', 'CPS');
+}
+
+const realServerRow = (one: RealServerReport): string[] => [
+  ...[one.name, one.address, one.state, String(one.weight)],
+  ...[...numbersOf(one), one.reason],
+];
+
+type Numbers = Pick<ServiceReport, 'active' | 'inactive' | 'connectionsPerSecond'>;
+
+const numbersOf = ({ active, inactive, connectionsPerSecond }: Numbers): string[] =>
+  [active, inactive, connectionsPerSecond].map(String);
+
+/** A connection with whom it belongs to, by name. */
+export type ConnectionRow = Connection & {
+  /** Absent where nobody has it any more. */
+  readonly service?: string;
+  /** Absent where it is no longer in the service. */
+  readonly realServer?: string;
+};
+
+/** The connections of the services that are shown, sorted by service; all of them where none is named. */
+export function ownedConnections(
+  connections: readonly Connection[],
+  all: readonly ServiceReport[],
+  shown: readonly ServiceReport[],
+  isAll: boolean,
+): readonly ConnectionRow[] {
+  const ownerOf = ownersAmong(all);
+  const names = new Set(shown.map(({ address }) => address));
+  const rows = connections.flatMap((row): ConnectionRow[] => {
+    const owner = ownerOf(row);
+    if (!isAll && !(owner && names.has(owner.service.address))) return [];
+    const realServer =
+      owner?.realServer === undefined ? undefined : owner.service.realServers[owner.realServer]!.name;
+    return [
+      {
+        ...(owner && { service: owner.service.name }),
+        ...(realServer !== undefined && { realServer }),
+        ...row,
+      },
+    ];
+  });
+  const order = (row: ConnectionRow) => `${row.service ?? ''} ${row.realServer ?? ''}`;
+  return rows.toSorted((a, b) => (order(a) < order(b) ? -1 : order(a) > order(b) ? 1 : 0));
+}
+
+/** One row a connection. */
+export function connectionsText(rows: readonly ConnectionRow[]): string {
+  const heads = ['SERVICE', 'REAL SERVER', 'PROTOCOL', 'CLIENT', 'VIRTUAL', 'STATE', 'EXPIRES'] as const;
+  const cells = rows.map((row) => [
+    row.service ?? '-',
+    row.realServer ?? `${destinationKey(row.destination)} (gone)`,
+    row.protocol,
+    destinationKey(row.client),
+    destinationKey(row.virtual),
+    row.template ? 'template' : row.state,
+    span(row.expiresInMs),
+  ]);
+  return table(heads, cells, 'EXPIRES');
+}

@@ -1,0 +1,70 @@
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import type { Remote } from '../api/client.ts';
+import type { Controller } from '../control/controller.ts';
+import { type FromFile, loadWanted } from '../control/load-wanted.ts';
+import { type Place, type Source, type StatusReport, statusOf } from '../control/status.ts';
+import { HeadgateError } from '../model/errors.ts';
+import { connect, openDaemon } from './connect.ts';
+
+const usualFile = '/etc/headgate/headgate.yaml';
+
+/** How everything stands: what the daemon says, or held against `file` where one is named. Rejects with a HeadgateError. */
+export function look(file: string | undefined): Promise<StatusReport> {
+  return inspect(file, {
+    daemon: (daemon) => daemon.report<StatusReport>(),
+    here: statusOf,
+  });
+}
+
+/** Asks the daemon where one runs and no other file is named; else looks with the file, through the daemon where one runs. */
+export async function inspect<T>(
+  file: string | undefined,
+  ask: {
+    readonly daemon: (daemon: Remote) => Promise<T>;
+    readonly here: (controller: Controller, source: Source, place: Place) => Promise<T>;
+  },
+): Promise<T> {
+  const daemon = await openDaemon();
+  if (daemon && (file === undefined || resolve(file) === daemon.status.configuration.file))
+    return ask.daemon(daemon);
+  const controller = await connect();
+  try {
+    const source = sourceFrom(file, controller.capabilities.name);
+    return await ask.here(controller, source, placeOf(daemon));
+  } finally {
+    await controller.close();
+  }
+}
+
+function placeOf(daemon: Remote | undefined): Place {
+  const host = hostname();
+  if (!daemon) return { host };
+  const { pid, version, startedAt } = daemon.status;
+  return { host, daemon: { pid, version, startedAt } };
+}
+
+/** What a configuration says; the usual one need not be there. */
+function sourceFrom(given: string | undefined, dataPlane: Controller['capabilities']['name']): Source {
+  const file = given ?? usualFile;
+  if (given === undefined && !existsSync(file)) return { file };
+  let read: FromFile;
+  try {
+    read = loadWanted(file);
+  } catch (error) {
+    if (!(error instanceof HeadgateError)) throw error;
+    const what = `it is not compared with what is in force: ${error.message}`;
+    return { file, problem: { what, remedy: `headgate validate ${file}` } };
+  }
+  const isOther = (read.dataPlane === 'proxy' || read.dataPlane === 'ipvs') && read.dataPlane !== dataPlane;
+  if (isOther)
+    return {
+      file,
+      problem: {
+        what: `it wants the data plane "${read.dataPlane}", and this is ${dataPlane}`,
+        remedy: `headgate run ${file}, or dataPlane: auto in it`,
+      },
+    };
+  return { file, wanted: read.wanted };
+}

@@ -1,0 +1,268 @@
+import type { Path } from '../model/outlook.ts';
+import { destinationKey, serviceKey } from '../model/service-id.ts';
+import type { Connection, Counters, DestinationState, Operation, ServiceState } from '../model/table.ts';
+import type { Destination, ServiceId, Timeouts, VirtualService } from '../model/virtual-service.ts';
+import { bareStep } from './change.ts';
+import type { Controller } from './controller.ts';
+import { type Problem, roomFor } from './explain.ts';
+import { type Named, namedObjects, ownersAmong } from './named.ts';
+import type { RealServerReport } from './real-server-report.ts';
+import {
+  type Findings,
+  findingsOf,
+  indexOf,
+  judge,
+  missingService,
+  operationKey,
+  type Place,
+  type ServiceReport,
+  type Source,
+} from './status.ts';
+import { plainNames } from './wanted.ts';
+
+/** Counts of traffic; 64-bit numbers as decimal strings. */
+export type Amounts = Readonly<Record<keyof Counters, string>>;
+
+type Traffic = {
+  /** Since the start or the last zeroing; absent where it is not in force. */
+  readonly counters?: Amounts;
+  /** A second. */
+  readonly rates?: Amounts;
+  /** By the state of the connection; persistence templates are counted apart. */
+  readonly connections: { readonly states: Readonly<Record<string, number>>; readonly templates: number };
+  /** Where packets to its address go; absent where the plane does not say. */
+  readonly path?: Path;
+};
+
+type Story = {
+  /** SERVICE, or SERVICE/REALSERVER. */
+  readonly about: string;
+  readonly file: string;
+  /** What applying the file would do to it. */
+  readonly differences: readonly string[];
+  /** What was changed since the file was applied. */
+  readonly runtimeChanges: readonly string[];
+  readonly problems: readonly (Problem & { readonly about: readonly string[] })[];
+};
+
+export type ServiceDescription = Story &
+  Traffic & {
+    readonly kind: 'service';
+    readonly report: ServiceReport;
+    /** Absent: only the configuration has it. */
+    readonly inForce?: VirtualService;
+    /** Absent: the configuration does not describe it. */
+    readonly configured?: VirtualService;
+    /** Of idle connections, seconds; the same for all services. */
+    readonly timeouts: Timeouts;
+  };
+
+export type RealServerDescription = Story &
+  Traffic & {
+    readonly kind: 'real server';
+    readonly service: Pick<ServiceReport, 'name' | 'address' | 'health' | 'traffic' | 'trafficReason'>;
+    readonly report: RealServerReport;
+    readonly inForce: Destination;
+    readonly configured?: Destination;
+    /** Bytes a packet may have on the way there, where that is known. */
+    readonly room?: number;
+  };
+
+export type Description = ServiceDescription | RealServerDescription;
+
+/**
+ * Everything about SERVICE or SERVICE/REALSERVER; several where a name stands for several addresses. Changes nothing.
+ * Rejects with HG_UNKNOWN_NAME.
+ */
+export async function describe(
+  controller: Controller,
+  source: Source,
+  place: Place,
+  name: string,
+): Promise<readonly Description[]> {
+  const observed = await controller.read();
+  const candidates = candidatesOf(observed.services, source);
+  const objects = namedObjects(candidates, name);
+  const states = objects.flatMap(({ service: { state } }) => (state ? [state] : []));
+  const findings = await findingsOf(controller, source, place, observed, states);
+  const connections = await controller.connections();
+  return descriptionsOf(findings, objects, connections);
+}
+
+type Candidate = Named & { readonly id: ServiceId; readonly state?: ServiceState };
+
+/** The services that are there, and those that only the configuration has. */
+export function candidatesOf(services: readonly ServiceState[], { wanted }: Source): Candidate[] {
+  const names = wanted?.names ?? plainNames;
+  const candidate = (id: ServiceId, destinations: readonly Destination[], state?: ServiceState) => ({
+    ...{ id, name: names.service(id), address: serviceKey(id) },
+    realServers: destinations.map((one) => ({
+      name: names.realServer(id, one),
+      address: destinationKey(one),
+    })),
+    ...(state && { state }),
+  });
+  const present = new Set(services.map(({ service }) => serviceKey(service.id)));
+  return [
+    ...services.map((state) =>
+      candidate(
+        state.service.id,
+        state.destinations.map(({ destination }) => destination),
+        state,
+      ),
+    ),
+    ...(wanted?.table.services ?? [])
+      .filter(({ service }) => !present.has(serviceKey(service.id)))
+      .map(({ service }) => candidate(service.id, [])),
+  ];
+}
+
+/** The same from what was read before. Pure. */
+export function descriptionsOf(
+  findings: Findings,
+  objects: readonly { readonly service: Candidate; readonly realServer?: number }[],
+  connections: readonly Connection[],
+): readonly Description[] {
+  const index = indexOf(findings);
+  const ownerOf = ownersAmong(candidatesOf(findings.observed.services, findings.source));
+  return objects.map(({ service: candidate, realServer }) => {
+    const { state, id } = candidate;
+    if (!state) return describeMissing(candidate, findings);
+    const judged = judge(state, findings, index);
+    const key = serviceKey(id);
+    const own = connections.filter((row) => {
+      const owner = ownerOf(row);
+      if (owner?.service.address !== key) return false;
+      return realServer === undefined || owner.realServer === realServer;
+    });
+    const whole = { state, findings, own, ...judged };
+    const steps = index.steps.get(key) ?? [];
+    const changes = index.changes.get(key) ?? [];
+    if (realServer === undefined)
+      return describeService(whole, {
+        differences: steps.map(stepText),
+        runtimeChanges: changes.map(changeText),
+      });
+    const destination = destinationKey(state.destinations[realServer]!.destination);
+    const isOwn = (operation: Operation) =>
+      'destination' in operation && destinationKey(operation.destination) === destination;
+    return describeRealServer(whole, realServer, {
+      differences: steps.filter(({ operation }) => isOwn(operation)).map(stepText),
+      runtimeChanges: changes.filter(isOwn).map(changeText),
+    });
+  });
+}
+
+type Whole = ReturnType<typeof judge> & {
+  readonly state: ServiceState;
+  readonly findings: Findings;
+  readonly own: readonly Connection[];
+};
+
+function describeService(
+  { state, findings, own, report, problems }: Whole,
+  story: Pick<Story, 'differences' | 'runtimeChanges'>,
+): ServiceDescription {
+  const { id } = state.service;
+  const { source, observed, outlook } = findings;
+  const configured = configuredService(findings, id);
+  return {
+    kind: 'service',
+    about: report.name,
+    file: source.file,
+    report,
+    inForce: state.service,
+    ...(configured && { configured }),
+    timeouts: observed.timeouts,
+    ...trafficOf(state, own, id.kind === 'address' ? outlook?.paths.get(id.address) : undefined),
+    ...story,
+    problems,
+  };
+}
+
+function describeRealServer(
+  { state, findings, own, report: service, problems }: Whole,
+  place: number,
+  story: Pick<Story, 'differences' | 'runtimeChanges'>,
+): RealServerDescription {
+  const report = service.realServers[place]!;
+  const one = state.destinations[place]!;
+  const { name, address, health, traffic, trafficReason } = service;
+  const about = `${name}/${report.name}`;
+  const path = findings.outlook?.paths.get(one.destination.address);
+  const room = path && roomFor(one.destination, path);
+  const configured = configuredEntry(findings, state.service.id)?.destinations.find(
+    (each) => destinationKey(each) === report.address,
+  );
+  return {
+    kind: 'real server',
+    about,
+    file: findings.source.file,
+    service: { name, address, health, traffic, trafficReason },
+    report,
+    inForce: one.destination,
+    ...(configured && { configured }),
+    ...trafficOf(one, own, path),
+    ...(room !== undefined && { room }),
+    ...story,
+    problems: problems.filter((problem) => problem.about.some((whom) => whom === about || whom === name)),
+  };
+}
+
+function describeMissing({ id, name }: Candidate, findings: Findings): ServiceDescription {
+  const { source, observed } = findings;
+  const configured = configuredService(findings, id)!;
+  const report = missingService(name, configured, source.file);
+  return {
+    kind: 'service',
+    about: name,
+    file: source.file,
+    report,
+    configured,
+    timeouts: observed.timeouts,
+    connections: { states: {}, templates: 0 },
+    differences: (findings.intention?.steps ?? [])
+      .filter(({ operation }) => operationKey(operation) === serviceKey(id))
+      .map(stepText),
+    runtimeChanges: [],
+    problems: [{ about: [name], what: report.configurationReason, remedy: `headgate plan ${source.file}` }],
+  };
+}
+
+const configuredEntry = ({ source }: Findings, id: ServiceId) =>
+  source.wanted?.table.services.find(({ service }) => serviceKey(service.id) === serviceKey(id));
+
+const configuredService = (findings: Findings, id: ServiceId): VirtualService | undefined =>
+  configuredEntry(findings, id)?.service;
+
+function trafficOf(
+  { counters, rates }: Pick<DestinationState, 'counters' | 'rates'>,
+  own: readonly Connection[],
+  path: Path | undefined,
+): Traffic {
+  const states: Record<string, number> = {};
+  let templates = 0;
+  for (const { state, template } of own) {
+    if (template) templates++;
+    else states[state] = (states[state] ?? 0) + 1;
+  }
+  return {
+    counters: amountsOf(counters),
+    rates: amountsOf(rates),
+    connections: { states, templates },
+    ...(path && { path }),
+  };
+}
+
+const amountsOf = (counters: Counters): Amounts => ({
+  connections: String(counters.connections),
+  packetsIn: String(counters.packetsIn),
+  packetsOut: String(counters.packetsOut),
+  bytesIn: String(counters.bytesIn),
+  bytesOut: String(counters.bytesOut),
+});
+
+const stepText = ({ sign, what, detail }: { sign: string; what: string; detail: string }): string =>
+  `${sign} ${what} ${detail}`.trimEnd();
+
+const changeText = (operation: Operation): string => stepText(bareStep(operation));
