@@ -11,7 +11,11 @@ export type DaemonStatus = {
   readonly pid: number;
   readonly version: string;
   readonly startedAt: string;
-  readonly dataPlane: { readonly name: 'ebpf' | 'ipvs' | 'proxy' | 'memory'; readonly description: string };
+  readonly dataPlane: {
+    readonly name: 'ebpf' | 'ipvs' | 'proxy' | 'memory';
+    readonly description: string;
+    readonly ignores?: readonly ('persistence' | 'one-packet' | 'thresholds')[];
+  };
   readonly directory?: string;
   readonly configuration: {
     readonly file: string;

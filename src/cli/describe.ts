@@ -32,11 +32,13 @@ export async function describeObject(
 export function descriptionText(description: Description): string {
   const isService = description.kind === 'service';
   const rows = isService ? serviceRows(description) : realServerRows(description);
-  const { differences, runtimeChanges, problems, file } = description;
+  const { differences, runtimeChanges, problems, file, ignored } = description;
   const parts = [
     `${description.about}  ${description.report.address}`,
     ...aligned([
-      ...rows,
+      ...rows.map(
+        ([name, text]): Row => [name, ignored.some((one) => one === name) ? `${text} (not acted on)` : text],
+      ),
       ...trafficRows(description),
       ...listed('at runtime', runtimeChanges),
       ...listed(`next: headgate plan ${file}`, differences),
@@ -144,7 +146,7 @@ const amountWords = [
 ] as const satisfies readonly (readonly [keyof Amounts, string])[];
 
 const amountsText = (amounts: Amounts): string =>
-  amountWords.map(([key, words]) => `${amounts[key]} ${words}`).join(', ');
+  amountWords.map(([key, words]) => `${words} ${amounts[key]}`).join(', ');
 
 function trafficRows({ report, connections, counters, rates }: Description): Row[] {
   const states = Object.entries(connections.states).map(([state, number]) => `${number} ${state}`);

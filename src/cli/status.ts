@@ -87,10 +87,10 @@ function configurationText({ configuration }: StatusReport, now: Date): string {
   const applied =
     generation !== undefined && appliedAt !== undefined
       ? `generation ${generation}, applied ${span(now.getTime() - Date.parse(appliedAt))} ago`
-      : 'never applied';
+      : undefined;
   const said = {
-    accepted: `accepted: ${file}, ${applied}`,
-    failed: `failed: ${file}, see below; ${generation === undefined ? 'none' : applied} is in force`,
+    accepted: `accepted: ${file}, ${applied ?? 'never applied'}`,
+    failed: `failed: ${file}, see below; in force stays ${applied ?? 'what was there'}`,
     absent: `absent: there is no ${file}`,
   }[state];
   const more = [

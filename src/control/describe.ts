@@ -1,3 +1,4 @@
+import type { Ignored } from '../dataplane/data-plane.ts';
 import type { Path } from '../model/outlook.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Connection, Counters, DestinationState, Operation, ServiceState } from '../model/table.ts';
@@ -10,6 +11,7 @@ import type { RealServerReport } from './real-server-report.ts';
 import {
   type Findings,
   findingsOf,
+  ignoredSettings,
   indexOf,
   judge,
   missingService,
@@ -40,6 +42,8 @@ type Story = {
   readonly file: string;
   /** What applying the file would do to it. */
   readonly differences: readonly string[];
+  /** What it is set to and the data plane does not act on. */
+  readonly ignored: readonly Ignored[];
   /** What was changed since the file was applied. */
   readonly runtimeChanges: readonly string[];
   readonly problems: readonly (Problem & { readonly about: readonly string[] })[];
@@ -175,6 +179,7 @@ function describeService(
     ...(configured && { configured }),
     timeouts: observed.timeouts,
     ...trafficOf(state, own, id.kind === 'address' ? outlook?.paths.get(id.address) : undefined),
+    ignored: ignoredSettings(state, findings.dataPlane),
     ...story,
     problems,
   };
@@ -204,6 +209,9 @@ function describeRealServer(
     ...(configured && { configured }),
     ...trafficOf(one, own, path),
     ...(room !== undefined && { room }),
+    ignored: ignoredSettings({ ...state, destinations: [one] }, findings.dataPlane).filter(
+      (setting) => setting === 'thresholds',
+    ),
     ...story,
     problems: problems.filter((problem) => problem.about.some((whom) => whom === about || whom === name)),
   };
@@ -225,6 +233,7 @@ function describeMissing({ id, name }: Candidate, findings: Findings): ServiceDe
       .filter(({ operation }) => operationKey(operation) === serviceKey(id))
       .map(stepText),
     runtimeChanges: [],
+    ignored: [],
     problems: [{ about: [name], what: report.configurationReason, remedy: `headgate plan ${source.file}` }],
   };
 }

@@ -26,6 +26,8 @@ export type RealServerReport = {
 export type Surroundings = {
   /** Absent where the plane does not say where packets go. */
   readonly outlook: Outlook | undefined;
+  /** Whether the plane leaves out who has as many connections as its upper threshold. */
+  readonly hasThresholds: boolean;
   /** What was changed at runtime in its service. */
   readonly changes: readonly Operation[];
 };
@@ -33,7 +35,7 @@ export type Surroundings = {
 /** What is said of a real server, but for its name, and what keeps it from serving against what was wished. Pure. */
 export function judgeRealServer(
   one: DestinationState,
-  { outlook, changes }: Surroundings,
+  { outlook, hasThresholds, changes }: Surroundings,
 ): { readonly report: Omit<RealServerReport, 'name'>; readonly problems: readonly Problem[] } {
   const { destination, activeConnections: active, inactiveConnections: inactive } = one;
   const { weight, upperThreshold, method } = destination;
@@ -54,7 +56,7 @@ export function judgeRealServer(
   const problems = reachProblems(destination, outlook);
   if (problems.length > 0) return found('unreachable', problems[0]!.what, problems);
   // Between the thresholds it depends on which of the two it met last; that, nobody outside the plane knows.
-  if (upperThreshold > 0 && total >= upperThreshold) {
+  if (hasThresholds && upperThreshold > 0 && total >= upperThreshold) {
     const what = `${count(total, 'connection')}, and its upper threshold is ${upperThreshold}`;
     const remedy = 'raise its upper threshold, or add a real server';
     return found('overloaded', what, [{ what, remedy }]);

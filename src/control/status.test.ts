@@ -146,9 +146,7 @@ describe('the status of a data plane', () => {
     for (const last of [11, 12]) paths.set(`10.0.0.${last}`, { kind: 'none' });
     const found = await report(source(two));
     expect(words(found)).toMatchObject({ health: 'down', services: ['web accepted down down 0'] });
-    expect(found.services[0]!.trafficReason).toBe(
-      'no connection now, 0 of 2 real servers usable: 2 unreachable',
-    );
+    expect(found.services[0]!.trafficReason).toBe('0 of 2 real servers usable: 2 unreachable');
   });
 
   test('is down when the virtual address is gone, and says how to put it back', async () => {
@@ -212,6 +210,23 @@ describe('the status of a data plane', () => {
     const found = words(await report(source(two)));
     expect(found.health).toBe('degraded');
     expect(found.realServers[1]).toBe('web2 overloaded: 2 connections, and its upper threshold is 2');
+  });
+
+  test('is degraded by a setting that the data plane does not act on', async () => {
+    controller = { ...controller, capabilities: { ...plane.capabilities, ignores: ['thresholds'] } };
+    await put(two);
+    await controller.apply([
+      { kind: 'edit-destination', id: web, destination: server(12, { upperThreshold: 2 }) },
+    ]);
+    connect(4);
+    expect(words(await report(source(two)))).toMatchObject({
+      health: 'degraded',
+      services: ['web changed carrying degraded 2'],
+      realServers: ['web1 ready: it answers on eth1', 'web2 ready: it answers on eth1'],
+      problems: [
+        expect.stringMatching(/^web: a threshold is set, and the data plane memory does not act on it/),
+      ],
+    });
   });
 
   test('knows what the configuration says otherwise, adds, and does not describe', async () => {

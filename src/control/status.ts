@@ -1,4 +1,4 @@
-import type { Capabilities } from '../dataplane/data-plane.ts';
+import type { Capabilities, Ignored } from '../dataplane/data-plane.ts';
 import type { Address } from '../model/address.ts';
 import type { Outlook } from '../model/outlook.ts';
 import { serviceKey } from '../model/service-id.ts';
@@ -24,7 +24,7 @@ export type Source = {
 /** The process that keeps the data plane; times in ISO 8601. */
 export type DaemonReport = { readonly pid: number; readonly version: string; readonly startedAt: string };
 
-/** `down`: no new client is served. `degraded`: a real server that should serve does not, or it is not in force. */
+/** `down`: no new client is served. `degraded`: not all is as it was meant: a real server, a setting, or it is not in force. */
 export type Health = 'ok' | 'degraded' | 'down';
 
 export type ServiceReport = {
@@ -210,7 +210,9 @@ export function judge(
   const names = source.wanted?.names ?? plainNames;
   const name = names.service(id);
   const changes = index.changes.get(serviceKey(id)) ?? [];
-  const members = destinations.map((one) => judgeRealServer(one, { outlook, changes }));
+  const ignored = ignoredSettings(state, findings.dataPlane);
+  const hasThresholds = !findings.dataPlane.ignores?.includes('thresholds');
+  const members = destinations.map((one) => judgeRealServer(one, { outlook, hasThresholds, changes }));
   const realServers = members.map(({ report }, i) => ({
     name: names.realServer(id, destinations[i]!.destination),
     ...report,
@@ -223,18 +225,22 @@ export function judge(
   const busy = active > 0 || state.rates.connections > 0n || state.rates.packetsIn > 0n;
   const isImpaired = realServers.some((one) => one.state === 'unreachable' || one.state === 'overloaded');
   const traffic = usable === 0 ? 'down' : busy ? 'carrying' : 'idle';
-  const shares = `${able} of ${count(realServers.length, 'real server')} usable${othersOf(realServers)}`;
+  const shares = `${able} of ${realServers.length} real servers usable${othersOf(realServers)}`;
   return {
     report: {
       name,
       address: serviceKey(id),
       scheduler,
-      health: usable === 0 ? 'down' : isImpaired ? 'degraded' : 'ok',
+      health: usable === 0 ? 'down' : isImpaired || ignored.length > 0 ? 'degraded' : 'ok',
       ...configurationWords(state, findings, index),
       traffic,
       trafficReason:
         local[0]?.what ??
-        (realServers.length === 0 ? 'it has no real server' : busy ? shares : `no connection now, ${shares}`),
+        (realServers.length === 0
+          ? 'it has no real server'
+          : traffic === 'idle'
+            ? `no connection now, ${shares}`
+            : shares),
       usable,
       active,
       inactive: sum(destinations, (one) => one.inactiveConnections),
@@ -246,8 +252,35 @@ export function judge(
       ...(destinations.some(({ destination }) => destination.weight > 0)
         ? []
         : [about(name)(nobodyProblem(state))]),
+      ...ignored.map((setting) => about(name)(ignoredProblem(setting, findings.dataPlane))),
       ...members.flatMap(({ problems }, i) => problems.map(about(`${name}/${realServers[i]!.name}`))),
     ],
+  };
+}
+
+/** What a service is set to and the data plane does not act on. */
+export function ignoredSettings(
+  { service, destinations }: ServiceState,
+  { ignores = [] }: Capabilities,
+): readonly Ignored[] {
+  const isSet: Record<Ignored, boolean> = {
+    persistence: service.persistence !== undefined,
+    'one-packet': service.onePacket,
+    thresholds: destinations.some(({ destination }) => destination.upperThreshold > 0),
+  };
+  return ignores.filter((setting) => isSet[setting]);
+}
+
+const settingWords = {
+  persistence: 'persistence',
+  'one-packet': 'one-packet scheduling',
+  thresholds: 'a threshold',
+} as const;
+
+function ignoredProblem(setting: Ignored, { name }: Capabilities): Problem {
+  return {
+    what: `${settingWords[setting]} is set, and the data plane ${name} does not act on it: connections are scheduled as if it were not`,
+    remedy: 'run with "dataPlane: proxy", or take it out of the configuration',
   };
 }
 

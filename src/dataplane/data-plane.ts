@@ -5,11 +5,16 @@ import type { Connection, Observed, Operation, Refusal } from '../model/table.ts
 import type { ServiceId } from '../model/virtual-service.ts';
 import type { HostSurvey } from './host-survey.ts';
 
+/** Settings that a data plane may store and list without acting on them. */
+export type Ignored = 'persistence' | 'one-packet' | 'thresholds';
+
 /** What a data plane can do here, and why not where it cannot. */
 export type Capabilities = {
   readonly name: 'ebpf' | 'ipvs' | 'proxy' | 'memory';
   /** One line a person can read: where the plane is attached, or what it lacks. */
   readonly description: string;
+  /** What it stores and lists, and schedules as if it were not there; absent where there is nothing of the kind. */
+  readonly ignores?: readonly Ignored[];
 };
 
 /**

@@ -49,7 +49,11 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
   let watch: LinkWatch | undefined;
 
   return {
-    capabilities: { name: 'ebpf', description: `BPF programs at tc, instance ${options.instance}` },
+    capabilities: {
+      name: 'ebpf',
+      description: `BPF programs at tc, instance ${options.instance}`,
+      ignores: ['persistence', 'one-packet', 'thresholds'],
+    },
     read: async () => inPlane('read the table', () => read()),
     apply: async (operations) => inPlane('apply a change', () => apply(operations)),
     connections: async () =>
