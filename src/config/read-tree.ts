@@ -2,9 +2,10 @@ import { isAlias, isMap, isPair, isScalar, isSeq, type Node, type Pair } from 'y
 import type { Problem } from '../model/errors.ts';
 import { placeOf, problemAt, type Source, type Span } from '../model/problem.ts';
 import { limits } from './limits.ts';
+import { readQuickly } from './quick-yaml.ts';
 import type { MapNode, Member, TreeNode } from './tree.ts';
-import { type Environment, expandVariables, plainScalar, unguarded } from './variables.ts';
-import { parseYaml, quoteHint } from './yaml.ts';
+import { type Environment, expandVariables, guardVariables, plainScalar, unguarded } from './variables.ts';
+import { hasStrangeSigns, parseYaml, quoteHint } from './yaml.ts';
 
 /**
  * Reads a YAML text into a tree of values with their places: aliases and merge keys (`<<`) resolved, variables put in,
@@ -15,6 +16,32 @@ export function readTree(
   environment: Environment,
   problems: Problem[],
 ): TreeNode | undefined {
+  return readUsual(source, environment, problems) ?? readAny(source, environment, problems);
+}
+
+/** The tree of a text in the part of YAML that can be read quickly, the same as the one below; undefined for others. */
+export function readUsual(
+  source: Source,
+  environment: Environment,
+  problems: Problem[],
+): TreeNode | undefined {
+  if (hasStrangeSigns(source.text)) return undefined;
+  const found: Problem[] = [];
+  const scalar = (value: string, isPlain: boolean, span: Span) =>
+    scalarNode(
+      isPlain && !value.includes('$') ? plainScalar(value) : value,
+      isPlain,
+      span,
+      environment,
+      found,
+    );
+  const tree = readQuickly(source, guardVariables(source.text), scalar);
+  if (tree) problems.push(...found);
+  return tree;
+}
+
+/** The tree of any YAML text. */
+export function readAny(source: Source, environment: Environment, problems: Problem[]): TreeNode | undefined {
   const { document, problems: found } = parseYaml(source);
   problems.push(...found);
   if (!document) return undefined;
@@ -55,7 +82,10 @@ function readNode(node: unknown, at: Span, reader: Reader): Sized {
   }
   if (node.anchor !== undefined) reader.anchors.set(node.anchor, 'open');
   const read = isScalar(node)
-    ? readScalar(node.value, node.type === 'PLAIN', span, reader)
+    ? {
+        node: scalarNode(node.value, node.type === 'PLAIN', span, reader.environment, reader.problems),
+        size: 1,
+      }
     : isSeq(node)
       ? readList(node.items, span, reader)
       : readMap(node.items, span, reader);
@@ -90,14 +120,21 @@ function readAlias(name: string, span: Span, reader: Reader): Sized {
   return reader.aliased > limits.aliasedValues ? broken(span) : target;
 }
 
-function readScalar(value: unknown, isPlain: boolean, span: Span, reader: Reader): Sized {
+/** The node of a scalar as YAML has it, with variables put in. */
+function scalarNode(
+  value: unknown,
+  isPlain: boolean,
+  span: Span,
+  environment: Environment,
+  problems: Problem[],
+): TreeNode {
   if (typeof value === 'string' && value.includes('$')) {
-    const text = expandVariables(value, span, reader.environment, reader.problems);
-    if (text === undefined) return broken(span);
-    return { node: { kind: 'scalar', span, value: isPlain ? plainScalar(text) : text }, size: 1 };
+    const text = expandVariables(value, span, environment, problems);
+    if (text === undefined) return broken(span).node;
+    return { kind: 'scalar', span, value: isPlain ? plainScalar(text) : text };
   }
   const known = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
-  return { node: { kind: 'scalar', span, value: known ? value : null }, size: 1 };
+  return { kind: 'scalar', span, value: known ? value : null };
 }
 
 function readList(items: readonly unknown[], span: Span, reader: Reader): Sized {
@@ -116,7 +153,8 @@ function readMap(pairs: readonly Pair[], span: Span, reader: Reader): Sized {
   let size = 1;
   for (const { key, value } of pairs) {
     const keySpan = key === null || typeof key !== 'object' ? span : spanOf(key as Node, reader.source);
-    const empty = isScalar(value) && value.source === '' && value.anchor === undefined;
+    const empty =
+      isScalar(value) && value.type === 'PLAIN' && value.source === '' && value.anchor === undefined;
     const read = empty ? nothing(keySpan) : readNode(value, keySpan, reader);
     size += read.size;
     if (!isScalar(key) || key.value === null) {

@@ -68,10 +68,14 @@ export function expandVariables(
 
 /** The value of a plain scalar by the core schema of YAML 1.2 (10.3.2), as it would be without a variable in it. */
 export function plainScalar(text: string): ScalarValue {
+  // Most text begins with a letter that no other type begins with.
+  if (/^[^-+.0-9~nNtTfF]/.test(text)) return text;
   if (/^(?:null|Null|NULL|~|)$/.test(text)) return null;
   if (/^(?:true|True|TRUE)$/.test(text)) return true;
   if (/^(?:false|False|FALSE)$/.test(text)) return false;
   const decimal = /^[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$/.test(text);
   if (decimal || /^0o[0-7]+$/.test(text) || /^0x[0-9a-fA-F]+$/.test(text)) return Number(text);
-  return text;
+  if (/^[-+]?\.(?:inf|Inf|INF)$/.test(text))
+    return text.startsWith('-') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+  return /^\.(?:nan|NaN|NAN)$/.test(text) ? Number.NaN : text;
 }

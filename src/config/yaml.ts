@@ -76,6 +76,11 @@ function* tokensOf(text: string): Generator<CST.Token> {
 /** Spaces that are none, and control characters; tabs are judged by the parser. */
 const strange = /[\p{Zl}\p{Zp}\p{Cf}]|(?! )\p{Zs}|(?![\t\n\r])\p{Cc}/u;
 
+/** Whether a text has signs that are no part of what people type. */
+export function hasStrangeSigns(text: string): boolean {
+  return strange.test(text);
+}
+
 /** A problem for each line in which such a sign stands outside quotes, block scalars and comments. */
 function strangeSigns(source: Source): Problem[] {
   if (!strange.test(source.text)) return [];
