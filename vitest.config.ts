@@ -12,6 +12,8 @@ export default defineConfig({
           include: ['src/**/*.test.ts', 'test/unit/**/*.test.ts'],
           pool: 'threads',
           isolate: false,
+          // Property tests take seconds where other work has the processors; none of them waits for a clock.
+          testTimeout: process.env.LONG ? 300_000 : 20_000,
         },
       },
       {
