@@ -17,8 +17,8 @@ export async function runDoctor(
 }
 
 async function diagnoseHere(): Promise<Diagnosis | undefined> {
-  const { openController } = await import('../control/embedded.ts');
-  const controller = await openController();
+  const { openUntouched } = await import('../control/embedded.ts');
+  const controller = await openUntouched();
   try {
     return await diagnose(controller);
   } finally {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Table } from '../model/table.ts';
-import { readDocument, writeDocument } from './whole-file.ts';
+import { type Prepared, prepareDocument, readDocument } from './whole-file.ts';
 
 /** What the configuration that was applied last made of the table. */
 export type Applied = {
@@ -21,7 +21,12 @@ export function readApplied(directory: string | undefined): Applied | undefined 
   return directory === undefined ? undefined : readDocument(fileIn(directory), version);
 }
 
-/** Whole or not at all, also when the machine stops meanwhile. */
+/** Whole or not at all, also when the machine stops meanwhile. Throws HG_STATE. */
 export function writeApplied(directory: string | undefined, applied: Applied): void {
-  if (directory !== undefined) writeDocument(fileIn(directory), version, applied);
+  prepareApplied(directory, applied)?.commit();
+}
+
+/** Written, and in force once it is committed. Throws HG_STATE. */
+export function prepareApplied(directory: string | undefined, applied: Applied): Prepared | undefined {
+  return directory === undefined ? undefined : prepareDocument(fileIn(directory), version, applied);
 }

@@ -4,6 +4,7 @@ import { instanceDirectory, openHostPlane } from '../dataplane/ebpf/host.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Sysctls } from '../model/sysctls.ts';
 import type { OwnController } from './controller.ts';
+import { settled } from './underway.ts';
 
 /** Sizes a connection table may have. */
 const [leastConnections, mostConnections] = [256, 1 << 27];
@@ -17,6 +18,11 @@ const [leastConnections, mostConnections] = [256, 1 << 27];
 export async function openController(
   options: { readonly connections?: number } = {},
 ): Promise<OwnController> {
+  return settled(await openUntouched(options));
+}
+
+/** Like openController, for a look at the host: nothing is read or settled before it is asked for. */
+export async function openUntouched(options: { readonly connections?: number } = {}): Promise<OwnController> {
   const connections = connectionsFromEnvironment() ?? options.connections;
   const sysctls = sysctlsFromEnvironment();
   const fastPath = fastPathFromEnvironment();

@@ -1,10 +1,11 @@
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, Table } from '../model/table.ts';
-import { type Applied, readApplied, writeApplied } from './applied.ts';
+import { type Applied, prepareApplied, readApplied } from './applied.ts';
 import { applyChange } from './apply.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
 import { runtimeChanges, withRuntimeChanges } from './runtime.ts';
+import { beginWork, endWork, readBaseline, settle } from './underway.ts';
 import type { Wanted } from './wanted.ts';
 
 /** What putting a configuration in force would do now. */
@@ -27,9 +28,10 @@ export async function intend(
   { dropRuntimeChanges = false }: Order = {},
   seen?: Observed,
 ): Promise<Intention> {
-  const applied = readApplied(controller.directory);
   const observed = seen ?? (await controller.read());
-  const changes = applied ? changesSince(applied, tableOf(observed.services)) : [];
+  const found = tableOf(observed.services);
+  const applied = readBaseline(controller.directory, found);
+  const changes = applied ? changesSince(applied, found) : [];
   const { table, dropped } = withRuntimeChanges(wanted.table, dropRuntimeChanges ? [] : changes);
   const gone = new Set(dropRuntimeChanges ? changes : dropped);
   return {
@@ -39,19 +41,40 @@ export async function intend(
   };
 }
 
-/** Does what was intended, all of it or nothing, and notes whose doing it is. Resolves to the generation in force. */
+/**
+ * Does what was intended, all of it or nothing, and notes whose doing it is; underway.ts says what holds when the process
+ * ends meanwhile. Resolves to the generation in force. Rejects with HG_APPLY_REFUSED, HG_STATE.
+ */
 export async function putInForce(
   controller: Controller,
   wanted: Wanted,
   intention: Intention,
   { file, now }: { readonly file: string; readonly now: Date },
 ): Promise<number> {
-  await applyChange(controller, intention);
-  const applied = readApplied(controller.directory);
-  if (applied && JSON.stringify(applied.table) === JSON.stringify(wanted.table)) return applied.generation;
+  const { directory } = controller;
+  await settle(controller);
+  const applied = readApplied(directory);
+  const { table } = wanted;
+  if (applied && JSON.stringify(applied.table) === JSON.stringify(table)) {
+    await applyChange(controller, intention);
+    return applied.generation;
+  }
   const generation = (applied?.generation ?? 0) + 1;
-  writeApplied(controller.directory, { generation, file, at: now.toISOString(), table: wanted.table });
-  return generation;
+  const steps = intention.steps.map(({ operation }) => operation);
+  // On the disk before the first step: what follows needs no room.
+  const next = prepareApplied(directory, { generation, file, at: now.toISOString(), table });
+  try {
+    if (steps.length > 0) beginWork(directory, { generation, table, steps });
+    await applyChange(controller, intention);
+    next?.commit();
+    endWork(directory);
+    return generation;
+  } catch (error) {
+    next?.discard();
+    // Where that fails too it is left to whoever comes next.
+    await settle(controller).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** What was changed since the configuration in force was applied; `seen` is what was read just now. */
@@ -59,10 +82,9 @@ export async function currentRuntimeChanges(
   controller: Controller,
   seen?: Observed,
 ): Promise<readonly Operation[]> {
-  const applied = readApplied(controller.directory);
-  if (!applied) return [];
-  const { services } = seen ?? (await controller.read());
-  return changesSince(applied, tableOf(services));
+  const found = tableOf((seen ?? (await controller.read())).services);
+  const applied = readBaseline(controller.directory, found);
+  return applied ? changesSince(applied, found) : [];
 }
 
 /** Services that no configuration described are strangers, not changes. */

@@ -1,20 +1,54 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
+import { HeadgateError } from '../model/errors.ts';
 
-/**
- * Writes a file whole or not at all, also when the machine stops meanwhile; its folder is made where it is missing. Throws
- * the error of the file system, and then the file is as it was.
- */
-export function writeWhole(path: string, text: string): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const file = openSync(`${path}.new`, 'w', 0o600);
+/** A file that is written whole beside its name, and takes its name by `commit`, which needs no room on the disk. */
+export type Prepared = {
+  /** Throws HG_STATE, and then the file is as it was. */
+  commit(): void;
+  /** Nothing stays of it. */
+  discard(): void;
+};
+
+/** Writes a file beside its name and makes sure it is on the disk; its folder is made where it is missing. Throws HG_STATE. */
+export function prepareWhole(path: string, text: string): Prepared {
+  const beside = `${path}.new`;
+  const discard = () => rmSync(beside, { force: true });
+  return orHgState(path, () => {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    try {
+      const file = openSync(beside, 'w', 0o600);
+      try {
+        // Goes on where the system takes a part only, as it does just before the disk is full.
+        writeFileSync(file, text);
+        fsyncSync(file);
+      } finally {
+        closeSync(file);
+      }
+    } catch (error) {
+      discard();
+      throw error;
+    }
+    return { commit: () => orHgState(path, () => takeName(beside, path, discard)), discard };
+  });
+}
+
+function takeName(beside: string, path: string, discard: () => void): void {
   try {
-    writeSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
+    renameSync(beside, path);
+  } catch (error) {
+    discard();
+    throw error;
   }
-  renameSync(`${path}.new`, path);
   // The name is in the folder, and the folder is not on the disk before this.
   const folder = openSync(dirname(path), 'r');
   try {
@@ -22,6 +56,14 @@ export function writeWhole(path: string, text: string): void {
   } finally {
     closeSync(folder);
   }
+}
+
+/**
+ * Writes a file whole or not at all, also when the machine stops meanwhile; its folder is made where it is missing. Throws
+ * HG_STATE, and then the file is as it was.
+ */
+export function writeWhole(path: string, text: string): void {
+  prepareWhole(path, text).commit();
 }
 
 /** What `writeDocument` wrote; undefined when there is nothing, or another build wrote it, or it was cut off. */
@@ -34,7 +76,51 @@ export function readDocument<T extends object>(path: string, version: number): T
   }
 }
 
-/** Writes a JSON document with the version of its form, whole or not at all. */
+/** Writes a JSON document with the version of its form, whole or not at all. Throws HG_STATE. */
 export function writeDocument(path: string, version: number, value: object): void {
-  writeWhole(path, `${JSON.stringify({ version, ...value })}\n`);
+  prepareDocument(path, version, value).commit();
+}
+
+/** A JSON document with the version of its form that only has to take its name. Throws HG_STATE. */
+export function prepareDocument(path: string, version: number, value: object): Prepared {
+  return prepareWhole(path, `${JSON.stringify({ version, ...value })}\n`);
+}
+
+function orHgState<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    const { found, hint } = reasons(path)[code] ?? { found: code };
+    const sentence = `Cannot write "${path}": wanted a file to keep state in, found ${found}`;
+    throw new HeadgateError('HG_STATE', sentence, { cause: error, ...(hint !== undefined && { hint }) });
+  }
+}
+
+function reasons(path: string): Readonly<Record<string, { found: string; hint: string }>> {
+  const folder = dirname(path);
+  const full = {
+    found: 'no room on its file system',
+    hint: `make room, then do it again; what is full: df -h ${folder}`,
+  };
+  const forbidden = {
+    found: 'that this user may not write there',
+    hint: `look at who owns it: ls -ld ${folder}`,
+  };
+  return {
+    ENOSPC: full,
+    EDQUOT: full,
+    EROFS: {
+      found: 'a file system that is mounted read-only',
+      hint: `make it writable, or keep state elsewhere (HEADGATE_STATE): findmnt -T ${folder}`,
+    },
+    EACCES: forbidden,
+    EPERM: forbidden,
+    ENOTDIR: {
+      found: 'a file where a folder should be',
+      hint: `look at each part of it: namei -l ${folder}`,
+    },
+    EEXIST: { found: 'a file where a folder should be', hint: `look at each part of it: namei -l ${folder}` },
+  };
 }

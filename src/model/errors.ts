@@ -43,6 +43,10 @@ export const errorCatalogue = {
     title: 'The control socket cannot be used',
     hint: 'Look whether the daemon runs: headgate run FILE',
   },
+  HG_STATE: {
+    title: 'A file in which Headgate keeps what it knows cannot be written',
+    hint: 'Make room on the file system, or make it writable; then do it again. Nothing was changed.',
+  },
   HG_REQUEST: {
     title: 'The control API does not understand a request',
     hint: 'docs/api.md has every request.',

@@ -86,8 +86,9 @@ async function takeLock(instance: string): Promise<Lock> {
         cause: error,
       });
     }
-    if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOENT')) {
-      const why = error.code === 'EROFS' ? 'the file system is read-only' : error.code;
+    if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENOSPC')) {
+      const full = error.code === 'ENOSPC' ? 'the file system is full' : error.code;
+      const why = error.code === 'EROFS' ? 'the file system is read-only' : full;
       throw new HeadgateError('HG_RUN_DIRECTORY', `Cannot write to "${runDirectory}": ${why}`, {
         cause: error,
       });
