@@ -12,7 +12,7 @@ const introduction = `# Errors
 
 Every error has a code that does not change between versions. A command prints the sentence for the case at hand, the
 code in brackets, and the next step; with \`-o json\` the same three as \`{"error":{"code","message","hint"}}\` on
-standard error. Commands in ipvsadm's grammar print ipvsadm's own words instead where it has them.
+standard error, with \`-o yaml\` as YAML. Commands in ipvsadm's grammar print ipvsadm's own words instead where it has them.
 
 The text below is the one in \`src/model/errors.ts\`.
 `;

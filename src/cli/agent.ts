@@ -1,11 +1,12 @@
 import { type AgentStatus, agentDown, agentStatus, agentUp, type Change } from '../agent/agent.ts';
 import { type Intent, readIntent } from '../agent/intent.ts';
 import type { Streams } from './context.ts';
+import { type Output, write } from './output.ts';
 
-type Output = { readonly output: 'text' | 'json' };
+type Options = { readonly output: Output };
 
 /** What `headgate agent up` takes, as commander hands it over. */
-export type UpOptions = Output & {
+export type UpOptions = Options & {
   readonly vip?: string[];
   readonly method?: string;
   readonly gateway?: string[];
@@ -14,44 +15,36 @@ export type UpOptions = Output & {
 };
 
 /** Sets this host up. In text, each change is printed when it is made. */
-export async function up(options: UpOptions, { stdout }: Streams): Promise<void> {
+export async function up(options: UpOptions, streams: Streams): Promise<void> {
   const intent = readIntent(options);
   const changes: Change[] = [];
-  await agentUp(intent, collector(options, changes, stdout));
-  if (options.output === 'json') stdout.write(`${JSON.stringify({ ...intent, changes })}\n`);
-  else stdout.write(`${changes.length === 0 ? 'Nothing to change: ' : ''}${sentence(intent)}\n`);
+  await agentUp(intent, collector(options, changes, streams));
+  const first = changes.length === 0 ? 'Nothing to change: ' : '';
+  await write(streams, options.output, { ...intent, changes }, () => `${first}${sentence(intent)}\n`);
 }
 
 /** Puts back what was changed; that there is nothing is no error. */
-export async function down(options: Output, { stdout }: Streams): Promise<void> {
+export async function down(options: Options, streams: Streams): Promise<void> {
   const changes: Change[] = [];
-  const wasUp = await agentDown(collector(options, changes, stdout));
-  if (options.output === 'json') stdout.write(`${JSON.stringify({ wasUp, changes })}\n`);
-  else if (!wasUp) stdout.write('There is nothing to restore: the agent has set nothing up here.\n');
-  else
-    stdout.write(
-      changes.some(({ wanted }) => wanted !== undefined)
-        ? 'Restored, but for what is named as left.\n'
-        : 'Restored: this host is as it was before the agent came.\n',
-    );
+  const wasUp = await agentDown(collector(options, changes, streams));
+  await write(streams, options.output, { wasUp, changes }, () => {
+    if (!wasUp) return 'There is nothing to restore: the agent has set nothing up here.\n';
+    return changes.some(({ wanted }) => wanted !== undefined)
+      ? 'Restored, but for what is named as left.\n'
+      : 'Restored: this host is as it was before the agent came.\n';
+  });
 }
 
 /** Shows what is set up and whether it is still so. */
-export function status(options: Output, { stdout }: Streams): void {
+export async function status(options: Options, streams: Streams): Promise<void> {
   const found = agentStatus();
-  if (options.output === 'json') {
-    const { intent, ...rest } = found ?? {};
-    stdout.write(`${JSON.stringify({ up: found !== undefined, ...intent, ...rest })}\n`);
-    return;
-  }
-  stdout.write(found ? statusText(found) : 'The agent has set nothing up here.\n');
+  const { intent, ...rest } = found ?? {};
+  await write(streams, options.output, { up: found !== undefined, ...intent, ...rest }, () =>
+    found ? statusText(found) : 'The agent has set nothing up here.\n',
+  );
 }
 
-function collector(
-  { output }: Output,
-  changes: Change[],
-  stdout: Streams['stdout'],
-): (change: Change) => void {
+function collector({ output }: Options, changes: Change[], { stdout }: Streams): (change: Change) => void {
   return (change) => {
     changes.push(change);
     if (output === 'text') stdout.write(`${changeLine(change)}\n`);

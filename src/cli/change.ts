@@ -10,28 +10,29 @@ import { serviceKey } from '../model/service-id.ts';
 import type { Operation } from '../model/table.ts';
 import { connect, openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
+import { type Output, write } from './output.ts';
 import { exitCodes } from './report-error.ts';
 
-type Output = { readonly output: 'text' | 'json'; readonly dropRuntimeChanges?: boolean };
+type Options = { readonly output: Output; readonly dropRuntimeChanges?: boolean };
 
 /** `plan [FILE]`. */
-export async function planFile(file: string, options: Output, streams: Streams): Promise<number> {
+export async function planFile(file: string, options: Options, streams: Streams): Promise<number> {
   const change = await withController(file, (controller, wanted) => intend(controller, wanted, options));
-  streams.stdout.write(options.output === 'json' ? changeJson(change) : changeText(change));
+  await write(streams, options.output, changeValue(change), () => changeText(change));
   return exitCodes.done;
 }
 
 /** `diff [FILE]`: exit code 1 when something differs. */
-export async function diffFile(file: string, options: Output, streams: Streams): Promise<number> {
+export async function diffFile(file: string, options: Options, streams: Streams): Promise<number> {
   const change = await withController(file, (controller, wanted) => intend(controller, wanted, options));
-  streams.stdout.write(options.output === 'json' ? changeJson(change) : diffText(change));
+  await write(streams, options.output, changeValue(change), () => diffText(change));
   return change.steps.length > 0 ? exitCodes.failed : exitCodes.done;
 }
 
 /** `apply [FILE]`. */
 export async function applyFile(
   file: string,
-  options: Output & { readonly yes?: boolean },
+  options: Options & { readonly yes?: boolean },
   streams: Streams,
 ): Promise<number> {
   const text = options.output === 'text';
@@ -49,8 +50,9 @@ export async function applyFile(
     else await putInForce(controller, wanted, found, { file: resolve(file), now: new Date() });
     return found;
   });
-  if (!text) streams.stdout.write(changeJson(change));
-  else if (change.steps.length > 0) streams.stdout.write('Applied.\n');
+  await write(streams, options.output, changeValue(change), () =>
+    change.steps.length > 0 ? 'Applied.\n' : '',
+  );
   return exitCodes.done;
 }
 
@@ -90,8 +92,8 @@ async function consent({ concerns }: Change, file: string, { stderr }: Streams):
   }
 }
 
-function changeJson({ strangers, ...change }: Intention): string {
-  return `${JSON.stringify({ ...change, strangers: strangers.map(serviceKey) })}\n`;
+function changeValue({ strangers, ...change }: Intention) {
+  return { ...change, strangers: strangers.map(serviceKey) };
 }
 
 /** A change for a person: a line for each step, what it means for connections, and what it leaves alone. */

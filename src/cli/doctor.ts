@@ -2,17 +2,15 @@ import { type Diagnosis, diagnose } from '../control/doctor.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
+import { type Output, write } from './output.ts';
 
 /** `doctor`: exit code 2 when something is broken, 1 when something is risky, else 0. */
-export async function runDoctor(
-  { output }: { readonly output: 'text' | 'json' },
-  { stdout }: Streams,
-): Promise<number> {
+export async function runDoctor({ output }: { readonly output: Output }, streams: Streams): Promise<number> {
   const daemon = await openDaemon();
   const diagnosis = daemon ? await daemon.diagnosis<Diagnosis>() : await diagnoseHere();
   if (!diagnosis)
     throw new HeadgateError('HG_USAGE', 'Cannot examine this host: its data plane tells nothing about it');
-  stdout.write(output === 'json' ? `${JSON.stringify(diagnosis)}\n` : diagnosisText(diagnosis));
+  await write(streams, output, diagnosis, () => diagnosisText(diagnosis));
   return diagnosis.counts.broken > 0 ? 2 : diagnosis.counts.risky > 0 ? 1 : 0;
 }
 

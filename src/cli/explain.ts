@@ -5,15 +5,16 @@ import { destinationKey } from '../model/service-id.ts';
 import type { Destination } from '../model/virtual-service.ts';
 import { connect } from './connect.ts';
 import type { Streams } from './context.ts';
+import { type Output, write } from './output.ts';
 
-export type ExplainOptions = { readonly udp?: boolean; readonly output: 'text' | 'json' };
+export type ExplainOptions = { readonly udp?: boolean; readonly output: Output };
 
 /** `explain CLIENT[:PORT] VIRTUAL:PORT`: exit code 0 when a real server gets the packet and nothing is in the way, else 1. */
 export async function explainClient(
   client: string,
   virtual: string,
   options: ExplainOptions,
-  { stdout }: Streams,
+  streams: Streams,
 ): Promise<number> {
   const from = readPlace(client, 'client');
   const { address, port } = readPlace(virtual, 'virtual address');
@@ -29,9 +30,7 @@ export async function explainClient(
   const controller = await connect();
   try {
     const explanation = await explain(controller, { protocol, client: from, virtual: { address, port } });
-    stdout.write(
-      options.output === 'json' ? `${JSON.stringify(explanation)}\n` : `${explanationText(explanation)}\n`,
-    );
+    await write(streams, options.output, explanation, () => `${explanationText(explanation)}\n`);
     return explanation.destination && explanation.problems.length === 0 ? 0 : 1;
   } finally {
     await controller.close();

@@ -7,6 +7,7 @@ import { countMistakes } from '../model/problem.ts';
 import type { Streams } from './context.ts';
 import { type Names, systemNames } from './ipvsadm/names.ts';
 import { notesText } from './notes.ts';
+import { write } from './output.ts';
 import { exitCodes } from './report-error.ts';
 
 export type ImportCommandOptions = {
@@ -33,9 +34,9 @@ export async function importConfiguration(
       hint: 'Correct the places that are named; docs/import.md says what is read.',
     });
   const summary = countKinds(notes);
-  streams.stdout.write(
-    output === 'json' ? `${JSON.stringify({ format, configuration: values, notes, summary })}\n` : yaml,
-  );
+  // YAML is what a configuration is written in: here it is the file itself, comments and all.
+  const form = output === 'json' ? 'json' : 'text';
+  await write(streams, form, { format, configuration: values, notes, summary }, () => yaml);
   streams.stderr.write(`${notesText(notes)}${file}: ${summaryText(summary)}\n`);
   return check && summary.ignored > 0 ? exitCodes.failed : exitCodes.done;
 }

@@ -6,12 +6,13 @@ import { isInstalled } from '../lab/test-traffic.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { suggest } from '../model/suggest.ts';
 import type { Streams } from './context.ts';
+import { type Output, write } from './output.ts';
 
 export type LabTestOptions = {
   readonly quick?: boolean;
   readonly method?: readonly string[];
   readonly scheduler?: readonly string[];
-  readonly output: 'text' | 'json';
+  readonly output: Output;
 };
 
 const interrupted = 130;
@@ -40,8 +41,11 @@ export async function labTest(
       ended.signal,
     );
     const missing = ['curl', 'wrk'].filter((program) => !isInstalled(program));
-    streams.stdout.write(
-      text ? `\n${tableEnd(rows, missing).join('\n')}\n` : `${JSON.stringify({ missing, rows })}\n`,
+    await write(
+      streams,
+      options.output,
+      { missing, rows },
+      () => `\n${tableEnd(rows, missing).join('\n')}\n`,
     );
     if (ended.signal.aborted) return interrupted;
     return rows.every(({ ok }) => ok) ? 0 : 1;

@@ -15,11 +15,12 @@ import { type LabRecord, labNames, readLab } from '../lab/store.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { suggest } from '../model/suggest.ts';
 import type { Streams } from './context.ts';
+import { type Output, write } from './output.ts';
 
 export type LabOptions = {
   readonly lab?: string;
   readonly name?: string;
-  readonly output: 'text' | 'json';
+  readonly output: Output;
 };
 
 const launcher = fileURLToPath(new URL('../../bin/headgate.js', import.meta.url));
@@ -70,27 +71,23 @@ export async function labUp(which: string, options: LabOptions, streams: Streams
     }),
   );
   const status = await statusOf(readLab(lab)!, headgate);
-  if (options.output === 'json') {
-    streams.stdout.write(`${JSON.stringify({ seconds, asked: services, ...status })}\n`);
-    return 0;
-  }
-  streams.stdout.write(
-    `${[
-      `The lab "${lab}" is up after ${seconds.toFixed(1)} s.`,
-      '',
-      ...statusPicture(status),
-      '',
-      ...services.flatMap((asked) =>
-        'answer' in asked
-          ? [`${asked.address} was asked once: ${asked.answer} answered.`]
-          : 'reason' in asked
-            ? [`NOTE: ${asked.reason}.`]
-            : [],
-      ),
-      '',
-      ...hints(cluster, lab),
-    ].join('\n')}\n`,
-  );
+  const text = () => [
+    `The lab "${lab}" is up after ${seconds.toFixed(1)} s.`,
+    '',
+    ...statusPicture(status),
+    '',
+    ...services.flatMap((asked) =>
+      'answer' in asked
+        ? [`${asked.address} was asked once: ${asked.answer} answered.`]
+        : 'reason' in asked
+          ? [`NOTE: ${asked.reason}.`]
+          : [],
+    ),
+    '',
+    ...hints(cluster, lab),
+  ];
+  const value = { seconds, asked: services, ...status };
+  await write(streams, options.output, value, () => `${text().join('\n')}\n`);
   return 0;
 }
 
@@ -147,16 +144,12 @@ async function clusterFor(which: string): Promise<Cluster> {
 }
 
 /** `lab list`. */
-export function labList(options: LabOptions, streams: Streams): number {
+export async function labList(options: LabOptions, streams: Streams): Promise<number> {
   const standing = labNames().map((lab) => {
     const record = readLab(lab);
     return { lab, cluster: record?.cluster.name, state: record?.complete ? 'up' : 'half built' };
   });
   const builtIn = builtInClusters.map(({ name, summary }) => ({ name, summary }));
-  if (options.output === 'json') {
-    streams.stdout.write(`${JSON.stringify({ builtIn, standing })}\n`);
-    return 0;
-  }
   const width = Math.max(...builtIn.map(({ name }) => name.length));
   const lines = [
     'Built in:',
@@ -165,7 +158,7 @@ export function labList(options: LabOptions, streams: Streams): number {
     standing.length === 0 ? 'No lab stands. Set one up: headgate lab up nat' : 'Standing:',
     ...standing.map(({ lab, cluster, state }) => `  ${lab.padEnd(width)}  ${state}, from ${cluster ?? '?'}`),
   ];
-  streams.stdout.write(`${lines.join('\n')}\n`);
+  await write(streams, options.output, { builtIn, standing }, () => `${lines.join('\n')}\n`);
   return 0;
 }
 
@@ -191,9 +184,7 @@ function standing(lab: string | undefined): LabRecord {
 /** `lab status [LAB]`. Exit code 1 when something is wrong. */
 export async function labStatus(options: LabOptions, streams: Streams): Promise<number> {
   const status = await statusOf(standing(options.lab), headgate);
-  streams.stdout.write(
-    options.output === 'json' ? `${JSON.stringify(status)}\n` : `${statusPicture(status).join('\n')}\n`,
-  );
+  await write(streams, options.output, status, () => `${statusPicture(status).join('\n')}\n`);
   return status.problems.length > 0 ? 1 : 0;
 }
 
@@ -231,9 +222,7 @@ function nodeOf(record: LabRecord, node: string): { name: string } {
 export async function labDown(options: LabOptions, streams: Streams): Promise<number> {
   const lab = options.lab ?? standing(undefined).name;
   if (!(await takeDown(lab, headgate))) standing(lab);
-  streams.stdout.write(
-    options.output === 'json' ? `${JSON.stringify({ lab, removed: true })}\n` : `The lab "${lab}" is gone.\n`,
-  );
+  await write(streams, options.output, { lab, removed: true }, () => `The lab "${lab}" is gone.\n`);
   return 0;
 }
 
@@ -259,10 +248,12 @@ export async function labFault(
     if (verb === 'kill') killNode(record.name, name);
     else await restoreNode(record.name, name, headgate);
   }
-  streams.stdout.write(
-    options.output === 'json'
-      ? `${JSON.stringify({ lab: record.name, ...readLab(record.name)!.faults })}\n`
-      : `"${what}" in the lab "${record.name}" ${faultsDone[verb]}\n`,
+  const value = { lab: record.name, ...readLab(record.name)!.faults };
+  await write(
+    streams,
+    options.output,
+    value,
+    () => `"${what}" in the lab "${record.name}" ${faultsDone[verb]}\n`,
   );
   return 0;
 }

@@ -50,7 +50,7 @@ test.each([
   ['a word too many', ['demo', 'now'], 'too many arguments'],
   ['a missing word', ['shims'], 'missing required argument'],
   ['an option without its value', ['shims', 'install', '--dir'], 'argument missing'],
-  ['an unknown format', ['shims', 'install', '-o', 'yaml'], 'yaml'],
+  ['an unknown format', ['shims', 'install', '-o', 'xml'], 'xml'],
   ['a wrong word', ['shims', 'instal'], 'install or remove'],
 ])('%s is refused in two lines, exit 2', async (_what, args, reason) => {
   const { exitCode, stdout, stderr } = await run(...args);

@@ -1,5 +1,6 @@
 import { productVersion, type Streams } from './context.ts';
-import { type OutputFormat, reportError } from './report-error.ts';
+import { type Output, outputs } from './output.ts';
+import { reportError } from './report-error.ts';
 import { findVerb } from './verbs.ts';
 
 /**
@@ -25,7 +26,7 @@ export async function main(args: readonly string[], streams: Streams = process):
     const { runProgram } = await import('./program.ts');
     return await runProgram(args, streams);
   } catch (error) {
-    return reportError(error, {
+    return await reportError(error, {
       write: (text) => streams.stderr.write(text),
       format: outputFormat(args),
       version: productVersion(),
@@ -33,9 +34,13 @@ export async function main(args: readonly string[], streams: Streams = process):
   }
 }
 
-/** The format asked for with `-o`, read without the parser because the parser may be what failed. */
-function outputFormat(args: readonly string[]): OutputFormat {
-  const at = args.findIndex((arg) => arg === '-o' || arg === '--output');
-  const joined = args.includes('-ojson') || args.includes('--output=json');
-  return joined || (at >= 0 && args[at + 1] === 'json') ? 'json' : 'text';
+/**
+ * The form asked for with `-o`, read without the parser because the parser may be what failed. What `import` has in YAML
+ * is a configuration, so an error about it is told as in text.
+ */
+function outputFormat(args: readonly string[]): Output {
+  const line = args.slice(0, args.includes('--') ? args.indexOf('--') : undefined).join(' ');
+  const wanted = /(?:^| )(?:-o[ =]?|--output[ =])(\S+)/.exec(line)?.[1];
+  const found = outputs.find((output) => output === wanted) ?? 'text';
+  return found === 'yaml' && args[0] === 'import' ? 'text' : found;
 }

@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { HeadgateError } from '../model/errors.ts';
 import { suggest } from '../model/suggest.ts';
 import { productVersion, type Streams } from './context.ts';
+import { type Output, outputs, write } from './output.ts';
 import { exitCodes } from './report-error.ts';
 import { type VerbName, verbs } from './verbs.ts';
 
@@ -176,7 +177,7 @@ function addShims(command: Command, streams: Streams): void {
     .argument('<action>', 'install or remove')
     .option('--dir <directory>', 'Where the names go', '/usr/local/sbin')
     .addOption(outputOption())
-    .action(async (action: string, options: { dir: string; output: 'text' | 'json' }) => {
+    .action(async (action: string, options: { dir: string; output: Output }) => {
       if (action !== 'install' && action !== 'remove') {
         throw new HeadgateError('HG_USAGE', `Cannot ${action} shims: wanted install or remove`, {
           hint: 'headgate shims --help',
@@ -184,10 +185,8 @@ function addShims(command: Command, streams: Streams): void {
       }
       const { changeShims, shimsText } = await import('./shims.ts');
       const changes = changeShims(action, options.dir);
-      streams.stdout.write(
-        options.output === 'json'
-          ? `${JSON.stringify(changes)}\n`
-          : shimsText(changes, options.dir, process.env.PATH ?? ''),
+      await write(streams, options.output, changes, () =>
+        shimsText(changes, options.dir, process.env.PATH ?? ''),
       );
     });
 }
@@ -213,7 +212,7 @@ function subcommand(parent: Command, usage: string, summary: string): Command {
 }
 
 function outputOption(): Option {
-  return new Option('-o, --output <format>', 'Form of the answer').choices(['text', 'json']).default('text');
+  return new Option('-o, --output <format>', 'Form of the answer').choices(outputs).default('text');
 }
 
 function addAgent(agent: Command, streams: Streams): void {
@@ -290,9 +289,9 @@ function addValidate(command: Command, streams: Streams, outcome: { exitCode: nu
   command
     .argument('<file...>')
     .addOption(outputOption())
-    .action(async (files: string[], options: { output: 'text' | 'json' }) => {
+    .action(async (files: string[], options: { output: Output }) => {
       const { validate } = await import('./validate.ts');
-      outcome.exitCode = validate(files, options, streams);
+      outcome.exitCode = await validate(files, options, streams);
     });
 }
 

@@ -1,37 +1,41 @@
 import { expect, test } from 'vitest';
 import { HeadgateError } from '../model/errors.ts';
 import { problemAt, sourceOf } from '../model/problem.ts';
-import { type OutputFormat, reportError } from './report-error.ts';
+import type { Output } from './output.ts';
+import { reportError } from './report-error.ts';
 
-function report(error: unknown, format: OutputFormat = 'text'): { exitCode: number; text: string } {
+async function report(error: unknown, format: Output = 'text'): Promise<{ exitCode: number; text: string }> {
   let text = '';
-  const exitCode = reportError(error, { write: (part) => (text += part), format, version: '9.8.7' });
+  const exitCode = await reportError(error, { write: (part) => (text += part), format, version: '9.8.7' });
   return { exitCode, text };
 }
 
-test('an error of the catalogue shows sentence, code and hint; exit 1, for HG_USAGE 2', () => {
-  expect(report(new HeadgateError('HG_NOT_ROOT', 'Cannot do this', { hint: 'do that.' }))).toEqual({
+test('an error of the catalogue shows sentence, code and hint; exit 1, for HG_USAGE 2', async () => {
+  expect(await report(new HeadgateError('HG_NOT_ROOT', 'Cannot do this', { hint: 'do that.' }))).toEqual({
     exitCode: 1,
     text: 'headgate: Cannot do this [HG_NOT_ROOT]\n  next: do that.\n',
   });
-  expect(report(new HeadgateError('HG_USAGE', 'Cannot read')).exitCode).toBe(2);
+  expect((await report(new HeadgateError('HG_USAGE', 'Cannot read'))).exitCode).toBe(2);
 });
 
-test('JSON holds the same three', () => {
-  const { text } = report(new HeadgateError('HG_NOT_ROOT', 'Cannot do "this"', { hint: 'do that.' }), 'json');
+test('JSON holds the same three', async () => {
+  const { text } = await report(
+    new HeadgateError('HG_NOT_ROOT', 'Cannot do "this"', { hint: 'do that.' }),
+    'json',
+  );
   expect(JSON.parse(text)).toEqual({
     error: { code: 'HG_NOT_ROOT', message: 'Cannot do "this"', hint: 'do that.' },
   });
 });
 
-test('the problems of an error come before it, in JSON beside its code', () => {
+test('the problems of an error come before it, in JSON beside its code', async () => {
   const source = sourceOf('h.yaml', 'own: 1');
   const problems = [problemAt({ source, start: 5, end: 6 }, 'HG_CONFIG_VALUE', 'wanted x', 'do it')];
   const error = new HeadgateError('HG_CONFIG', 'Cannot use "h.yaml": 1 mistake', {
     problems,
     hint: 'correct it',
   });
-  expect(report(error)).toEqual({
+  expect(await report(error)).toEqual({
     exitCode: 1,
     text: [
       'h.yaml:1:6: wanted x [HG_CONFIG_VALUE]',
@@ -43,18 +47,18 @@ test('the problems of an error come before it, in JSON beside its code', () => {
       '',
     ].join('\n'),
   });
-  expect(JSON.parse(report(error, 'json').text).error.problems).toEqual([
+  expect(JSON.parse((await report(error, 'json')).text).error.problems).toEqual([
     { code: 'HG_CONFIG_VALUE', file: 'h.yaml', line: 1, column: 6, message: 'wanted x', hint: 'do it' },
   ]);
 });
 
 test.each([new TypeError('x is not a function'), 'a string'])(
   'anything else is a defect of ours, exit 70, with what a report needs: %s',
-  (thrown) => {
-    const { exitCode, text } = report(thrown);
+  async (thrown) => {
+    const { exitCode, text } = await report(thrown);
     expect(exitCode).toBe(70);
     expect(text).toContain('a defect in Headgate');
     expect(text).toContain('headgate 9.8.7, node v');
-    expect(JSON.parse(report(thrown, 'json').text).error).toMatchObject({ defect: true });
+    expect(JSON.parse((await report(thrown, 'json')).text).error).toMatchObject({ defect: true });
   },
 );

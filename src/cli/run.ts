@@ -9,6 +9,7 @@ import { findServiceManager } from '../daemon/service-manager.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { openDaemon, socketPath } from './connect.ts';
 import { productVersion, type Streams } from './context.ts';
+import { type Output, write } from './output.ts';
 
 const standardError = 2;
 
@@ -94,11 +95,11 @@ async function openFor(
 /** `reload`: the daemon takes its file as it is now. */
 export async function reload(
   options: {
-    readonly output: 'text' | 'json';
+    readonly output: Output;
     readonly yes?: boolean;
     readonly dropRuntimeChanges?: boolean;
   },
-  { stdout }: Streams,
+  streams: Streams,
 ): Promise<void> {
   const daemon = await openDaemon();
   if (!daemon)
@@ -107,9 +108,11 @@ export async function reload(
     });
   const { yes = false, dropRuntimeChanges = false } = options;
   const outcome = await daemon.reload({ yes, dropRuntimeChanges });
-  stdout.write(
-    options.output === 'json'
-      ? `${JSON.stringify(outcome)}\n`
-      : `Generation ${outcome.generation} of ${daemon.status.configuration.file} is in force.\n`,
+  const { file } = daemon.status.configuration;
+  await write(
+    streams,
+    options.output,
+    outcome,
+    () => `Generation ${outcome.generation} of ${file} is in force.\n`,
   );
 }

@@ -2,19 +2,21 @@ import { type Loaded, loadConfiguration } from '../config/load.ts';
 import { countMistakes, problemJson, problemsText } from '../model/problem.ts';
 import type { Streams } from './context.ts';
 import { notesText } from './notes.ts';
+import { type Output, write } from './output.ts';
 import { exitCodes } from './report-error.ts';
 
 /** `validate FILE...`. Exit code 1 when a file has a mistake. */
-export function validate(
+export async function validate(
   files: readonly string[],
-  options: { readonly output: 'text' | 'json' },
+  options: { readonly output: Output },
   streams: Streams,
-): number {
+): Promise<number> {
   const results = files.map((file) => ({ file, ...loadConfiguration(file) }));
-  streams.stdout.write(
-    options.output === 'json'
-      ? `${JSON.stringify({ valid: results.every(isSound), files: results.map(resultJson) })}\n`
-      : results.map(resultText).join(''),
+  await write(
+    streams,
+    options.output,
+    { valid: results.every(isSound), files: results.map(resultJson) },
+    () => results.map(resultText).join(''),
   );
   if (options.output === 'text')
     streams.stderr.write(results.map(({ warnings }) => notesText(warnings)).join(''));

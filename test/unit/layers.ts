@@ -69,7 +69,7 @@ export const roomRules: Record<string, RoomRule> = {
   },
   cli: {
     rooms: ['model', 'config', 'control', 'lab', 'api', 'agent', 'daemon'],
-    packages: ['commander'],
+    packages: ['commander', 'yaml'],
     because:
       'commands talk to a controller or are the daemon around one; one that reached below it could bypass the lock',
   },
