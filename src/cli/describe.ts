@@ -11,20 +11,21 @@ import { aligned } from './columns.ts';
 import type { Streams } from './context.ts';
 import { realServersText } from './get.ts';
 import { inspect } from './inspect.ts';
+import { type Output, write } from './output.ts';
 import { exitCodes } from './report-error.ts';
 import { problemLines } from './status.ts';
 
 /** `describe SERVICE|SERVICE/REALSERVER`. */
 export async function describeObject(
   name: string,
-  { output, file }: { readonly output: 'text' | 'json'; readonly file?: string },
-  { stdout }: Streams,
+  { output, file }: { readonly output: Output; readonly file?: string },
+  streams: Streams,
 ): Promise<number> {
   const found = await inspect(file, {
     daemon: (daemon) => daemon.describe<readonly Description[]>(name),
     here: (controller, source, place) => describe(controller, source, place, name),
   });
-  stdout.write(output === 'json' ? `${JSON.stringify(found)}\n` : found.map(descriptionText).join('\n'));
+  await write(streams, output, found, () => found.map(descriptionText).join('\n'));
   return exitCodes.done;
 }
 

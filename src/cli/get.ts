@@ -9,9 +9,10 @@ import { span, table } from './columns.ts';
 import { connect } from './connect.ts';
 import type { Streams } from './context.ts';
 import { look } from './inspect.ts';
+import { type Output, write } from './output.ts';
 import { exitCodes } from './report-error.ts';
 
-export type GetOptions = { readonly output: 'text' | 'json'; readonly file?: string };
+export type GetOptions = { readonly output: Output; readonly file?: string };
 
 const kinds = ['services', 'real-servers', 'connections'] as const;
 type Kind = (typeof kinds)[number];
@@ -29,17 +30,13 @@ export async function getTable(
   const services = wanted === undefined ? report.services : namedServices(report.services, wanted);
   if (kind === 'connections') {
     const rows = ownedConnections(await readConnections(), report.services, services, wanted === undefined);
-    streams.stdout.write(output === 'json' ? `${JSON.stringify(rows)}\n` : connectionsText(rows));
+    await write(streams, output, rows, () => connectionsText(rows));
     return exitCodes.done;
   }
-  const isServices = kind === 'services';
-  if (output === 'json')
-    streams.stdout.write(
-      `${JSON.stringify(isServices ? serviceRows(services) : realServerRows(services))}\n`,
-    );
+  if (kind === 'services') await write(streams, output, serviceRows(services), () => servicesText(services));
   else
-    streams.stdout.write(
-      isServices ? servicesText(services) : realServersText(services, wanted === undefined),
+    await write(streams, output, realServerRows(services), () =>
+      realServersText(services, wanted === undefined),
     );
   return exitCodes.done;
 }

@@ -5,9 +5,10 @@ import { aligned, span } from './columns.ts';
 import { productVersion, type Streams } from './context.ts';
 import { servicesText } from './get.ts';
 import { look } from './inspect.ts';
+import { type Output, write } from './output.ts';
 import { reportError } from './report-error.ts';
 
-export type StatusOptions = { readonly output: 'text' | 'json'; readonly all?: boolean };
+export type StatusOptions = { readonly output: Output; readonly all?: boolean };
 
 /** Exit codes of `status`. */
 const healthCodes = { ok: 0, degraded: 1, down: 2, unreachable: 3 } as const;
@@ -20,14 +21,15 @@ export async function showStatus(
 ): Promise<number> {
   try {
     const report = await look(file);
-    streams.stdout.write(
-      output === 'json' ? `${JSON.stringify(report)}\n` : statusText(report, { all, now: new Date() }),
-    );
+    await write(streams, output, report, () => statusText(report, { all, now: new Date() }));
     return healthCodes[report.health];
   } catch (error) {
     if (!(error instanceof HeadgateError)) throw error;
-    const write = (text: string) => streams.stderr.write(text);
-    reportError(error, { write, format: output, version: productVersion() });
+    await reportError(error, {
+      write: (text) => streams.stderr.write(text),
+      format: output,
+      version: productVersion(),
+    });
     return healthCodes.unreachable;
   }
 }
