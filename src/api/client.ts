@@ -2,6 +2,7 @@ import { request } from 'node:http';
 import type { Address } from '../model/address.ts';
 import { type ErrorCode, errorCatalogue, HeadgateError, type Problem } from '../model/errors.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
+import type { Override, OverrideRequest, OverrideStatus } from '../model/override.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 import { observedFromWire, outlookFromWire, toWire } from './wire.ts';
@@ -42,7 +43,10 @@ export type Remote = {
   reload(order: {
     readonly dropRuntimeChanges: boolean;
     readonly yes: boolean;
-  }): Promise<{ generation: number }>;
+  }): Promise<{ generation: number; overrides: readonly Override[] }>;
+  /** What people have decided about real servers. */
+  overrides(): Promise<readonly (OverrideStatus & Override)[]>;
+  override(request: OverrideRequest): Promise<readonly OverrideStatus[]>;
 };
 
 /** Reaches the daemon that listens at `path`; undefined when none does. Rejects with HG_NOT_ROOT, HG_SOCKET. */
@@ -77,6 +81,10 @@ export async function openRemote(path: string): Promise<Remote | undefined> {
     report: () => call(path, 'GET', '/v1/report'),
     describe: (name) => call(path, 'POST', '/v1/describe', { name }),
     reload: (order) => call(path, 'POST', '/v1/reload', order),
+    overrides: async () =>
+      (await call<{ overrides: (OverrideStatus & Override)[] }>(path, 'GET', '/v1/overrides')).overrides,
+    override: async (request) =>
+      (await call<{ overrides: OverrideStatus[] }>(path, 'POST', '/v1/overrides', request)).overrides,
   };
 }
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type Address, parseAddress } from '../model/address.ts';
+import { isReason, overrideStates } from '../model/override.ts';
 import type { Operation } from '../model/table.ts';
 import { schedulerNames } from '../model/virtual-service.ts';
 
@@ -80,9 +81,18 @@ const operation = z.discriminatedUnion('kind', [
   z.strictObject({ kind: kind('flush') }),
 ]) satisfies z.ZodType<Operation>;
 
+const line = z.string().refine(isReason, 'wanted one line of up to 200 characters');
+
 export const requests = {
   operations: z.strictObject({ operations: z.array(operation).max(1_000_000) }),
   outlook: z.strictObject({ service: serviceId.exactOptional(), addresses: z.array(address).max(100_000) }),
   describe: z.strictObject({ name: z.string().max(1000) }),
+  overrides: z.strictObject({
+    realServer: line,
+    state: z.enum([...overrideStates, 'ready']),
+    reason: line.exactOptional(),
+    by: line.default('the control API'),
+    yes: z.boolean().default(false),
+  }),
   reload: z.strictObject({ dropRuntimeChanges: z.boolean().default(false), yes: z.boolean().default(false) }),
 } as const;

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import type { Address } from '../model/address.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Outlook } from '../model/outlook.ts';
+import type { OverrideRequest, OverrideStatus } from '../model/override.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 import { namesTagWeakly, quoted } from './etag.ts';
@@ -41,6 +42,10 @@ export type Served = {
     order: { readonly dropRuntimeChanges: boolean; readonly yes: boolean },
     expected?: string,
   ) => Promise<Tagged<object>>;
+  /** What people have decided about real servers. */
+  readonly overrides: () => Promise<readonly OverrideStatus[]>;
+  /** Takes real servers out or puts them back; resolves to what they are then. */
+  readonly override: (request: OverrideRequest) => Promise<readonly OverrideStatus[]>;
 };
 
 /** Bytes a request may have: a million operations take less. */
@@ -128,6 +133,10 @@ const routes: Readonly<Record<string, Answer>> = {
     const order = await body(request, requests.reload, smallBytes);
     return tagged(await served.reload(order, request.headers['if-match']), request, response);
   },
+  'GET /v1/overrides': async (served) => ({ overrides: await served.overrides() }),
+  'POST /v1/overrides': async (served, request) => ({
+    overrides: await served.override(await body(request, requests.overrides, smallBytes)),
+  }),
 };
 
 /** The value of an answer, whose tag goes to the head. */

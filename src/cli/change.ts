@@ -1,5 +1,4 @@
 import { resolve } from 'node:path';
-import { createInterface } from 'node:readline/promises';
 import { bareStep, type Change, count, type Step } from '../control/change.ts';
 import type { Controller } from '../control/controller.ts';
 import { loadWanted } from '../control/load-wanted.ts';
@@ -8,9 +7,12 @@ import type { Wanted } from '../control/wanted.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Operation } from '../model/table.ts';
+import { ask, canAsk } from './ask.ts';
 import { connect, openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
+
 import { type Output, write } from './output.ts';
+import { overrideLine } from './override-text.ts';
 import { exitCodes } from './report-error.ts';
 
 type Options = { readonly output: Output; readonly dropRuntimeChanges?: boolean };
@@ -79,25 +81,21 @@ async function withController<T>(
 /** Asks on a terminal; elsewhere the word has to be in the command line. */
 async function consent({ concerns }: Change, file: string, { stderr }: Streams): Promise<void> {
   const why = concerns.join('; ');
-  const refused = (sentence: string) =>
-    new HeadgateError('HG_NEEDS_YES', sentence, { hint: `headgate apply ${file} --yes` });
-  if (!process.stdin.isTTY) throw refused(`Cannot apply "${file}" without --yes: ${why}`);
+  const hint = `headgate apply ${file} --yes`;
+  if (!canAsk())
+    throw new HeadgateError('HG_NEEDS_YES', `Cannot apply "${file}" without --yes: ${why}`, { hint });
   stderr.write(`This takes much away: ${why}.\n`);
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await terminal.question('Apply it? Type yes: ');
-    if (answer.trim() !== 'yes') throw refused(`Not applied: the answer was "${answer.trim()}"`);
-  } finally {
-    terminal.close();
-  }
+  const answer = await ask('Apply it? Type yes: ');
+  if (answer !== 'yes')
+    throw new HeadgateError('HG_NEEDS_YES', `Not applied: the answer was "${answer}"`, { hint });
 }
 
-function changeValue({ strangers, ...change }: Intention) {
+function changeValue({ strangers, covered: _covered, ...change }: Intention) {
   return { ...change, strangers: strangers.map(serviceKey) };
 }
 
 /** A change for a person: a line for each step, what it means for connections, and what it leaves alone. */
-export function changeText({ steps, strangers, concerns, kept, dropped }: Intention): string {
+export function changeText({ steps, strangers, concerns, kept, dropped, overrides }: Intention): string {
   const lines =
     steps.length === 0 ? ['Nothing to change: the data plane is as described.'] : stepLines(steps);
   for (const [what, operations] of [
@@ -105,6 +103,7 @@ export function changeText({ steps, strangers, concerns, kept, dropped }: Intent
     ['Goes, changed at runtime', dropped],
   ] as const)
     if (operations.length > 0) lines.push(`${what}:`, ...operations.map(runtimeLine));
+  lines.push(...overrides.map(overrideLine));
   if (strangers.length > 0)
     lines.push(`Left alone, because nobody described them: ${strangers.map(serviceKey).join(', ')}`);
   if (concerns.length > 0) lines.push(`Needs a word (--yes): ${concerns.join('; ')}`);

@@ -33,6 +33,16 @@ export async function connect(options: { readonly connections?: number } = {}): 
     apply: daemon.apply,
     connections: daemon.connections,
     outlook: daemon.outlook,
+    overrides: daemon.overrides,
     close: async () => undefined,
   };
+}
+
+/** The same for changes at runtime, as ipvsadm makes them: what people have decided about real servers stays over them. */
+export async function connectForRuntime(): Promise<Controller> {
+  const controller = await connect();
+  // A daemon sees to it itself.
+  if (controller.overrides) return controller;
+  const { changeAtRuntime } = await import('../control/overrides.ts');
+  return { ...controller, apply: (operations) => changeAtRuntime(controller, operations) };
 }

@@ -48,6 +48,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
   addChanges(commands, streams, outcome);
   addDaemon(commands, streams, outcome);
   addStatus(commands, streams, outcome);
+  addOverrides(commands, streams, outcome);
   addExplain(commands.get('explain')!, streams, outcome);
   addDoctor(commands.get('doctor')!, streams, outcome);
   addShims(commands.get('shims')!, streams);
@@ -151,6 +152,34 @@ function addStatus(
     .action(async (name: string, options) => {
       outcome.exitCode = await (await import('./describe.ts')).describeObject(name, options, streams);
     });
+}
+
+function addOverrides(
+  commands: ReadonlyMap<VerbName, Command>,
+  streams: Streams,
+  outcome: { exitCode: number },
+): void {
+  for (const verb of ['drain', 'maintenance', 'ready'] as const) {
+    const command = commands
+      .get(verb)!
+      .argument('<real>', 'SERVICE/REAL, or REAL in every service that has it; names or addresses')
+      .option('--file <file>', 'Without a daemon: the configuration that names come from')
+      .addOption(outputOption())
+      .action(async (real, options) => {
+        const { overrideServer } = await import('./override.ts');
+        outcome.exitCode = await overrideServer(real, verb, options, streams);
+      });
+    if (verb === 'ready') continue;
+    command
+      .option('--timeout <duration>', 'Wait until no connection is left, but no longer: 90s, 5m')
+      .option('--reason <text>', 'What it is for; shown wherever the state is')
+      .option('--yes', 'Also when it takes much away');
+  }
+  commands
+    .get('clear')!
+    .option('--yes', 'Without a question')
+    .addOption(outputOption())
+    .action(async (options) => (await import('./clear.ts')).clearTable(options, streams));
 }
 
 function addExplain(command: Command, streams: Streams, outcome: { exitCode: number }): void {

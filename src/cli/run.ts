@@ -10,6 +10,7 @@ import { HeadgateError } from '../model/errors.ts';
 import { openDaemon, socketPath } from './connect.ts';
 import { productVersion, type Streams } from './context.ts';
 import { type Output, write } from './output.ts';
+import { overrideLine } from './override-text.ts';
 
 const standardError = 2;
 
@@ -109,10 +110,11 @@ export async function reload(
   const { yes = false, dropRuntimeChanges = false } = options;
   const outcome = await daemon.reload({ yes, dropRuntimeChanges });
   const { file } = daemon.status.configuration;
-  await write(
-    streams,
-    options.output,
-    outcome,
-    () => `Generation ${outcome.generation} of ${file} is in force.\n`,
+  await write(streams, options.output, outcome, () =>
+    [
+      `Generation ${outcome.generation} of ${file} is in force.`,
+      ...outcome.overrides.map(overrideLine),
+      '',
+    ].join('\n'),
   );
 }

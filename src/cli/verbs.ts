@@ -93,6 +93,30 @@ export const verbs = [
     grammar: 'headgate',
   },
   {
+    name: 'drain',
+    usage: 'drain REAL [--timeout DURATION] [--reason TEXT] [--yes]',
+    summary: 'Give a real server no new clients, and wait until its connections have ended',
+    grammar: 'headgate',
+  },
+  {
+    name: 'maintenance',
+    usage: 'maintenance REAL [--timeout DURATION] [--reason TEXT] [--yes]',
+    summary: 'Give a real server no new connections at all, and wait until those it has have ended',
+    grammar: 'headgate',
+  },
+  {
+    name: 'ready',
+    usage: 'ready REAL',
+    summary: 'Put a real server back that was drained or in maintenance',
+    grammar: 'headgate',
+  },
+  {
+    name: 'clear',
+    usage: 'clear [--yes]',
+    summary: 'Delete every virtual service, but not without a word',
+    grammar: 'headgate',
+  },
+  {
     name: 'explain',
     usage: 'explain CLIENT[:PORT] VIRTUAL:PORT [--udp]',
     summary: 'Say which real server a client gets, why that one, and what is in the way',

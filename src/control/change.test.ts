@@ -133,7 +133,7 @@ describe('a change, told', () => {
       timeouts: { tcp: 900, tcpFin: 120, udp: 300 },
       connectionTableSize: 1,
     };
-    const names = { service: () => 'service', realServer: () => 'server' };
+    const names = { service: () => 'service', serviceName: () => 'service', realServer: () => 'server' };
     const { steps } = changeBetween({ table: { services }, timeouts: {}, own: false, names }, nothing);
     expect(steps).toHaveLength(11_000);
   });

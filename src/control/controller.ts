@@ -1,4 +1,5 @@
 import type { DataPlane } from '../dataplane/data-plane.ts';
+import type { Override } from '../model/override.ts';
 
 /**
  * The one writer's view of this network namespace: the data plane, held under the instance's lock until `close`.
@@ -8,7 +9,10 @@ import type { DataPlane } from '../dataplane/data-plane.ts';
 export type Controller = Pick<
   DataPlane,
   'capabilities' | 'directory' | 'read' | 'apply' | 'connections' | 'outlook' | 'survey' | 'close'
->;
+> & {
+  /** What people have decided, where a daemon keeps it; absent: it is in the state directory. */
+  overrides?(): Promise<readonly Override[]>;
+};
 
 /** What only the process that holds the lock can do. */
 export type OwnController = Controller &

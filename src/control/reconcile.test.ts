@@ -17,11 +17,18 @@ import { wantedOf } from './wanted.ts';
 
 let directory: string;
 let controller: Controller;
+const stateBefore = process.env.HEADGATE_STATE;
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'headgate-reconcile-'));
+  // Not what people decided on this machine.
+  process.env.HEADGATE_STATE = join(directory, 'state');
   controller = { ...openMemoryPlane(), directory };
 });
-afterEach(() => rmSync(directory, { recursive: true }));
+afterEach(() => {
+  rmSync(directory, { recursive: true });
+  if (stateBefore === undefined) delete process.env.HEADGATE_STATE;
+  else process.env.HEADGATE_STATE = stateBefore;
+});
 
 const yaml = (...servers: string[]) => `
 virtualServices:

@@ -1,9 +1,12 @@
+import { type Covered, coverTable, type Override } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, Table } from '../model/table.ts';
 import { type Applied, prepareApplied, readApplied } from './applied.ts';
-import { applyChange } from './apply.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
+import { resolveOverrides } from './override-names.ts';
+import { readCovered, readOverrides } from './override-store.ts';
+import { applyDecided, tableUnder } from './overrides.ts';
 import { runtimeChanges, withRuntimeChanges } from './runtime.ts';
 import { beginWork, endWork, readBaseline, settle } from './underway.ts';
 import type { Wanted } from './wanted.ts';
@@ -14,6 +17,10 @@ export type Intention = Change & {
   readonly kept: readonly Operation[];
   /** What was changed since then and does not stay. */
   readonly dropped: readonly Operation[];
+  /** What people have decided about real servers, which stays over all of it. */
+  readonly overrides: readonly Override[];
+  /** What these cover in the table that is wanted. */
+  readonly covered: readonly Covered[];
 };
 
 export type Order = {
@@ -29,15 +36,22 @@ export async function intend(
   seen?: Observed,
 ): Promise<Intention> {
   const observed = seen ?? (await controller.read());
-  const found = tableOf(observed.services);
-  const applied = readBaseline(controller.directory, found);
-  const changes = applied ? changesSince(applied, found) : [];
-  const { table, dropped } = withRuntimeChanges(wanted.table, dropRuntimeChanges ? [] : changes);
+  const applied = readBaseline(controller.directory, tableOf(observed.services));
+  const changes = applied ? changesSince(applied, tableUnder(controller, observed)) : [];
+  const { table: under, dropped } = withRuntimeChanges(wanted.table, dropRuntimeChanges ? [] : changes);
   const gone = new Set(dropRuntimeChanges ? changes : dropped);
+  const decided = controller.overrides ? await controller.overrides() : readOverrides(controller);
+  const overrides = resolveOverrides(decided, wanted);
+  const { table, covered } = coverTable(under, overrides);
+  const change = changeBetween({ ...wanted, table }, observed, applied?.table);
+  const strangers = new Set(change.strangers.map(serviceKey));
+  const alone = readCovered(controller).filter(({ service }) => strangers.has(serviceKey(service)));
   return {
-    ...changeBetween({ ...wanted, table }, observed, applied?.table),
+    ...change,
     kept: changes.filter((change) => !gone.has(change)),
     dropped: [...gone],
+    overrides,
+    covered: [...covered, ...alone],
   };
 }
 
@@ -56,7 +70,7 @@ export async function putInForce(
   const applied = readApplied(directory);
   const { table } = wanted;
   if (applied && JSON.stringify(applied.table) === JSON.stringify(table)) {
-    await applyChange(controller, intention);
+    await applyDecided(controller, intention, intention);
     return applied.generation;
   }
   const generation = (applied?.generation ?? 0) + 1;
@@ -65,7 +79,7 @@ export async function putInForce(
   const next = prepareApplied(directory, { generation, file, at: now.toISOString(), table });
   try {
     if (steps.length > 0) beginWork(directory, { generation, table, steps });
-    await applyChange(controller, intention);
+    await applyDecided(controller, intention, intention);
     next?.commit();
     endWork(directory);
     return generation;
@@ -82,9 +96,9 @@ export async function currentRuntimeChanges(
   controller: Controller,
   seen?: Observed,
 ): Promise<readonly Operation[]> {
-  const found = tableOf((seen ?? (await controller.read())).services);
-  const applied = readBaseline(controller.directory, found);
-  return applied ? changesSince(applied, found) : [];
+  const observed = seen ?? (await controller.read());
+  const applied = readBaseline(controller.directory, tableOf(observed.services));
+  return applied ? changesSince(applied, tableUnder(controller, observed)) : [];
 }
 
 /** Services that no configuration described are strangers, not changes. */

@@ -18,12 +18,15 @@ export type Wanted = {
 /** What people call services and real servers. */
 export type Names = {
   service(id: ServiceId): string;
+  /** The same for every address of a service. */
+  serviceName(id: ServiceId): string;
   realServer(id: ServiceId, destination: DestinationId): string;
 };
 
 /** Names where nobody has given any: what they are in the data plane. */
 export const plainNames: Names = {
   service: serviceKey,
+  serviceName: serviceKey,
   realServer: (_id, destination) => destinationKey(destination),
 };
 
@@ -39,11 +42,13 @@ export function wantedOf(configuration: Configuration): Wanted {
 
 function namesOf({ virtualServices }: Configuration): Names {
   const services = new Map<string, string>();
+  const bare = new Map<string, string>();
   const realServers = new Map<string, string>();
   for (const service of virtualServices) {
     const ids = serviceIdsOf(service);
     for (const id of ids) {
       const key = serviceKey(id);
+      bare.set(key, service.name);
       services.set(key, ids.length === 1 ? service.name : `${service.name} (${key})`);
       for (const realServer of service.realServers) {
         if (realServer.name === undefined || !serves(realServer, service, id)) continue;
@@ -54,6 +59,7 @@ function namesOf({ virtualServices }: Configuration): Names {
   }
   return {
     service: (id) => services.get(serviceKey(id)) ?? serviceKey(id),
+    serviceName: (id) => bare.get(serviceKey(id)) ?? serviceKey(id),
     realServer: (id, destination) =>
       realServers.get(`${serviceKey(id)} ${destinationKey(destination)}`) ?? destinationKey(destination),
   };

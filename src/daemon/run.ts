@@ -4,12 +4,14 @@ import { serveApi } from '../api/server.ts';
 import { readApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
 import { type FromFile, loadWanted } from '../control/load-wanted.ts';
+import { changeAtRuntime } from '../control/overrides.ts';
 import { type Intention, intend, putInForce } from '../control/reconcile.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { countEditions } from './edition.ts';
 import { describeOn, reportOn, type Standing } from './inspect.ts';
 import { coverInterfaces } from './links.ts';
 import type { Log } from './log.ts';
+import { serveOverrides } from './overrides.ts';
 import type { ServiceManager } from './service-manager.ts';
 
 /** What a daemon is given from outside. */
@@ -103,7 +105,7 @@ export async function startDaemon({
     try {
       const read = loadWanted(path);
       watchFiles(read.files);
-      const { steps, kept, dropped } = await force(read, order);
+      const { steps, kept, dropped, overrides } = await force(read, order);
       failure = undefined;
       refused = undefined;
       if (steps.length > 0)
@@ -114,7 +116,7 @@ export async function startDaemon({
           kept: kept.length,
           dropped: dropped.length,
         });
-      return { generation, steps: steps.length, kept: kept.length, dropped: dropped.length };
+      return { generation, steps: steps.length, kept: kept.length, dropped: dropped.length, overrides };
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
       refused = error;
@@ -187,7 +189,7 @@ export async function startDaemon({
       read: () => ifMatch(undefined, () => controller.read()),
       apply: (operations, expected) =>
         ifMatch(expected, async () => {
-          const refusals = await controller.apply(operations);
+          const refusals = await changeAtRuntime(controller, operations);
           const done = refusals.filter((refusal) => refusal === undefined).length;
           log('info', 'changed at runtime', { operations: done, refused: refusals.length - done });
           return refusals;
@@ -229,6 +231,7 @@ export async function startDaemon({
           }),
         ),
       reload: (order, expected) => ifMatch(expected, () => reloadNow(order)),
+      ...serveOverrides({ controller, names: () => wanted, inTurn, log, now }),
     });
   } catch (error) {
     await stop();

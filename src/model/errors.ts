@@ -44,7 +44,7 @@ export const errorCatalogue = {
     hint: 'Look whether the daemon runs: headgate run FILE',
   },
   HG_STATE: {
-    title: 'A file in which Headgate keeps what it knows cannot be written',
+    title: 'A file in which Headgate keeps what it knows cannot be read or written',
     hint: 'Make room on the file system, or make it writable; then do it again. Nothing was changed.',
   },
   HG_REQUEST: {

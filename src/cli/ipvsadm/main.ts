@@ -17,7 +17,7 @@ export async function runProgram(words: readonly string[], io: Io): Promise<numb
 }
 
 async function openHere(): Promise<Controller> {
-  return (await import('../connect.ts')).connect();
+  return (await import('../connect.ts')).connectForRuntime();
 }
 
 /** The entry of bin/ipvsadm.js: the program is the first word if it is one of the three, else the launcher's name. */

@@ -1,0 +1,31 @@
+import { count } from '../control/change.ts';
+import type { Override, OverrideStatus } from '../model/override.ts';
+
+const nameOf = ({ service, realServer }: Pick<Override, 'service' | 'realServer'>): string =>
+  `${service}/${realServer}`;
+
+/** What stays over a configuration: `web/web1 stays in maintenance: new disk, since 2026-11-21T09:14:02Z, by anna`. */
+export function overrideLine(override: Override): string {
+  const { state, reason, since, by } = override;
+  const how = state === 'drain' ? 'stays draining' : 'stays in maintenance';
+  const why = reason === undefined ? '' : `${reason}, `;
+  return `${nameOf(override)} ${how}: ${why}since ${since.replace(/\.\d+Z$/, 'Z')}, by ${by}`;
+}
+
+/** What a real server is now: `web/web1 is draining: 17 connections left`. */
+export function statusLine(status: OverrideStatus): string {
+  const name = nameOf(status);
+  if (status.state === 'ready')
+    return `${name} is ready${status.changed ? '' : ' already'}${weightText(status)}`;
+  return `${name} is ${status.state === 'drain' ? 'draining' : 'in maintenance'}: ${leftText(status.connections)}`;
+}
+
+export const leftText = (connections: number): string =>
+  connections === 0 ? 'no connection left' : `${count(connections, 'connection')} left`;
+
+function weightText({ weights }: OverrideStatus): string {
+  if (weights.length === 0) return ', and in no table now';
+  const those = [...new Set(weights.map(({ weight }) => weight))].join(' and ');
+  const other = weights.find(({ weight, configured }) => configured !== undefined && weight !== configured);
+  return `, with weight ${those}${other ? `: changed at runtime, the configuration says ${other.configured}` : ''}`;
+}

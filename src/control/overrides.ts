@@ -1,0 +1,239 @@
+import { HeadgateError } from '../model/errors.ts';
+import {
+  type Covered,
+  coveredByEither,
+  coverOperations,
+  coverTable,
+  memberKey,
+  type Override,
+  type OverrideRequest,
+  type OverrideStatus,
+  uncoverTable,
+} from '../model/override.ts';
+import { destinationKey, serviceKey } from '../model/service-id.ts';
+import type { Connection, DestinationState, Observed, Operation, Refusal, Table } from '../model/table.ts';
+import { findDestination, findService } from '../model/validate.ts';
+import { applyChange } from './apply.ts';
+import { type Change, changeBetween, tableOf } from './change.ts';
+import type { Controller } from './controller.ts';
+import { findServers, isSame, type Named, namedServers } from './override-names.ts';
+import { readCovered, readOverrides, writeCovered, writeOverrides } from './override-store.ts';
+import type { Wanted } from './wanted.ts';
+
+/** What names things, and what is said of them when there is no override: the configuration in force. */
+export type Names = Pick<Wanted, 'table' | 'names'>;
+
+/** Decisions with what they cover, as they are to be once a change is done. */
+export type Decided = { readonly overrides: readonly Override[]; readonly covered: readonly Covered[] };
+
+/** The table under the overrides: what configuration and runtime changes came to. */
+export function tableUnder(controller: Controller, { services }: Observed): Table {
+  return uncoverTable(tableOf(services), readCovered(controller));
+}
+
+/**
+ * Does a change of the table that goes with decisions, all of it or nothing. Stopped at any moment, it leaves a table and
+ * decisions from which the next change goes on: what is decided is written before it is done, and what is taken back is
+ * forgotten after it is done. Rejects with HG_APPLY_REFUSED.
+ */
+export async function applyDecided(
+  controller: Controller,
+  change: Change,
+  { overrides, covered }: Decided,
+): Promise<void> {
+  const before = { overrides: readOverrides(controller), covered: readCovered(controller) };
+  const leaving = before.overrides.filter((one) => !overrides.some((other) => isSame(one, other)));
+  writeCovered(controller, coveredByEither(before.covered, covered));
+  writeOverrides(controller, [...overrides, ...leaving]);
+  try {
+    await applyChange(controller, change);
+  } catch (error) {
+    // Any other error leaves a table nobody knows, as a process that is killed does.
+    if (error instanceof HeadgateError && error.code === 'HG_APPLY_REFUSED') {
+      writeOverrides(controller, before.overrides);
+      writeCovered(controller, before.covered);
+    }
+    throw error;
+  }
+  writeCovered(controller, covered);
+  writeOverrides(controller, overrides);
+}
+
+/**
+ * Changes the table at runtime, as ipvsadm does. A real server that is overridden stays at weight 0 whatever is written;
+ * the weight that was written is the one it has when the override ends.
+ */
+export async function changeAtRuntime(
+  controller: Controller,
+  operations: readonly Operation[],
+): Promise<readonly (Refusal | undefined)[]> {
+  const overrides = readOverrides(controller);
+  if (overrides.length === 0) return controller.apply(operations);
+  const before = readCovered(controller);
+  const asked = coverOperations(operations, overrides, before);
+  writeCovered(controller, coveredByEither(before, asked.covered));
+  const refusals = await controller.apply(asked.operations);
+  const done = operations.filter((_, i) => refusals[i] === undefined);
+  writeCovered(controller, coverOperations(done, overrides, before).covered);
+  return refusals;
+}
+
+/** Every override, with the connections that are left. */
+export async function listOverrides(
+  controller: Controller,
+  names: Names,
+): Promise<readonly OverrideStatus[]> {
+  const overrides = readOverrides(controller);
+  if (overrides.length === 0) return [];
+  const observed = await controller.read();
+  return statuses(controller, names, observed, overrides, overrides, () => false);
+}
+
+/**
+ * Takes real servers out, or puts them back. Resolves to what they are then. Rejects with HG_UNKNOWN_NAME, and with
+ * HG_NEEDS_YES when it takes much away and nobody has said yes.
+ */
+export async function changeOverrides(
+  controller: Controller,
+  { table, names }: Names,
+  request: OverrideRequest,
+  now: Date,
+): Promise<readonly OverrideStatus[]> {
+  const before = readOverrides(controller);
+  const observed = await controller.read();
+  const under = tableUnder(controller, observed);
+  const meant = findServers(request.realServer, namedServers({ table, names }, under, before));
+  const isMeant = (one: Pick<Override, 'service' | 'realServer'>) =>
+    meant.some((other) => isSame(one, other));
+  const others = before.filter((one) => !isMeant(one));
+  const { state } = request;
+  const overrides =
+    state === 'ready'
+      ? others
+      : [...others, ...meant.map((one) => decide(one, before, { ...request, state }, now))];
+  const { table: over, covered } = coverTable(under, overrides);
+  const change = changeBetween({ table: over, own: true, timeouts: {}, names }, observed);
+  if (change.concerns.length > 0 && !request.yes)
+    throw new HeadgateError(
+      'HG_NEEDS_YES',
+      `Cannot ${deed(state, request.realServer)} without a word: ${change.concerns.join('; ')}`,
+    );
+  await applyDecided(controller, change, { overrides, covered });
+  const was = (one: Named) => before.find((other) => isSame(one, other))?.state ?? 'ready';
+  const after = change.steps.length > 0 ? await controller.read() : observed;
+  return statuses(controller, { table, names }, after, meant, overrides, (one) => was(one) !== state);
+}
+
+function deed(state: OverrideRequest['state'], realServer: string): string {
+  if (state === 'drain') return `drain "${realServer}"`;
+  return state === 'maintenance' ? `put "${realServer}" into maintenance` : `make "${realServer}" ready`;
+}
+
+function decide(
+  { service, realServer, members }: Named,
+  before: readonly Override[],
+  { state, reason, by }: OverrideRequest & Pick<Override, 'state'>,
+  now: Date,
+): Override {
+  const earlier = before.find((one) => isSame(one, { service, realServer }));
+  const same = earlier?.state === state ? earlier : undefined;
+  const why = reason ?? same?.reason;
+  return {
+    service,
+    realServer,
+    state,
+    ...(why !== undefined && { reason: why }),
+    since: same?.since ?? now.toISOString(),
+    by,
+    members,
+  };
+}
+
+async function statuses(
+  controller: Controller,
+  { table }: Names,
+  observed: Observed,
+  servers: readonly Named[],
+  overrides: readonly Override[],
+  isChanged: (one: Named) => boolean,
+): Promise<readonly OverrideStatus[]> {
+  const under = tableUnder(controller, observed);
+  const states = new Map(
+    observed.services.flatMap(({ service, destinations }) =>
+      destinations.map((one) => [memberKey(service.id, one.destination), one] as const),
+    ),
+  );
+  const present = servers.map(({ members }) =>
+    members.flatMap(({ service, destination }) => {
+      const state = states.get(memberKey(service, destination));
+      return state ? [{ service, destination, state }] : [];
+    }),
+  );
+  const listed = await connectionsWhereNeeded(controller, observed, present.flat());
+  return servers.map((server, i) => {
+    const { state = 'ready', reason, since, by } = overrides.find((one) => isSame(one, server)) ?? {};
+    return {
+      service: server.service,
+      realServer: server.realServer,
+      state,
+      ...(reason !== undefined && { reason }),
+      ...(since !== undefined && { since }),
+      ...(by !== undefined && { by }),
+      changed: isChanged(server),
+      connections: present[i]!.reduce((sum, one) => sum + connectionsLeft(one, listed), 0),
+      members: server.members,
+      weights: present[i]!.map(({ service, destination }) => {
+        const weightIn = (some: Table) => {
+          const entry = findService(some, service);
+          return entry && findDestination(entry, destination)?.weight;
+        };
+        const configured = weightIn(table);
+        return {
+          entry: memberKey(service, destination),
+          weight: weightIn(under)!,
+          ...(configured !== undefined && { configured }),
+        };
+      }),
+    };
+  });
+}
+
+type Present = Override['members'][number] & { readonly state: DestinationState };
+
+/** Above this the list of connections is too dear to be read every second. */
+const mostListed = 100_000;
+
+/** States of a connection that is over for both its ends and kept to catch late packets. */
+const endedStates = ['TIME_WAIT', 'CLOSE', 'CLOSED'];
+
+/** The connection table, where the counts alone do not tell what has ended; undefined: what is counted is left. */
+async function connectionsWhereNeeded(
+  controller: Controller,
+  { services }: Observed,
+  present: readonly Present[],
+): Promise<readonly Connection[] | undefined> {
+  if (!present.some(isClosing)) return undefined;
+  const all = services.flatMap(({ destinations }) => destinations);
+  const total = all.reduce((sum, one) => sum + one.activeConnections + one.inactiveConnections, 0);
+  return total > mostListed ? undefined : controller.connections();
+}
+
+const isClosing = ({ state }: Present): boolean =>
+  state.activeConnections === 0 && state.inactiveConnections > 0;
+
+function connectionsLeft(present: Present, listed: readonly Connection[] | undefined): number {
+  const { activeConnections, inactiveConnections } = present.state;
+  if (listed === undefined || !isClosing(present)) return activeConnections + inactiveConnections;
+  const open = listed.filter((one) => isOf(present, one) && !endedStates.includes(one.state));
+  return Math.min(inactiveConnections, open.length);
+}
+
+/** Whether a connection goes to this entry; those of a mark are told by their real server alone. */
+function isOf({ service, destination }: Present, connection: Connection): boolean {
+  if (connection.template || destinationKey(connection.destination) !== destinationKey(destination))
+    return false;
+  if (service.kind === 'fwmark') return true;
+  const { protocol, virtual } = connection;
+  if (service.port === 0) return protocol === service.protocol && virtual.address === service.address;
+  return serviceKey(service) === `${protocol} ${destinationKey(virtual)}`;
+}

@@ -1,0 +1,38 @@
+import type { Served } from '../api/server.ts';
+import type { Controller } from '../control/controller.ts';
+import { changeOverrides, listOverrides, type Names } from '../control/overrides.ts';
+import type { Log } from './log.ts';
+
+/** What people decide about real servers, as the API serves it. `inTurn` puts a change behind the others. */
+export function serveOverrides({
+  controller,
+  names,
+  inTurn,
+  log,
+  now,
+}: {
+  readonly controller: Controller;
+  /** Those of the configuration in force. */
+  readonly names: () => Names;
+  readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly log: Log;
+  readonly now: () => Date;
+}): Pick<Served, 'overrides' | 'override'> {
+  return {
+    overrides: () => inTurn(() => listOverrides(controller, names())),
+    override: (request) =>
+      inTurn(async () => {
+        const servers = await changeOverrides(controller, names(), request, now());
+        for (const { service, realServer, state, reason, changed, connections } of servers)
+          if (changed)
+            log('info', 'real server changed by a person', {
+              realServer: `${service}/${realServer}`,
+              state,
+              by: request.by,
+              ...(reason !== undefined && { reason }),
+              connections,
+            });
+        return servers;
+      }),
+  };
+}

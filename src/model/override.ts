@@ -1,0 +1,162 @@
+import { destinationKey, serviceKey } from './service-id.ts';
+import type { Operation, ServiceEntry, Table } from './table.ts';
+import type { Destination, DestinationId, ServiceId } from './virtual-service.ts';
+
+/**
+ * The states a person puts a real server in; the third, `ready`, is to have no override. HAProxy's meanings: `drain` has no
+ * new clients, while those that persistence brings back and connections that are there go on, and checks go on;
+ * `maintenance` has no new connections at all, and no checks. Connections that are there go on in both.
+ */
+export const overrideStates = ['drain', 'maintenance'] as const;
+export type OverrideState = (typeof overrideStates)[number];
+
+/** An entry of a data plane by what names it. */
+export type Member = { readonly service: ServiceId; readonly destination: DestinationId };
+
+/** What a person has decided about a real server of a virtual service. */
+export type Override = {
+  /** The names that the configuration gives them, else what they are in the data plane. */
+  readonly service: string;
+  readonly realServer: string;
+  readonly state: OverrideState;
+  readonly reason?: string;
+  /** When the state was entered, in ISO 8601. */
+  readonly since: string;
+  readonly by: string;
+  /** Its entries in the data plane, one for each address of the service; whether they are there or not. */
+  readonly members: readonly Member[];
+};
+
+/** The weight an entry has under an override, which shows 0. */
+export type Covered = Member & { readonly weight: number };
+
+/** What a person asks for. */
+export type OverrideRequest = {
+  /** `SERVICE/REAL`, or a real server's name or address: then in every service that has it. */
+  readonly realServer: string;
+  readonly state: OverrideState | 'ready';
+  readonly reason?: string;
+  readonly by: string;
+  /** Also when it takes much away. */
+  readonly yes: boolean;
+};
+
+/** A real server that has an override, or had one. */
+export type OverrideStatus = Pick<Override, 'service' | 'realServer' | 'members'> &
+  Partial<Pick<Override, 'reason' | 'since' | 'by'>> & {
+    readonly state: OverrideState | 'ready';
+    /** Whether the request changed the state; in a list always false. */
+    readonly changed: boolean;
+    /** Connections that have not ended. */
+    readonly connections: number;
+    /** Of the members that are there: the weight under the override, and what the configuration says where it has it. */
+    readonly weights: readonly {
+      readonly entry: string;
+      readonly weight: number;
+      readonly configured?: number;
+    }[];
+  };
+
+/** A reason is one line of up to 200 characters. */
+export const isReason = (text: string): boolean => /^[^\p{Cc}]{1,200}$/u.test(text);
+
+/** A Map key: the entry of a service. */
+export const memberKey = (service: ServiceId, destination: DestinationId): string =>
+  `${serviceKey(service)} ${destinationKey(destination)}`;
+
+/** A table with overrides over it, and what they cover. */
+export function coverTable(
+  table: Table,
+  overrides: readonly Override[],
+): { readonly table: Table; readonly covered: readonly Covered[] } {
+  const overridden = membersOf(overrides);
+  if (overridden.size === 0) return { table, covered: [] };
+  const covered: Covered[] = [];
+  const cover = (service: ServiceId, destination: Destination): Destination => {
+    if (!overridden.has(memberKey(service, destination))) return destination;
+    const { address, port, weight } = destination;
+    covered.push({ service, destination: { address, port }, weight });
+    return { ...destination, weight: 0 };
+  };
+  return { table: mapDestinations(table, cover), covered };
+}
+
+/**
+ * The table that is under overrides. An entry whose weight is not 0 was not covered: whoever covers it was stopped
+ * half-way, and what it shows is what it has.
+ */
+export function uncoverTable(found: Table, covered: readonly Covered[]): Table {
+  if (covered.length === 0) return found;
+  const weights = byMember(covered);
+  return mapDestinations(found, (service, destination) => {
+    const under = weights.get(memberKey(service, destination));
+    return under && destination.weight === 0 ? { ...destination, weight: under.weight } : destination;
+  });
+}
+
+/** Operations as they are with overrides in force, and what is covered when all of them were done. */
+export function coverOperations(
+  operations: readonly Operation[],
+  overrides: readonly Override[],
+  covered: readonly Covered[],
+): { readonly operations: readonly Operation[]; readonly covered: readonly Covered[] } {
+  const overridden = membersOf(overrides);
+  const under = byMember(covered);
+  const cover = (operation: Operation): Operation => {
+    switch (operation.kind) {
+      case 'add-destination':
+      case 'edit-destination': {
+        const { id, destination } = operation;
+        const { address, port, weight } = destination;
+        // A weight that no table takes is left to be refused.
+        if (!overridden.has(memberKey(id, destination)) || !(weight >= 0 && weight < 2 ** 31))
+          return operation;
+        under.set(memberKey(id, destination), { service: id, destination: { address, port }, weight });
+        return { ...operation, destination: { ...destination, weight: 0 } };
+      }
+      case 'delete-destination':
+        under.delete(memberKey(operation.id, operation.destination));
+        return operation;
+      case 'delete-service': {
+        const gone = serviceKey(operation.id);
+        for (const [key, { service }] of under) if (serviceKey(service) === gone) under.delete(key);
+        return operation;
+      }
+      case 'flush':
+        under.clear();
+        return operation;
+      default:
+        return operation;
+    }
+  };
+  return { operations: operations.map(cover), covered: [...under.values()] };
+}
+
+/** What is covered by either; `later` knows better. */
+export function coveredByEither(earlier: readonly Covered[], later: readonly Covered[]): readonly Covered[] {
+  return [...byMember([...earlier, ...later]).values()];
+}
+
+const membersOf = (overrides: readonly Override[]): ReadonlySet<string> =>
+  new Set(
+    overrides.flatMap(({ members }) =>
+      members.map(({ service, destination }) => memberKey(service, destination)),
+    ),
+  );
+
+const byMember = (covered: readonly Covered[]): Map<string, Covered> =>
+  new Map(covered.map((one) => [memberKey(one.service, one.destination), one]));
+
+function mapDestinations(
+  { services }: Table,
+  change: (service: ServiceId, destination: Destination) => Destination,
+): Table {
+  return {
+    services: services.map(
+      (entry): ServiceEntry => ({
+        ...entry,
+        destinations: entry.destinations.map((destination) => change(entry.service.id, destination)),
+      }),
+    ),
+  };
+}
