@@ -43,6 +43,6 @@ export async function connectForRuntime(): Promise<Controller> {
   const controller = await connect();
   // A daemon sees to it itself.
   if (controller.overrides) return controller;
-  const { changeAtRuntime } = await import('../control/overrides.ts');
+  const { changeAtRuntime } = await import('../control/runtime.ts');
   return { ...controller, apply: (operations) => changeAtRuntime(controller, operations) };
 }

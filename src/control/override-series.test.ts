@@ -12,9 +12,9 @@ import type { Destination, VirtualService } from '../model/virtual-service.ts';
 import { tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
 import { readOverrides } from './override-store.ts';
-import { changeAtRuntime, changeOverrides } from './overrides.ts';
+import { changeOverrides } from './overrides.ts';
 import { currentRuntimeChanges, intend, putInForce } from './reconcile.ts';
-import { runtimeChanges } from './runtime.ts';
+import { changeAtRuntime, runtimeChanges } from './runtime.ts';
 import { plainNames, type Wanted } from './wanted.ts';
 
 let folder: string;

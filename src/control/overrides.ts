@@ -2,7 +2,6 @@ import { HeadgateError } from '../model/errors.ts';
 import {
   type Covered,
   coveredByEither,
-  coverOperations,
   coverTable,
   memberKey,
   type Override,
@@ -11,7 +10,7 @@ import {
   uncoverTable,
 } from '../model/override.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
-import type { Connection, DestinationState, Observed, Operation, Refusal, Table } from '../model/table.ts';
+import type { Connection, DestinationState, Observed, Table } from '../model/table.ts';
 import { findDestination, findService } from '../model/validate.ts';
 import { applyChange } from './apply.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
@@ -57,25 +56,6 @@ export async function applyDecided(
   }
   writeCovered(controller, covered);
   writeOverrides(controller, overrides);
-}
-
-/**
- * Changes the table at runtime, as ipvsadm does. A real server that is overridden stays at weight 0 whatever is written;
- * the weight that was written is the one it has when the override ends.
- */
-export async function changeAtRuntime(
-  controller: Controller,
-  operations: readonly Operation[],
-): Promise<readonly (Refusal | undefined)[]> {
-  const overrides = readOverrides(controller);
-  if (overrides.length === 0) return controller.apply(operations);
-  const before = readCovered(controller);
-  const asked = coverOperations(operations, overrides, before);
-  writeCovered(controller, coveredByEither(before, asked.covered));
-  const refusals = await controller.apply(asked.operations);
-  const done = operations.filter((_, i) => refusals[i] === undefined);
-  writeCovered(controller, coverOperations(done, overrides, before).covered);
-  return refusals;
 }
 
 /** Every override, with the connections that are left. */
@@ -212,20 +192,17 @@ async function connectionsWhereNeeded(
   { services }: Observed,
   present: readonly Present[],
 ): Promise<readonly Connection[] | undefined> {
-  if (!present.some(isClosing)) return undefined;
+  if (present.every(({ state }) => state.inactiveConnections === 0)) return undefined;
   const all = services.flatMap(({ destinations }) => destinations);
   const total = all.reduce((sum, one) => sum + one.activeConnections + one.inactiveConnections, 0);
   return total > mostListed ? undefined : controller.connections();
 }
 
-const isClosing = ({ state }: Present): boolean =>
-  state.activeConnections === 0 && state.inactiveConnections > 0;
-
 function connectionsLeft(present: Present, listed: readonly Connection[] | undefined): number {
-  const { activeConnections, inactiveConnections } = present.state;
-  if (listed === undefined || !isClosing(present)) return activeConnections + inactiveConnections;
+  const counted = present.state.activeConnections + present.state.inactiveConnections;
+  if (listed === undefined) return counted;
   const open = listed.filter((one) => isOf(present, one) && !endedStates.includes(one.state));
-  return Math.min(inactiveConnections, open.length);
+  return Math.min(counted, open.length);
 }
 
 /** Whether a connection goes to this entry; those of a mark are told by their real server alone. */

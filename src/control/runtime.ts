@@ -1,7 +1,10 @@
 import { applyOperation } from '../model/apply-operation.ts';
+import { coveredByEither, coverOperations } from '../model/override.ts';
 import { plan } from '../model/plan.ts';
-import type { Operation, Table } from '../model/table.ts';
+import type { Operation, Refusal, Table } from '../model/table.ts';
 import { checkOperation } from '../model/validate.ts';
+import type { Controller } from './controller.ts';
+import { readCovered, readOverrides, writeCovered } from './override-store.ts';
 
 /**
  * The runtime layer: what was changed since a configuration was applied, by ipvsadm for instance, as operations that
@@ -23,4 +26,23 @@ export function withRuntimeChanges(
     else table = applyOperation(table, change);
   }
   return { table, dropped };
+}
+
+/**
+ * Changes the table at runtime, as ipvsadm does. A real server that is overridden stays at weight 0 whatever is written;
+ * the weight that was written is the one it has when the override ends.
+ */
+export async function changeAtRuntime(
+  controller: Controller,
+  operations: readonly Operation[],
+): Promise<readonly (Refusal | undefined)[]> {
+  const overrides = readOverrides(controller);
+  if (overrides.length === 0) return controller.apply(operations);
+  const before = readCovered(controller);
+  const asked = coverOperations(operations, overrides, before);
+  writeCovered(controller, coveredByEither(before, asked.covered));
+  const refusals = await controller.apply(asked.operations);
+  const done = operations.filter((_, i) => refusals[i] === undefined);
+  writeCovered(controller, coverOperations(done, overrides, before).covered);
+  return refusals;
 }
