@@ -166,6 +166,42 @@ describe('a real server that is taken out', () => {
     expect(await weights()).toEqual({ 1: 3, 2: 2, 3: 1 });
   });
 
+  test('has nothing left of it when it is ready', async () => {
+    await put(yaml(three));
+    await ask('web1', 'drain');
+    await ask('web1', 'ready');
+    await changeAtRuntime(controller, [{ kind: 'edit-destination', id, destination: member(1, 0) }]);
+    expect(await currentRuntimeChanges(controller)).toHaveLength(1);
+    await put(yaml({ ...three, web4: '10.0.0.4:80' }));
+    expect(await weights()).toEqual({ 1: 0, 2: 2, 3: 1, 4: 1 });
+  });
+
+  test('is taken out again when somebody wrote past us, and has that weight when it is ready', async () => {
+    await put(yaml(three));
+    await ask('web1', 'drain');
+    await memory.apply([{ kind: 'edit-destination', id, destination: member(1, 9) }]);
+    await put(yaml({ ...three, web4: '10.0.0.4:80' }));
+    expect(await weights()).toEqual({ 1: 0, 2: 2, 3: 1, 4: 1 });
+    await ask('web1', 'ready');
+    expect(await weights()).toEqual({ 1: 9, 2: 2, 3: 1, 4: 1 });
+  });
+
+  test('has what ipvsadm wrote also when ipvsadm was killed over it', async () => {
+    await put(yaml(three));
+    await ask('web1', 'drain');
+    const killed: Controller = {
+      ...controller,
+      async apply(operations) {
+        await memory.apply(operations);
+        throw new Error('killed');
+      },
+    };
+    const change = changeAtRuntime(killed, [{ kind: 'edit-destination', id, destination: member(1, 7) }]);
+    await expect(change).rejects.toThrow('killed');
+    await ask('web1', 'ready');
+    expect(await weights()).toEqual({ 1: 7, 2: 2, 3: 1 });
+  });
+
   test('may be of a service that nobody described', async () => {
     wanted = wantedOf(loadText('virtualServices: []', 'test.yaml').configuration!);
     const service: VirtualService = {

@@ -1,5 +1,5 @@
 import { applyOperation } from '../model/apply-operation.ts';
-import { coveredByEither, coverOperations } from '../model/override.ts';
+import { coverOperations } from '../model/override.ts';
 import { plan } from '../model/plan.ts';
 import type { Operation, Refusal, Table } from '../model/table.ts';
 import { checkOperation } from '../model/validate.ts';
@@ -40,7 +40,7 @@ export async function changeAtRuntime(
   if (overrides.length === 0) return controller.apply(operations);
   const before = readCovered(controller);
   const asked = coverOperations(operations, overrides, before);
-  writeCovered(controller, coveredByEither(before, asked.covered));
+  writeCovered(controller, asked.covered);
   const refusals = await controller.apply(asked.operations);
   const done = operations.filter((_, i) => refusals[i] === undefined);
   writeCovered(controller, coverOperations(done, overrides, before).covered);

@@ -94,42 +94,28 @@ export function uncoverTable(found: Table, covered: readonly Covered[]): Table {
   });
 }
 
-/** Operations as they are with overrides in force, and what is covered when all of them were done. */
+/**
+ * Operations as they are with overrides in force, and what is covered when all of them were done. An entry that goes stays
+ * covered: should it come back by another way, it has the weight it had.
+ */
 export function coverOperations(
   operations: readonly Operation[],
   overrides: readonly Override[],
   covered: readonly Covered[],
 ): { readonly operations: readonly Operation[]; readonly covered: readonly Covered[] } {
   const overridden = membersOf(overrides);
-  const under = byMember(covered);
+  const written: Covered[] = [];
   const cover = (operation: Operation): Operation => {
-    switch (operation.kind) {
-      case 'add-destination':
-      case 'edit-destination': {
-        const { id, destination } = operation;
-        const { address, port, weight } = destination;
-        // A weight that no table takes is left to be refused.
-        if (!overridden.has(memberKey(id, destination)) || !(weight >= 0 && weight < 2 ** 31))
-          return operation;
-        under.set(memberKey(id, destination), { service: id, destination: { address, port }, weight });
-        return { ...operation, destination: { ...destination, weight: 0 } };
-      }
-      case 'delete-destination':
-        under.delete(memberKey(operation.id, operation.destination));
-        return operation;
-      case 'delete-service': {
-        const gone = serviceKey(operation.id);
-        for (const [key, { service }] of under) if (serviceKey(service) === gone) under.delete(key);
-        return operation;
-      }
-      case 'flush':
-        under.clear();
-        return operation;
-      default:
-        return operation;
-    }
+    if (operation.kind !== 'add-destination' && operation.kind !== 'edit-destination') return operation;
+    const { id, destination } = operation;
+    const { address, port, weight } = destination;
+    // A weight that no table takes is left to be refused.
+    const valid = weight >= 0 && weight < 2 ** 31;
+    if (!overridden.has(memberKey(id, destination)) || !valid) return operation;
+    written.push({ service: id, destination: { address, port }, weight });
+    return { ...operation, destination: { ...destination, weight: 0 } };
   };
-  return { operations: operations.map(cover), covered: [...under.values()] };
+  return { operations: operations.map(cover), covered: coveredByEither(covered, written) };
 }
 
 /** What is covered by either; `later` knows better. */
