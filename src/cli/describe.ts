@@ -1,10 +1,4 @@
-import {
-  type Amounts,
-  type Description,
-  describe,
-  type RealServerDescription,
-  type ServiceDescription,
-} from '../control/describe.ts';
+import type { Amounts, Description, RealServerDescription, ServiceDescription } from '../control/describe.ts';
 import type { Path } from '../model/outlook.ts';
 import type { Destination, Timeouts, VirtualService } from '../model/virtual-service.ts';
 import { aligned } from './columns.ts';
@@ -23,7 +17,7 @@ export async function describeObject(
 ): Promise<number> {
   const found = await inspect(file, {
     daemon: (daemon) => daemon.describe<readonly Description[]>(name),
-    here: (controller, source, place) => describe(controller, source, place, name),
+    here: async (...found) => (await import('../control/describe.ts')).describe(...found, name),
   });
   await write(streams, output, found, () => found.map(descriptionText).join('\n'));
   return exitCodes.done;

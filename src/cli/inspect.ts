@@ -3,8 +3,8 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Remote } from '../api/client.ts';
 import type { Controller } from '../control/controller.ts';
-import { type FromFile, loadWanted } from '../control/load-wanted.ts';
-import { type Place, type Source, type StatusReport, statusOf } from '../control/status.ts';
+import type { FromFile } from '../control/load-wanted.ts';
+import type { Place, Source, StatusReport } from '../control/status.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { connect, openDaemon } from './connect.ts';
 
@@ -14,11 +14,14 @@ const usualFile = '/etc/headgate/headgate.yaml';
 export function look(file: string | undefined): Promise<StatusReport> {
   return inspect(file, {
     daemon: (daemon) => daemon.report<StatusReport>(),
-    here: statusOf,
+    here: async (...found) => (await import('../control/status.ts')).statusOf(...found),
   });
 }
 
-/** Asks the daemon where one runs and no other file is named; else looks with the file, through the daemon where one runs. */
+/**
+ * Asks the daemon where one runs and no other file is named; else looks with the file, through the daemon where one runs.
+ * What reads configurations is loaded only then: it takes longer than the answer of a daemon.
+ */
 export async function inspect<T>(
   file: string | undefined,
   ask: {
@@ -31,7 +34,7 @@ export async function inspect<T>(
     return ask.daemon(daemon);
   const controller = await connect();
   try {
-    const source = sourceFrom(file, controller.capabilities.name);
+    const source = await sourceFrom(file, controller.capabilities.name);
     return await ask.here(controller, source, placeOf(daemon));
   } finally {
     await controller.close();
@@ -46,7 +49,11 @@ function placeOf(daemon: Remote | undefined): Place {
 }
 
 /** What a configuration says; the usual one need not be there. */
-function sourceFrom(given: string | undefined, dataPlane: Controller['capabilities']['name']): Source {
+async function sourceFrom(
+  given: string | undefined,
+  dataPlane: Controller['capabilities']['name'],
+): Promise<Source> {
+  const { loadWanted } = await import('../control/load-wanted.ts');
   const file = given ?? usualFile;
   if (given === undefined && !existsSync(file)) return { file };
   let read: FromFile;

@@ -1,5 +1,5 @@
-import { count } from '../control/change.ts';
 import type { About, ServiceReport, StatusReport } from '../control/status.ts';
+import { count } from '../model/count.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { aligned, span } from './columns.ts';
 import { productVersion, type Streams } from './context.ts';

@@ -1,8 +1,11 @@
+import { count } from '../model/count.ts';
 import { plan } from '../model/plan.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { DestinationState, Observed, Operation, ServiceState, Table } from '../model/table.ts';
 import type { Destination, DestinationId, ServiceId, VirtualService } from '../model/virtual-service.ts';
 import { type Names, plainNames, type Wanted } from './wanted.ts';
+
+export { count };
 
 /** One operation, told to a person. */
 export type Step = {
@@ -344,6 +347,3 @@ function concernsOf(names: Names, there: Index, operations: readonly Operation[]
 function connectionsOf({ destinations }: ServiceState): number {
   return destinations.reduce((sum, one) => sum + one.activeConnections + one.inactiveConnections, 0);
 }
-
-/** A number of things: `1 connection`, `2 connections`. */
-export const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? '' : 's'}`;

@@ -8,6 +8,7 @@ import type { Controller } from './controller.ts';
 import { type Problem, roomFor } from './explain.ts';
 import { type Named, namedObjects, ownersAmong } from './named.ts';
 import type { RealServerReport } from './real-server-report.ts';
+import { see } from './reconcile.ts';
 import {
   type Findings,
   findingsOf,
@@ -84,11 +85,11 @@ export async function describe(
   place: Place,
   name: string,
 ): Promise<readonly Description[]> {
-  const observed = await controller.read();
-  const candidates = candidatesOf(observed.services, source);
+  const seen = await see(controller);
+  const candidates = candidatesOf(seen.observed.services, source);
   const objects = namedObjects(candidates, name);
   const states = objects.flatMap(({ service: { state } }) => (state ? [state] : []));
-  const findings = await findingsOf(controller, source, place, observed, states);
+  const findings = await findingsOf(controller, source, place, seen, states);
   const connections = await controller.connections();
   return descriptionsOf(findings, objects, connections);
 }

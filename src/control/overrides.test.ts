@@ -292,7 +292,11 @@ describe('names', () => {
         'Cannot find "mail/mxx": "mail" has no real server "mxx", but web1, mx',
         'did you mean "mail/mx"?',
       ],
-      ['10.9.9.9', 'Cannot find "10.9.9.9": no virtual service has real server "10.9.9.9"', /headgate get services/],
+      [
+        '10.9.9.9',
+        'Cannot find "10.9.9.9": no virtual service has real server "10.9.9.9"',
+        /headgate get services/,
+      ],
     ] as const)
       await expect(ask(text, 'drain')).rejects.toMatchObject({
         code: 'HG_UNKNOWN_NAME',

@@ -1,8 +1,8 @@
+import { count } from '../model/count.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import { destinationKey } from '../model/service-id.ts';
 import type { DestinationState, Operation } from '../model/table.ts';
 import type { Destination, ForwardingMethod } from '../model/virtual-service.ts';
-import { count } from './change.ts';
 import { type Problem, reachProblems } from './explain.ts';
 
 /** `overloaded`: at its upper threshold; `unreachable`: no packet gets there. Both are only said of weights above 0. */

@@ -28,15 +28,23 @@ export type Order = {
   readonly dropRuntimeChanges?: boolean;
 };
 
-/** What putting a configuration in force would do; `seen` is what was read just now. Changes nothing. */
+/** What is there, and what the configuration that was applied last made of it. */
+export type Seen = { readonly observed: Observed; readonly applied: Applied | undefined };
+
+/** Looks at what is there. Changes nothing. */
+export async function see(controller: Controller): Promise<Seen> {
+  const observed = await controller.read();
+  return { applied: readBaseline(controller.directory, tableOf(observed.services)), observed };
+}
+
+/** What putting a configuration in force would do; `seen` where somebody has just looked. Changes nothing. */
 export async function intend(
   controller: Controller,
   wanted: Wanted,
   { dropRuntimeChanges = false }: Order = {},
-  seen?: Observed,
+  seen?: Seen,
 ): Promise<Intention> {
-  const observed = seen ?? (await controller.read());
-  const applied = readBaseline(controller.directory, tableOf(observed.services));
+  const { applied, observed } = seen ?? (await see(controller));
   const changes = applied ? changesSince(applied, tableUnder(controller, observed)) : [];
   const { table: under, dropped } = withRuntimeChanges(wanted.table, dropRuntimeChanges ? [] : changes);
   const gone = new Set(dropRuntimeChanges ? changes : dropped);
@@ -91,13 +99,12 @@ export async function putInForce(
   }
 }
 
-/** What was changed since the configuration in force was applied; `seen` is what was read just now. */
+/** What was changed since the configuration in force was applied; `seen` where somebody has just looked. */
 export async function currentRuntimeChanges(
   controller: Controller,
-  seen?: Observed,
+  seen?: Seen,
 ): Promise<readonly Operation[]> {
-  const observed = seen ?? (await controller.read());
-  const applied = readBaseline(controller.directory, tableOf(observed.services));
+  const { applied, observed } = seen ?? (await see(controller));
   return applied ? changesSince(applied, tableUnder(controller, observed)) : [];
 }
 

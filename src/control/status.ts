@@ -1,15 +1,15 @@
 import type { Capabilities, Ignored } from '../dataplane/data-plane.ts';
 import type { Address } from '../model/address.ts';
+import { count } from '../model/count.ts';
 import type { Outlook } from '../model/outlook.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, ServiceState } from '../model/table.ts';
 import type { SchedulerName, ServiceId } from '../model/virtual-service.ts';
-import { type Applied, readApplied } from './applied.ts';
-import { count } from './change.ts';
+import type { Applied } from './applied.ts';
 import type { Controller } from './controller.ts';
 import { localProblems, nobodyProblem, type Problem } from './explain.ts';
 import { judgeRealServer, type RealServerReport } from './real-server-report.ts';
-import { currentRuntimeChanges, type Intention, intend } from './reconcile.ts';
+import { currentRuntimeChanges, type Intention, intend, type Seen, see } from './reconcile.ts';
 import { plainNames, type Wanted } from './wanted.ts';
 
 /** The configuration the data plane is held against. */
@@ -102,7 +102,7 @@ export type Place = { readonly host: string; readonly daemon?: DaemonReport };
 
 /** Looks at a data plane and says whether it serves. Changes nothing. Rejects with a HeadgateError. */
 export async function statusOf(controller: Controller, source: Source, place: Place): Promise<StatusReport> {
-  return reportOf(await findingsOf(controller, source, place, await controller.read()));
+  return reportOf(await findingsOf(controller, source, place, await see(controller)));
 }
 
 /** Reads the rest of what a report is made from; paths of these services only, where it is not about all. */
@@ -110,16 +110,18 @@ export async function findingsOf(
   controller: Controller,
   source: Source,
   place: Place,
-  observed: Observed,
-  services: readonly ServiceState[] = observed.services,
+  seen: Seen,
+  services: readonly ServiceState[] = seen.observed.services,
 ): Promise<Findings> {
+  const { observed, applied } = seen;
   const outlook = await controller.outlook?.(undefined, addressesOf(services));
-  const intention = source.wanted && (await intend(controller, source.wanted, {}, observed));
-  const applied = readApplied(controller.directory);
+  const intention = source.wanted && (await intend(controller, source.wanted, {}, seen));
   return {
     ...place,
     ...{ source, observed, dataPlane: controller.capabilities },
-    runtimeChanges: await currentRuntimeChanges(controller, observed),
+    runtimeChanges: intention
+      ? [...intention.kept, ...intention.dropped]
+      : await currentRuntimeChanges(controller, seen),
     ...(applied && { applied }),
     ...(outlook && { outlook }),
     ...(intention && { intention }),

@@ -1,6 +1,6 @@
 import type { Address } from '../../model/address.ts';
 import type { Outlook, Path } from '../../model/outlook.ts';
-import { findLink } from '../../sys/netlink/link.ts';
+import { findLink, type Link } from '../../sys/netlink/link.ts';
 import { listNeighbours, type Neighbour } from '../../sys/netlink/neighbour.ts';
 import { lookupRoute } from '../../sys/netlink/route.ts';
 import { type Netlink, withNetlink } from '../../sys/netlink/socket.ts';
@@ -12,18 +12,31 @@ const loopbackMtu = 65536;
 /** Where the kernel would send packets to these addresses: routes, neighbours and links of this network namespace. */
 export function pathsTo(addresses: readonly Address[]): Map<Address, Path> {
   return withNetlink({}, (netlink) => {
-    const neighbours = listNeighbours(netlink);
-    return new Map(addresses.map((address) => [address, pathTo(netlink, neighbours, address)]));
+    const neighbours = new Map(listNeighbours(netlink).map((one) => [neighbourKey(one), one]));
+    const links = new Map<number, Link | undefined>();
+    const linkOf = (index: number) => {
+      if (!links.has(index)) links.set(index, findLink(netlink, index));
+      return links.get(index);
+    };
+    return new Map(addresses.map((address) => [address, pathTo(netlink, neighbours, linkOf, address)]));
   });
 }
 
-function pathTo(netlink: Netlink, neighbours: readonly Neighbour[], address: Address): Path {
+const neighbourKey = ({ index, address }: Pick<Neighbour, 'index' | 'address'>): string =>
+  `${index} ${address}`;
+
+function pathTo(
+  netlink: Netlink,
+  neighbours: ReadonlyMap<string, Neighbour>,
+  linkOf: (index: number) => Link | undefined,
+  address: Address,
+): Path {
   const route = lookupRoute(netlink, address);
   if (route?.type === 'local') return { kind: 'local' };
-  const link = route?.index === undefined ? undefined : findLink(netlink, route.index);
+  const link = route?.index === undefined ? undefined : linkOf(route.index);
   if (route?.type !== 'unicast' || !link) return { kind: 'none' };
   const via = (route.gateway ?? address) as Address;
-  const neighbour = neighbours.find((one) => one.index === link.index && one.address === via);
+  const neighbour = neighbours.get(neighbourKey({ index: link.index, address: via }));
   return {
     kind: 'neighbour',
     device: link.name,
