@@ -49,9 +49,12 @@ export type Remote = {
   override(request: OverrideRequest): Promise<readonly OverrideStatus[]>;
 };
 
+/** A daemon says at once how it is, whatever it is at; work may take its time. */
+const [greetingMs, workMs] = [10_000, 300_000];
+
 /** Reaches the daemon that listens at `path`; undefined when none does. Rejects with HG_NOT_ROOT, HG_SOCKET. */
 export async function openRemote(path: string): Promise<Remote | undefined> {
-  const status = await call<DaemonStatus>(path, 'GET', '/v1/status').catch((error) => {
+  const status = await call<DaemonStatus>(path, 'GET', '/v1/status', undefined, greetingMs).catch((error) => {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;
     throw error;
@@ -88,11 +91,17 @@ export async function openRemote(path: string): Promise<Remote | undefined> {
   };
 }
 
-function call<T>(socketPath: string, method: 'GET' | 'POST', path: string, sent?: unknown): Promise<T> {
+function call<T>(
+  socketPath: string,
+  method: 'GET' | 'POST',
+  path: string,
+  sent?: unknown,
+  timeout = workMs,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     const text = sent === undefined ? '' : toWire(sent);
     const outgoing = request(
-      { socketPath, method, path, headers: { 'content-length': Buffer.byteLength(text) } },
+      { socketPath, method, path, timeout, headers: { 'content-length': Buffer.byteLength(text) } },
       (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -108,8 +117,12 @@ function call<T>(socketPath: string, method: 'GET' | 'POST', path: string, sent?
         });
       },
     );
+    outgoing.on('timeout', () =>
+      outgoing.destroy(new HeadgateError('HG_SOCKET', silence(socketPath, timeout))),
+    );
     outgoing.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') reject(error);
+      if (error instanceof HeadgateError) reject(error);
+      else if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') reject(error);
       else if (error.code === 'EACCES')
         reject(
           new HeadgateError('HG_NOT_ROOT', `Cannot reach the daemon at "${socketPath}": this user may not`),
@@ -125,6 +138,9 @@ function call<T>(socketPath: string, method: 'GET' | 'POST', path: string, sent?
     outgoing.end(text);
   });
 }
+
+const silence = (path: string, ms: number): string =>
+  `Cannot get an answer from the daemon at "${path}": wanted one within ${ms / 1000} s, found none`;
 
 function errorOf(value: unknown): Error {
   const { error } = value as {

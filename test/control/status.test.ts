@@ -267,6 +267,18 @@ for (const withDaemon of [false, true])
     });
 
     if (withDaemon)
+      it('is unreachable while the daemon does not answer', () => {
+        daemon!.process.kill('SIGSTOP');
+        try {
+          const { status, stdout, stderr } = site.run('headgate status');
+          expect({ status, stdout }).toEqual({ status: 3, stdout: '' });
+          expect(stderr).toMatch(/within 10 s, found none \[HG_SOCKET\]\n {2}next: /);
+        } finally {
+          daemon!.process.kill('SIGCONT');
+        }
+      });
+
+    if (withDaemon)
       it('looks itself when the daemon is killed, and says that none runs', async () => {
         await daemon!.end('SIGKILL');
         daemon = undefined;
