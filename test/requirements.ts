@@ -137,6 +137,14 @@ export const requirements = {
     buys: 'the oldest kernel this runs on, in a guest',
     probe: () => lackingKernel('6.1'),
   },
+  zsh: {
+    buys: 'the completion of zsh in zsh',
+    probe: () => lackingTool('zsh', ['--version'], /zsh/),
+  },
+  fish: {
+    buys: 'the completion of fish in fish',
+    probe: () => lackingTool('fish', ['--version'], /fish/),
+  },
   git: {
     buys: 'what a clone contains, as opposed to what lies around in this folder',
     debianPackage: 'git',

@@ -23,6 +23,12 @@ export async function main(args: readonly string[], streams: Streams = process):
         },
       });
     }
+    // Completions ask for names by this word, which is nobody's to type.
+    if (args[0] === '__complete') {
+      const { printNames } = await import('./completion/names.ts');
+      await printNames(args.slice(1), streams);
+      return 0;
+    }
     const { runProgram } = await import('./program.ts');
     return await runProgram(args, streams);
   } catch (error) {

@@ -1,4 +1,4 @@
-import { Command, CommanderError, Option } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { HeadgateError } from '../model/errors.ts';
 import { suggest } from '../model/suggest.ts';
 import { productVersion, type Streams } from './context.ts';
@@ -22,7 +22,8 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
   return outcome.exitCode;
 }
 
-function buildProgram(streams: Streams, outcome: { exitCode: number }): Command {
+/** Every command with its options and arguments; exit codes other than 0 go to `outcome`. */
+export function buildProgram(streams: Streams, outcome: { exitCode: number }): Command {
   const program = new Command('headgate')
     .description('The Linux Virtual Server cluster in one program.')
     .version(productVersion(), '--version', 'Print the version')
@@ -58,6 +59,7 @@ function buildProgram(streams: Streams, outcome: { exitCode: number }): Command 
   addValidate(commands.get('validate')!, streams, outcome);
   addImport(commands.get('import')!, streams, outcome);
   addSchema(commands.get('schema')!, streams);
+  addCompletion(commands.get('completion')!, streams);
   return program;
 }
 
@@ -281,7 +283,7 @@ function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): 
     outcome.exitCode = await commands.inOurWords(() => work(commands));
   };
   add('up <name|file>', 'Set up a built-in lab, or one a file describes')
-    .option('--name <lab>', 'Its name, when not that of the cluster')
+    .option('--name <name>', 'Its name, when not that of the cluster')
     .action(async (which, options) => run((commands) => commands.labUp(which, options, streams)));
   add('list', 'What there is to set up, and what stands').action(async (options) =>
     run((commands) => commands.labList(options, streams)),
@@ -343,6 +345,16 @@ function addSchema(command: Command, streams: Streams): void {
     const { configurationSchema } = await import('../config/json-schema.ts');
     streams.stdout.write(`${JSON.stringify(configurationSchema(), null, 2)}\n`);
   });
+}
+
+function addCompletion(command: Command, streams: Streams): void {
+  command
+    .addArgument(new Argument('<shell>', 'The shell').choices(['bash', 'zsh', 'fish']))
+    .action(async (shell: 'bash' | 'zsh' | 'fish') => {
+      const { completionScript } = await import('./completion/script.ts');
+      const { commandTree } = await import('./command-tree.ts');
+      streams.stdout.write(completionScript(shell, commandTree(command.parent!)));
+    });
 }
 
 function unknownCommand(word: string): HeadgateError {

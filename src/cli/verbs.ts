@@ -171,6 +171,12 @@ export const verbs = [
     summary: 'Print the JSON Schema of configuration files, for editors',
     grammar: 'headgate',
   },
+  {
+    name: 'completion',
+    usage: 'completion bash|zsh|fish',
+    summary: 'Print what makes a shell complete commands, options and names',
+    grammar: 'headgate',
+  },
 ] as const satisfies readonly Verb[];
 
 export type VerbName = (typeof verbs)[number]['name'];

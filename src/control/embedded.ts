@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 import type { FastPathWish } from '../dataplane/ebpf/fast-path.ts';
-import { instanceDirectory, openHostPlane } from '../dataplane/ebpf/host.ts';
+import { hostPlaneDirectory, instanceDirectory, openHostPlane } from '../dataplane/ebpf/host.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Sysctls } from '../model/sysctls.ts';
+import { type Applied, readApplied } from './applied.ts';
 import type { OwnController } from './controller.ts';
+import { stateDirectory } from './state-directory.ts';
 import { settled } from './underway.ts';
 
 /** Sizes a connection table may have. */
@@ -35,6 +37,12 @@ export async function openUntouched(options: { readonly connections?: number } =
 
 /** Where the daemon of this network namespace serves the control API. */
 export const controlSocket = (): string => join(instanceDirectory(), 'control.sock');
+
+/** What was applied last in this network namespace, read without the lock; undefined when nothing was. */
+export const lastApplied = (): Applied | undefined => readApplied(hostPlaneDirectory());
+
+/** Where what people have decided in this network namespace is kept. */
+export const keptDirectory = (): string | undefined => stateDirectory(hostPlaneDirectory());
 
 /** Removes this network namespace's data plane; no error when there is none. */
 export async function removePlane(): Promise<void> {

@@ -21,6 +21,9 @@ const planeDirectory = (instance: string) => join(runDirectory, instance, 'plane
 /** The folder of this network namespace's instance; it may not be there. */
 export const instanceDirectory = (): string => join(runDirectory, String(netnsCookie()));
 
+/** Where the plane of this network namespace keeps what lives as long as it does; it may not be there. */
+export const hostPlaneDirectory = (): string => planeDirectory(String(netnsCookie()));
+
 /** A second command waits this long for the first to finish. */
 const lockWaitMs = 10_000;
 
