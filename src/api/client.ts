@@ -1,10 +1,12 @@
 import { request } from 'node:http';
 import type { Address } from '../model/address.ts';
 import { type ErrorCode, errorCatalogue, HeadgateError, type Problem } from '../model/errors.ts';
+import type { Event } from '../model/event.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import type { Override, OverrideRequest, OverrideStatus } from '../model/override.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
+import { followEvents, type StreamEnd } from './follow.ts';
 import { observedFromWire, outlookFromWire, toWire } from './wire.ts';
 
 /** What a daemon says of itself. */
@@ -22,6 +24,8 @@ export type DaemonStatus = {
     readonly file: string;
     readonly generation: number;
     readonly appliedAt: string;
+    /** The generation that is in force again in place of what the file says; absent when the file counts. */
+    readonly rolledBackTo?: number;
     /** Why the file as it is now is not in force; absent when it is. */
     readonly failure?: string;
   };
@@ -47,14 +51,32 @@ export type Remote = {
   /** What people have decided about real servers. */
   overrides(): Promise<readonly (OverrideStatus & Override)[]>;
   override(request: OverrideRequest): Promise<readonly OverrideStatus[]>;
+  /** Those after the one with number `since`, oldest first; without it the last ones. */
+  events(query: { readonly since?: number; readonly limit?: number }): Promise<readonly Event[]>;
+  /** Hands over events after the one with number `since` as they come; resolves when there will be no more. */
+  follow(since: number, take: (event: Event) => void): Promise<StreamEnd>;
+  /** The configurations that were in force. */
+  history<T>(): Promise<T>;
+  /** One of them. Rejects with HG_GENERATION. */
+  generation<T>(generation: number): Promise<T>;
+  rollback(order: {
+    readonly generation: number;
+    readonly dropRuntimeChanges: boolean;
+    readonly yes: boolean;
+  }): Promise<{ generation: number }>;
 };
 
 /** A daemon says at once how it is, whatever it is at; work may take its time. */
 const [greetingMs, workMs] = [10_000, 300_000];
 
-/** Reaches the daemon that listens at `path`; undefined when none does. Rejects with HG_NOT_ROOT, HG_SOCKET. */
-export async function openRemote(path: string): Promise<Remote | undefined> {
-  const status = await call<DaemonStatus>(path, 'GET', '/v1/status', undefined, greetingMs).catch((error) => {
+/**
+ * Reaches the daemon that listens at `path`; undefined when none does. `by` is which of our programs asks. Rejects with
+ * HG_NOT_ROOT, HG_SOCKET.
+ */
+export async function openRemote(path: string, by = 'headgate'): Promise<Remote | undefined> {
+  const status = await call<DaemonStatus>(path, 'GET', '/v1/status', undefined, {
+    timeout: greetingMs,
+  }).catch((error) => {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;
     throw error;
@@ -64,9 +86,13 @@ export async function openRemote(path: string): Promise<Remote | undefined> {
     status,
     read: async () => observedFromWire(await call(path, 'GET', '/v1/table')),
     apply: async (operations) => {
-      const { refusals } = await call<{ refusals: (Refusal | null)[] }>(path, 'POST', '/v1/operations', {
-        operations,
-      });
+      const { refusals } = await call<{ refusals: (Refusal | null)[] }>(
+        path,
+        'POST',
+        '/v1/operations',
+        { operations },
+        { by },
+      );
       return refusals.map((refusal) => refusal ?? undefined);
     },
     connections: async () =>
@@ -88,6 +114,19 @@ export async function openRemote(path: string): Promise<Remote | undefined> {
       (await call<{ overrides: (OverrideStatus & Override)[] }>(path, 'GET', '/v1/overrides')).overrides,
     override: async (request) =>
       (await call<{ overrides: OverrideStatus[] }>(path, 'POST', '/v1/overrides', request)).overrides,
+    events: async (query) => {
+      const words = Object.entries(query).map(([name, value]) => `${name}=${value}`);
+      return (await call<{ events: Event[] }>(path, 'GET', `/v1/events?${words.join('&')}`)).events;
+    },
+    follow: (since, take) =>
+      followEvents(path, since, take, async (response) => {
+        const chunks: Buffer[] = [];
+        for await (const chunk of response) chunks.push(chunk as Buffer);
+        return errorOf(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+      }),
+    history: () => call(path, 'GET', '/v1/history'),
+    generation: (generation) => call(path, 'GET', `/v1/history/${generation}`),
+    rollback: (order) => call(path, 'POST', '/v1/rollback', order),
   };
 }
 
@@ -96,12 +135,15 @@ function call<T>(
   method: 'GET' | 'POST',
   path: string,
   sent?: unknown,
-  timeout = workMs,
+  { timeout = workMs, by = 'headgate' }: { readonly timeout?: number; readonly by?: string } = {},
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     const text = sent === undefined ? '' : toWire(sent);
     const outgoing = request(
-      { socketPath, method, path, timeout, headers: { 'content-length': Buffer.byteLength(text) } },
+      {
+        ...{ socketPath, method, path, timeout },
+        headers: { 'content-length': Buffer.byteLength(text), 'user-agent': `headgate/${by}` },
+      },
       (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));

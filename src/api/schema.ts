@@ -94,5 +94,10 @@ export const requests = {
     by: line.default('the control API'),
     yes: z.boolean().default(false),
   }),
+  rollback: z.strictObject({
+    generation: whole.positive(),
+    dropRuntimeChanges: z.boolean().default(false),
+    yes: z.boolean().default(false),
+  }),
   reload: z.strictObject({ dropRuntimeChanges: z.boolean().default(false), yes: z.boolean().default(false) }),
 } as const;

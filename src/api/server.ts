@@ -2,12 +2,13 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { z } from 'zod';
 import type { Address } from '../model/address.ts';
-import { HeadgateError } from '../model/errors.ts';
+import { type ErrorCode, HeadgateError } from '../model/errors.ts';
 import type { Outlook } from '../model/outlook.ts';
 import type { OverrideRequest, OverrideStatus } from '../model/override.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 import { namesTagWeakly, quoted } from './etag.ts';
+import { type EventFeed, eventsAnswer, openFollowers, wantsStream } from './event-stream.ts';
 import { metricsType } from './metrics.ts';
 import { requests } from './schema.ts';
 import { toWire } from './wire.ts';
@@ -17,12 +18,13 @@ export type Tagged<T> = { readonly tag: string; readonly value: T };
 
 /**
  * What is served: a controller, and the daemon around it. `expected` is an If-Match header: what would change the rules
- * rejects with HG_CHANGED where they are others.
+ * rejects with HG_CHANGED where they are others. `by` is the program that has it done.
  */
-export type Served = {
+export type Served = ServedHistory & {
   readonly read: () => Promise<Tagged<Observed>>;
   readonly apply: (
     operations: readonly Operation[],
+    by: string,
     expected?: string,
   ) => Promise<Tagged<readonly (Refusal | undefined)[]>>;
   readonly connections: () => Promise<readonly Connection[]>;
@@ -48,6 +50,21 @@ export type Served = {
   readonly override: (request: OverrideRequest) => Promise<readonly OverrideStatus[]>;
 };
 
+/** The part of it that is about what happened before. */
+export type ServedHistory = {
+  readonly events: EventFeed;
+  /** What `GET /v1/history` answers. */
+  readonly history: () => object;
+  /** What `GET /v1/history/N` answers. Throws HG_GENERATION. */
+  readonly generation: (generation: number) => object;
+  /** Puts an earlier generation in force again. */
+  readonly rollback: (order: {
+    readonly generation: number;
+    readonly dropRuntimeChanges: boolean;
+    readonly yes: boolean;
+  }) => Promise<object>;
+};
+
 /** Bytes a request may have: a million operations take less. */
 const mostBytes = 512 * 1024 * 1024;
 const smallBytes = 64 * 1024;
@@ -60,7 +77,16 @@ const farewellMs = 1000;
  * over, so the caller must hold the instance's lock. Rejects with HG_SOCKET when it cannot listen.
  */
 export async function serveApi(path: string, served: Served): Promise<{ close(): Promise<void> }> {
+  const followers = openFollowers(served.events);
   const server = createServer({ requestTimeout: requestTimeoutMs }, (request, response) => {
+    if (wantsStream(request)) {
+      try {
+        followers.follow(request, response);
+      } catch (error) {
+        sendError(response, error);
+      }
+      return;
+    }
     answer(served, request, response)
       .then((value) => send(response, 200, value))
       .catch((error) => sendError(response, error));
@@ -75,6 +101,7 @@ export async function serveApi(path: string, served: Served): Promise<{ close():
           clearTimeout(farewell);
           resolve();
         });
+        followers.close();
         server.closeIdleConnections();
       }),
   };
@@ -122,13 +149,21 @@ const routes: Readonly<Record<string, Answer>> = {
     served.describe((await body(request, requests.describe, smallBytes)).name),
   'POST /v1/operations': async (served, request, response) => {
     const { operations } = await body(request, requests.operations, mostBytes);
-    const refusals = tagged(await served.apply(operations, request.headers['if-match']), request, response);
+    const refusals = tagged(
+      await served.apply(operations, clientOf(request), request.headers['if-match']),
+      request,
+      response,
+    );
     return { refusals: refusals.map((refusal) => refusal ?? null) };
   },
   'POST /v1/outlook': async (served, request) => {
     const { service, addresses } = await body(request, requests.outlook, mostBytes);
     return (await served.outlook?.(service, addresses)) ?? null;
   },
+  'GET /v1/events': async (served, { url }) => eventsAnswer(served.events, url),
+  'GET /v1/history': async (served) => served.history(),
+  'POST /v1/rollback': async (served, request) =>
+    served.rollback(await body(request, requests.rollback, smallBytes)),
   'POST /v1/reload': async (served, request, response) => {
     const order = await body(request, requests.reload, smallBytes);
     return tagged(await served.reload(order, request.headers['if-match']), request, response);
@@ -154,8 +189,15 @@ function tagged<T>(
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<unknown> {
   const { pathname } = new URL(request.url ?? '/', 'http://localhost');
   const name = `${request.method} ${pathname}`;
+  const generation = /^GET \/v1\/history\/([1-9]\d{0,14})$/.exec(name)?.[1];
+  if (generation !== undefined) return served.generation(Number(generation));
   if (!Object.hasOwn(routes, name)) throw new NotServed(name);
   return routes[name]!(served, request, response);
+}
+
+/** Which of our programs asks; `API` for any other. */
+function clientOf({ headers }: IncomingMessage): string {
+  return /^headgate\/([a-z-]{1,20})$/.exec(headers['user-agent'] ?? '')?.[1] ?? 'API';
 }
 
 async function body<S extends z.ZodType>(
@@ -196,6 +238,14 @@ function send(response: ServerResponse, status: number, value: unknown): void {
   response.end(bytes);
 }
 
+/** Where it is not 409. */
+const statusOf: Partial<Record<ErrorCode, number>> = {
+  HG_REQUEST: 400,
+  HG_GENERATION: 404,
+  HG_CHANGED: 412,
+  HG_FOLLOWERS: 503,
+};
+
 function sendError(response: ServerResponse, error: unknown): void {
   if (error === notModified) {
     response.writeHead(304).end();
@@ -209,8 +259,7 @@ function sendError(response: ServerResponse, error: unknown): void {
   }
   if (error instanceof HeadgateError) {
     const { code, message, hint, problems } = error;
-    const status = code === 'HG_REQUEST' ? 400 : code === 'HG_CHANGED' ? 412 : 409;
-    send(response, status, { error: { code, message, hint, problems } });
+    send(response, statusOf[code] ?? 409, { error: { code, message, hint, problems } });
     return;
   }
   send(response, 500, { error: { message: error instanceof Error ? error.message : String(error) } });

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { bareStep, type Change, count, type Step } from '../control/change.ts';
 import type { Controller } from '../control/controller.ts';
+import type { FileText } from '../control/file-texts.ts';
 import { loadWanted } from '../control/load-wanted.ts';
 import { type Intention, intend, putInForce } from '../control/reconcile.ts';
 import type { Wanted } from '../control/wanted.ts';
@@ -10,7 +11,7 @@ import type { Operation } from '../model/table.ts';
 import { ask, canAsk } from './ask.ts';
 import { connect, openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
-
+import { originOf } from './origin.ts';
 import { type Output, write } from './output.ts';
 import { overrideLine } from './override-text.ts';
 import { exitCodes } from './report-error.ts';
@@ -44,12 +45,14 @@ export async function applyFile(
       'HG_DAEMON',
       `Cannot apply "${file}": a daemon (process ${daemon.status.pid}) keeps the data plane as "${daemon.status.configuration.file}" says`,
     );
-  const change = await withController(file, async (controller, wanted) => {
+  const change = await withController(file, async (controller, wanted, texts) => {
+    const origin = originOf(controller, resolve(file), streams);
     const found = await intend(controller, wanted, options);
     if (text) streams.stdout.write(changeText(found));
-    if (found.concerns.length > 0 && !options.yes) await consent(found, file, streams);
+    if (found.concerns.length > 0 && !options.yes)
+      await consent(found, { action: `apply "${file}"`, again: `headgate apply ${file} --yes` }, streams);
     if (daemon) await daemon.reload({ yes: true, dropRuntimeChanges: options.dropRuntimeChanges === true });
-    else await putInForce(controller, wanted, found, { file: resolve(file), now: new Date() });
+    else await putInForce(controller, wanted, found, { ...origin, by: 'apply', texts });
     return found;
   });
   await write(streams, options.output, changeValue(change), () =>
@@ -61,9 +64,9 @@ export async function applyFile(
 /** Opens the data plane for what a configuration asks of it. */
 async function withController<T>(
   file: string,
-  work: (controller: Controller, wanted: Wanted) => Promise<T>,
+  work: (controller: Controller, wanted: Wanted, texts: readonly FileText[]) => Promise<T>,
 ): Promise<T> {
-  const { wanted, dataPlane, connections } = loadWanted(file);
+  const { wanted, dataPlane, connections, texts } = loadWanted(file);
   const controller = await connect(connections === undefined ? {} : { connections });
   try {
     if ((dataPlane === 'proxy' || dataPlane === 'ipvs') && controller.capabilities.name !== dataPlane)
@@ -72,25 +75,28 @@ async function withController<T>(
         `Cannot use "${file}" here: it wants the data plane "${dataPlane}", found ${controller.capabilities.name}`,
         { hint: `headgate run ${file}, or dataPlane: auto` },
       );
-    return await work(controller, wanted);
+    return await work(controller, wanted, texts);
   } finally {
     await controller.close();
   }
 }
 
-/** Asks on a terminal; elsewhere the word has to be in the command line. */
-async function consent({ concerns }: Change, file: string, { stderr }: Streams): Promise<void> {
+/** Asks on a terminal; elsewhere the word has to be in the command line. Rejects with HG_NEEDS_YES. */
+export async function consent(
+  { concerns }: Change,
+  { action, again }: { readonly action: string; readonly again: string },
+  { stderr }: Streams,
+): Promise<void> {
   const why = concerns.join('; ');
-  const hint = `headgate apply ${file} --yes`;
-  if (!canAsk())
-    throw new HeadgateError('HG_NEEDS_YES', `Cannot apply "${file}" without --yes: ${why}`, { hint });
+  const refused = (sentence: string) => new HeadgateError('HG_NEEDS_YES', sentence, { hint: again });
+  if (!canAsk()) throw refused(`Cannot ${action} without --yes: ${why}`);
   stderr.write(`This takes much away: ${why}.\n`);
-  const answer = await ask('Apply it? Type yes: ');
-  if (answer !== 'yes')
-    throw new HeadgateError('HG_NEEDS_YES', `Not applied: the answer was "${answer}"`, { hint });
+  const answer = await ask('Do it? Type yes: ');
+  if (answer !== 'yes') throw refused(`Did not ${action}: the answer was "${answer}"`);
 }
 
-function changeValue({ strangers, covered: _covered, ...change }: Intention) {
+/** A change for a program. */
+export function changeValue({ strangers, covered: _covered, ...change }: Intention) {
   return { ...change, strangers: strangers.map(serviceKey) };
 }
 
@@ -115,7 +121,10 @@ function runtimeLine(operation: Operation): string {
   return `  ${sign} ${what}  ${detail}`.trimEnd();
 }
 
-function stepLines(steps: readonly Step[]): string[] {
+/** A line for each step, and how many there are. */
+export function stepLines(
+  steps: readonly Pick<Step, 'sign' | 'what' | 'detail' | 'connections' | 'effect'>[],
+): string[] {
   const width = Math.max(...steps.map(({ what }) => what.length));
   const lines = steps.map(({ sign, what, detail, connections, effect }) => {
     const undisturbed = connections > 0 ? `keeps ${count(connections, 'connection')}` : undefined;

@@ -20,7 +20,7 @@ export async function clearTable(
 ): Promise<void> {
   const { stderr } = streams;
   const daemon = await openDaemon();
-  const controller = await connectForRuntime();
+  const controller = await connectForRuntime('clear', stderr);
   try {
     const found = countAll(await controller.read());
     if (found.services > 0) {

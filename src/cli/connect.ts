@@ -9,13 +9,13 @@ export async function socketPath(): Promise<string> {
   return controlSocket();
 }
 
-/** The daemon of this network namespace; undefined when none runs. Rejects with a HeadgateError. */
-export async function openDaemon(): Promise<Remote | undefined> {
+/** The daemon of this network namespace; undefined when none runs. `by` is which of our programs asks. Rejects with a HeadgateError. */
+export async function openDaemon(by?: string): Promise<Remote | undefined> {
   const path = await socketPath();
   const { existsSync } = await import('node:fs');
   // No look at the network stack of Node where there is nobody to talk to.
   if (!existsSync(path)) return undefined;
-  return (await import('../api/client.ts')).openRemote(path);
+  return (await import('../api/client.ts')).openRemote(path, by);
 }
 
 /**
@@ -24,7 +24,34 @@ export async function openDaemon(): Promise<Remote | undefined> {
  */
 export async function connect(options: { readonly connections?: number } = {}): Promise<Controller> {
   const daemon = await openDaemon();
-  if (!daemon) return (await import('../control/embedded.ts')).openController(options);
+  return daemon ? through(daemon) : (await import('../control/embedded.ts')).openController(options);
+}
+
+/**
+ * The same for changes at runtime, as `by` makes them: what people have decided about real servers stays over them, and
+ * each is told of in the log of events.
+ */
+export async function connectForRuntime(
+  by: string,
+  stderr: { write(text: string): unknown },
+): Promise<Controller> {
+  const daemon = await openDaemon(by);
+  // A daemon sees to it itself.
+  if (daemon) return through(daemon);
+  const controller = await (await import('../control/embedded.ts')).openController();
+  return {
+    ...controller,
+    async apply(operations) {
+      const { changeAtRuntime } = await import('../control/runtime.ts');
+      const refusals = await changeAtRuntime(controller, operations);
+      const { noteRuntime } = await import('../control/runtime-event.ts');
+      noteRuntime(controller, { operations, refusals, by }, (text) => stderr.write(`headgate: ${text}\n`));
+      return refusals;
+    },
+  };
+}
+
+function through(daemon: Remote): Controller {
   const { dataPlane, directory } = daemon.status;
   return {
     capabilities: dataPlane,
@@ -36,13 +63,4 @@ export async function connect(options: { readonly connections?: number } = {}): 
     overrides: daemon.overrides,
     close: async () => undefined,
   };
-}
-
-/** The same for changes at runtime, as ipvsadm makes them: what people have decided about real servers stays over them. */
-export async function connectForRuntime(): Promise<Controller> {
-  const controller = await connect();
-  // A daemon sees to it itself.
-  if (controller.overrides) return controller;
-  const { changeAtRuntime } = await import('../control/runtime.ts');
-  return { ...controller, apply: (operations) => changeAtRuntime(controller, operations) };
 }

@@ -18,13 +18,27 @@ export async function write(
   stdout.write(output === 'text' ? text() : await dataText(output, value));
 }
 
+/** The same for items that come one by one: each a line of JSON, or a YAML document of its own. Resolves to the writer. */
+export async function writerOf<Item>(
+  { stdout }: Pick<Streams, 'stdout'>,
+  output: Output,
+  text: (item: Item) => string,
+): Promise<(item: Item) => void> {
+  if (output === 'text') return (item) => void stdout.write(text(item));
+  if (output === 'json') return (item) => void stdout.write(`${JSON.stringify(item)}\n`);
+  const yaml = await yamlWriter();
+  return (item) => void stdout.write(`---\n${yaml(item)}`);
+}
+
 /**
  * A value as JSON or YAML. YAML is made of the JSON, so both hold the same; strings that YAML 1.1 takes for something
  * else (`on`, `10:30`) are quoted, because half of the readers there are still read 1.1.
  */
 export async function dataText(form: Exclude<Output, 'text'>, value: unknown): Promise<string> {
-  const json = JSON.stringify(value);
-  if (form === 'json') return `${json}\n`;
+  return form === 'json' ? `${JSON.stringify(value)}\n` : (await yamlWriter())(value);
+}
+
+async function yamlWriter(): Promise<(value: unknown) => string> {
   const { stringify } = await import('yaml');
-  return stringify(JSON.parse(json), { compat: 'yaml-1.1', lineWidth: 0 });
+  return (value) => stringify(JSON.parse(JSON.stringify(value)), { compat: 'yaml-1.1', lineWidth: 0 });
 }

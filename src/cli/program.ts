@@ -50,6 +50,7 @@ export function buildProgram(streams: Streams, outcome: { exitCode: number }): C
   addDaemon(commands, streams, outcome);
   addStatus(commands, streams, outcome);
   addOverrides(commands, streams, outcome);
+  addHistory(commands, streams);
   addExplain(commands.get('explain')!, streams, outcome);
   addDoctor(commands.get('doctor')!, streams, outcome);
   addShims(commands.get('shims')!, streams);
@@ -182,6 +183,32 @@ function addOverrides(
     .option('--yes', 'Without a question')
     .addOption(outputOption())
     .action(async (options) => (await import('./clear.ts')).clearTable(options, streams));
+}
+
+function addHistory(commands: ReadonlyMap<VerbName, Command>, streams: Streams): void {
+  commands
+    .get('history')!
+    .argument('[generation]', 'One of them')
+    .option('--text', 'Its files as they were')
+    .addOption(outputOption())
+    .action(async (generation, options) =>
+      (await import('./history.ts')).history(generation, options, streams),
+    );
+  commands
+    .get('rollback')!
+    .argument('<generation>', 'Number of an earlier configuration, of "headgate history"')
+    .option('--yes', 'Also when it takes much away')
+    .option('--drop-runtime-changes', 'Take back what was changed since the last one was applied')
+    .addOption(outputOption())
+    .action(async (generation, options) =>
+      (await import('./history.ts')).rollback(generation, options, streams),
+    );
+  commands
+    .get('events')!
+    .option('-f, --follow', 'Go on with what happens from now on')
+    .option('--since <duration>', 'All since then, as 90s, 10m, 2h or 1d; otherwise the last 50')
+    .addOption(outputOption())
+    .action(async (options) => (await import('./events.ts')).events(options, streams));
 }
 
 function addExplain(command: Command, streams: Streams, outcome: { exitCode: number }): void {

@@ -117,6 +117,24 @@ export const verbs = [
     grammar: 'headgate',
   },
   {
+    name: 'history',
+    usage: 'history [GENERATION] [--text]',
+    summary: 'List the configurations that were in force, or show what one of them changed',
+    grammar: 'headgate',
+  },
+  {
+    name: 'rollback',
+    usage: 'rollback GENERATION [--yes] [--drop-runtime-changes]',
+    summary: 'Put an earlier configuration in force again, whatever the file says now',
+    grammar: 'headgate',
+  },
+  {
+    name: 'events',
+    usage: 'events [-f] [--since DURATION]',
+    summary: 'Show what happened: configurations, changes at runtime, starts and stops',
+    grammar: 'headgate',
+  },
+  {
     name: 'explain',
     usage: 'explain CLIENT[:PORT] VIRTUAL:PORT [--udp]',
     summary: 'Say which real server a client gets, why that one, and what is in the way',

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Table } from '../model/table.ts';
+import type { Timeouts } from '../model/virtual-service.ts';
 import { type Prepared, prepareDocument, readDocument } from './whole-file.ts';
 
 /** What the configuration that was applied last made of the table. */
@@ -11,6 +12,10 @@ export type Applied = {
   /** When, in ISO 8601. */
   readonly at: string;
   readonly table: Table;
+  /** Those it set; absent where an earlier build wrote it. */
+  readonly timeouts?: Partial<Timeouts>;
+  /** The generation it put in force again. */
+  readonly rolledBackTo?: number;
 };
 
 const version = 1;

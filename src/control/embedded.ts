@@ -38,6 +38,9 @@ export async function openUntouched(options: { readonly connections?: number } =
 /** Where the daemon of this network namespace serves the control API. */
 export const controlSocket = (): string => join(instanceDirectory(), 'control.sock');
 
+/** Where the plane of this network namespace keeps what lives as long as it does; it may not be there. */
+export const planeDirectory = (): string => hostPlaneDirectory();
+
 /** What was applied last in this network namespace, read without the lock; undefined when nothing was. */
 export const lastApplied = (): Applied | undefined => readApplied(hostPlaneDirectory());
 

@@ -106,7 +106,7 @@ describe('what is changed at runtime', () => {
     writeFileSync(join(directory, 'applied.json'), '{"version":1,"gener');
     await put(yaml(one));
     expect(await weights()).toEqual({ 1: 1 });
-    expect(readdirSync(directory)).toEqual(['applied.json']);
+    expect(readdirSync(directory)).toEqual(['applied.json', 'state']);
   });
 });
 

@@ -1,9 +1,11 @@
 import { type Covered, coverTable, type Override } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, Table } from '../model/table.ts';
-import { type Applied, prepareApplied, readApplied } from './applied.ts';
+import { type Applied, prepareApplied } from './applied.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
+import { nextGeneration } from './generations.ts';
+import { appliedBefore, isSame, noteGeneration, type Origin } from './note-generation.ts';
 import { resolveOverrides } from './override-names.ts';
 import { readCovered, readOverrides } from './override-store.ts';
 import { applyDecided, tableUnder } from './overrides.ts';
@@ -71,32 +73,39 @@ export async function putInForce(
   controller: Controller,
   wanted: Wanted,
   intention: Intention,
-  { file, now }: { readonly file: string; readonly now: Date },
+  origin: Origin,
 ): Promise<number> {
   const { directory } = controller;
   await settle(controller);
-  const applied = readApplied(directory);
-  const { table } = wanted;
-  if (applied && JSON.stringify(applied.table) === JSON.stringify(table)) {
-    await applyDecided(controller, intention, intention);
-    return applied.generation;
-  }
-  const generation = (applied?.generation ?? 0) + 1;
+  const { file, now, rolledBackTo } = origin;
+  const { table, timeouts } = wanted;
+  const applied = appliedBefore(directory);
   const steps = intention.steps.map(({ operation }) => operation);
+  if (applied && isSame(applied, wanted, rolledBackTo)) {
+    const { generation } = applied;
+    await applyDecided(controller, intention, intention);
+    await noteGeneration(controller, wanted, { generation, isNew: false, steps: steps.length }, origin);
+    return generation;
+  }
+  const generation = nextGeneration(directory);
   // On the disk before the first step: what follows needs no room.
-  const next = prepareApplied(directory, { generation, file, at: now.toISOString(), table });
+  const next = prepareApplied(directory, {
+    ...{ generation, file, at: now.toISOString(), table, timeouts },
+    ...(rolledBackTo !== undefined && { rolledBackTo }),
+  });
   try {
     if (steps.length > 0) beginWork(directory, { generation, table, steps });
     await applyDecided(controller, intention, intention);
     next?.commit();
     endWork(directory);
-    return generation;
   } catch (error) {
     next?.discard();
     // Where that fails too it is left to whoever comes next.
     await settle(controller).catch(() => undefined);
     throw error;
   }
+  await noteGeneration(controller, wanted, { generation, isNew: true, steps: steps.length }, origin);
+  return generation;
 }
 
 /** What was changed since the configuration in force was applied; `seen` where somebody has just looked. */

@@ -54,8 +54,10 @@ let directory: string;
 let plane: MemoryPlane;
 let paths: Map<string, Path>;
 let controller: Controller;
+const stateBefore = process.env.HEADGATE_STATE;
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'headgate-status-'));
+  process.env.HEADGATE_STATE = join(directory, 'state');
   plane = openMemoryPlane({ connections: 1000 });
   paths = new Map([['192.0.2.10', { kind: 'local' }]]);
   for (const last of [11, 12, 13]) paths.set(`10.0.0.${last}`, answers(`10.0.0.${last}`));
@@ -67,7 +69,11 @@ beforeEach(() => {
     }),
   };
 });
-afterEach(() => rmSync(directory, { recursive: true }));
+afterEach(() => {
+  rmSync(directory, { recursive: true });
+  if (stateBefore === undefined) delete process.env.HEADGATE_STATE;
+  else process.env.HEADGATE_STATE = stateBefore;
+});
 
 const source = (text: string, more: Partial<Source> = {}): Source => ({
   file: 'lb.yaml',

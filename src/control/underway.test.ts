@@ -61,11 +61,17 @@ const wantedOf = (of: Table): Wanted => ({ table: of, timeouts: {}, own: false, 
 const dead = new Error('the process ends here');
 
 let directory: string;
+const stateBefore = process.env.HEADGATE_STATE;
 beforeEach(() => {
   // In memory where there is such a folder: thousands of files are written and synced.
   directory = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'headgate-underway-'));
+  process.env.HEADGATE_STATE = join(directory, 'state');
 });
-afterEach(() => rmSync(directory, { recursive: true }));
+afterEach(() => {
+  rmSync(directory, { recursive: true });
+  if (stateBefore === undefined) delete process.env.HEADGATE_STATE;
+  else process.env.HEADGATE_STATE = stateBefore;
+});
 
 type World = { plane: ReturnType<typeof openMemoryPlane>; controller: Controller };
 function emptyWorld(): World {

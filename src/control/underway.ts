@@ -59,7 +59,7 @@ export function readBaseline(directory: string | undefined, found: Table): Appli
   if (!isWorkUnderway(directory)) return applied;
   const work = readDocument<Underway>(fileIn(directory), version);
   const before = applied?.generation ?? 0;
-  if (work?.generation !== before + 1) return applied;
+  if (!work || work.generation <= before) return applied;
   const table = tableInBetween(applied?.table ?? { services: [] }, work, found);
   return applied ? { ...applied, table } : { generation: 0, file: '', at: new Date(0).toISOString(), table };
 }

@@ -8,6 +8,7 @@ import { type Intention, intend, putInForce } from '../control/reconcile.ts';
 import { changeAtRuntime } from '../control/runtime.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { countEditions } from './edition.ts';
+import { openMemory, type Taken, takenFrom } from './history.ts';
 import { describeOn, reportOn, type Standing } from './inspect.ts';
 import { coverInterfaces } from './links.ts';
 import type { Log } from './log.ts';
@@ -85,27 +86,31 @@ export async function startDaemon({
   };
 
   async function force(
-    read: FromFile,
+    taken: Taken,
     order: { readonly dropRuntimeChanges: boolean; readonly yes: boolean },
-  ): Promise<Intention> {
-    const intention = await intend(controller, read.wanted, order);
+  ): Promise<{ readonly generation: number; readonly intention: Intention }> {
+    const intention = await intend(controller, taken.wanted, order);
     if (intention.concerns.length > 0 && !order.yes)
       throw new HeadgateError(
         'HG_NEEDS_YES',
-        `Cannot reload "${path}" without a word: ${intention.concerns.join('; ')}`,
+        `Cannot ${taken.origin.by === 'rollback' ? 'roll back' : 'reload'} "${path}" without a word: ${intention.concerns.join('; ')}`,
       );
-    generation = await putInForce(controller, read.wanted, intention, { file: path, now: now() });
-    ({ wanted } = read);
+    const origin = { file: path, now: now(), ...taken.origin, ...memory.telling };
+    generation = await putInForce(controller, taken.wanted, intention, origin);
+    ({ wanted } = taken);
     succeededAt = now().toISOString();
-    return intention;
+    memory.taken(taken);
+    return { generation, intention };
   }
+
+  const memory = openMemory({ controller, path, log, now, inTurn, force });
 
   async function reloadNow(order: { readonly dropRuntimeChanges: boolean; readonly yes: boolean }) {
     manager.reloading();
     try {
       const read = loadWanted(path);
       watchFiles(read.files);
-      const { steps, kept, dropped, overrides } = await force(read, order);
+      const { steps, kept, dropped, overrides } = (await force(takenFrom(read, 'reload'), order)).intention;
       failure = undefined;
       refused = undefined;
       if (steps.length > 0)
@@ -120,6 +125,10 @@ export async function startDaemon({
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
       refused = error;
+      memory.note({
+        ...{ kind: 'configuration-refused', what: `${path} is not in force: ${failure}` },
+        ...{ file: path, by: 'reload', reason: failure },
+      });
       throw error;
     } finally {
       manager.ready(statusLine());
@@ -142,6 +151,11 @@ export async function startDaemon({
     }
   }
 
+  /** What a rollback has put aside is taken when it has changed. */
+  async function takeChange(): Promise<void> {
+    if (!memory.isPutAside()) await reload();
+  }
+
   function watchFiles(files: readonly string[]): void {
     if (files.join('\n') === watched.join('\n')) return;
     watched = files;
@@ -154,7 +168,7 @@ export async function startDaemon({
       watch(folder, (_event, name) => {
         if (name !== null && !names.has(name)) return;
         clearTimeout(settling);
-        settling = setTimeout(() => void reload(), settleMs);
+        settling = setTimeout(() => void takeChange(), settleMs);
       }),
     );
   }
@@ -168,6 +182,7 @@ export async function startDaemon({
     clearTimeout(settling);
     links?.stop();
     for (const watcher of watchers) watcher.close();
+    if (api) memory.note({ kind: 'daemon-stopped', what: `process ${process.pid} ends`, pid: process.pid });
     await api?.close();
     await last;
     await (stopForwarding ? controller.cleanUp() : controller.close());
@@ -182,14 +197,16 @@ export async function startDaemon({
   let api: Awaited<ReturnType<typeof serveApi>> | undefined;
   try {
     // A person has started it: that is the word.
-    await force(first, { dropRuntimeChanges: false, yes: true });
+    await force(memory.atStart(first), { dropRuntimeChanges: false, yes: true });
     watchFiles(first.files);
     links = coverInterfaces({ controller, inTurn, log });
     api = await serveApi(socketPath(), {
+      ...memory.served,
       read: () => ifMatch(undefined, () => controller.read()),
-      apply: (operations, expected) =>
+      apply: (operations, by, expected) =>
         ifMatch(expected, async () => {
           const refusals = await changeAtRuntime(controller, operations);
+          memory.noteOperations(operations, refusals, by);
           const done = refusals.filter((refusal) => refusal === undefined).length;
           log('info', 'changed at runtime', { operations: done, refused: refusals.length - done });
           return refusals;
@@ -214,6 +231,7 @@ export async function startDaemon({
             generation,
             appliedAt: readApplied(controller.directory)?.at ?? startedAt,
             ...(failure !== undefined && { failure }),
+            ...(memory.rolledBackTo() !== undefined && { rolledBackTo: memory.rolledBackTo() }),
           },
         },
       }),
@@ -237,6 +255,13 @@ export async function startDaemon({
     await stop();
     throw error;
   }
+  memory.note({
+    ...{
+      kind: 'daemon-started',
+      what: `process ${process.pid}, version ${version}, generation ${generation} of ${path}`,
+    },
+    ...{ pid: process.pid, version, file: path, generation, dataPlane: controller.capabilities.name },
+  });
   log('info', 'running', {
     file: path,
     generation,

@@ -71,6 +71,14 @@ export const errorCatalogue = {
     title: 'There is no virtual service or real server of this name',
     hint: 'List what there is with: headgate get services',
   },
+  HG_GENERATION: {
+    title: 'There is no such generation of the configuration',
+    hint: 'List those there are with: headgate history',
+  },
+  HG_FOLLOWERS: {
+    title: 'Too many programs follow the events',
+    hint: 'End one of them, or ask without following: GET /v1/events.',
+  },
   HG_XDP: {
     title: 'An interface cannot run the fast path at XDP',
     hint: 'Take it out of HEADGATE_XDP: it goes on at tc; or correct what is named.',

@@ -10,14 +10,15 @@ const programs = ['ipvsadm', 'ipvsadm-save', 'ipvsadm-restore'];
  */
 export async function runProgram(words: readonly string[], io: Io): Promise<number> {
   const [program = 'ipvsadm', first, ...rest] = words;
-  if (program === 'ipvsadm-save') return (await import('./scripts.ts')).runSave(words, io, openHere);
-  if (program === 'ipvsadm-restore') return (await import('./scripts.ts')).runRestore(words, io, openHere);
-  if (first === 'service') return (await import('./service.ts')).runService([program, ...rest], io, openHere);
-  return runIpvsadm(words, io, openHere);
+  const open = () => openHere(io);
+  if (program === 'ipvsadm-save') return (await import('./scripts.ts')).runSave(words, io, open);
+  if (program === 'ipvsadm-restore') return (await import('./scripts.ts')).runRestore(words, io, open);
+  if (first === 'service') return (await import('./service.ts')).runService([program, ...rest], io, open);
+  return runIpvsadm(words, io, open);
 }
 
-async function openHere(): Promise<Controller> {
-  return (await import('../connect.ts')).connectForRuntime();
+async function openHere({ stderr }: Pick<Io, 'stderr'>): Promise<Controller> {
+  return (await import('../connect.ts')).connectForRuntime('ipvsadm', stderr);
 }
 
 /** The entry of bin/ipvsadm.js: the program is the first word if it is one of the three, else the launcher's name. */

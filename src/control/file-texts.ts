@@ -1,0 +1,44 @@
+import { createHash } from 'node:crypto';
+import { resolve } from 'node:path';
+import { type Files, machineFiles } from '../config/files.ts';
+import { decodeRules } from '../config/ipvsadm/rule-words.ts';
+import { loadConfiguration } from '../config/load.ts';
+
+/** A file as it was when it was read. */
+export type FileText = { readonly path: string; readonly text: string };
+
+/** Files of this machine, which keep what was read of them. */
+export function keepingFiles(): {
+  readonly files: Files;
+  textsOf(names: readonly string[]): FileText[];
+} {
+  const read = new Map<string, Uint8Array>();
+  return {
+    files: {
+      ...machineFiles,
+      read: (path) => {
+        const bytes = machineFiles.read(path);
+        read.set(path, bytes);
+        return bytes;
+      },
+    },
+    textsOf: (names) =>
+      names.flatMap((path) => {
+        const bytes = read.get(path);
+        return bytes ? [{ path: resolve(path), text: decodeRules(bytes) }] : [];
+      }),
+  };
+}
+
+/** What a configuration consists of as its files are now, whether they are right or not. */
+export function currentTexts(file: string): FileText[] {
+  const { files, textsOf } = keepingFiles();
+  return textsOf(loadConfiguration(file, { files }).files);
+}
+
+/** A short word that is another one when a file is another one. */
+export function fingerprintOf(texts: readonly FileText[]): string {
+  const hash = createHash('sha256');
+  for (const { path, text } of texts) hash.update(`${path}\0${text.length}\0${text}\0`);
+  return hash.digest('hex').slice(0, 32);
+}

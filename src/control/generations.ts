@@ -1,0 +1,166 @@
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ConfigurationSource } from '../model/event.ts';
+import { destinationKey, serviceKey } from '../model/service-id.ts';
+import type { Counters, Observed, Table } from '../model/table.ts';
+import type { Timeouts } from '../model/virtual-service.ts';
+import { readApplied } from './applied.ts';
+import { changeBetween, type Step } from './change.ts';
+import type { FileText } from './file-texts.ts';
+import { stateDirectory } from './state-directory.ts';
+import { type Names, plainNames, type Wanted } from './wanted.ts';
+import { readDocument, writeDocument } from './whole-file.ts';
+
+/** Generations that are kept; the oldest goes when another one comes. */
+export const keptGenerations = 20;
+/** Bytes they may have together, but for the newest two, which are kept whatever they have. */
+const keptBytes = 256 * 1024 * 1024;
+
+/** A configuration that was put in force, with all it takes to do so again. */
+export type Generation = {
+  readonly generation: number;
+  /** When, in ISO 8601. */
+  readonly at: string;
+  readonly file: string;
+  readonly by: ConfigurationSource;
+  /** The generation it puts in force again. */
+  readonly rolledBackTo?: number;
+  /** Where it is rolled back: the fingerprint of the files that are not in force. */
+  readonly instead?: string;
+  /** Against the generation before, in one line. */
+  readonly summary: string;
+  readonly table: Table;
+  /** As they were when it was in force, whether it set them or not. */
+  readonly timeouts: Timeouts;
+  readonly own: boolean;
+  /** What services and real servers are called, by serviceKey and `serviceKey destinationKey`. */
+  readonly names: Readonly<Record<string, string>>;
+  /** The files it was made of, the first one first. */
+  readonly files: readonly FileText[];
+};
+
+const version = 1;
+const folderIn = (directory: string): string => join(directory, 'generations');
+const pathOf = (directory: string, generation: number): string =>
+  join(folderIn(directory), `${generation}.json`);
+
+/** The numbers of those that are kept, newest first. */
+export function generationNumbers(directory: string | undefined): number[] {
+  if (directory === undefined) return [];
+  try {
+    const names = readdirSync(folderIn(directory));
+    const numbers = names.flatMap((name) => /^([1-9]\d{0,14})\.json$/.exec(name)?.[1] ?? []);
+    return numbers.map(Number).sort((a, b) => b - a);
+  } catch {
+    return [];
+  }
+}
+
+/** Undefined where it is not kept. */
+export function readGeneration(directory: string | undefined, generation: number): Generation | undefined {
+  return directory === undefined ? undefined : readDocument(pathOf(directory, generation), version);
+}
+
+/** Those that are kept, newest first. */
+export function readGenerations(directory: string | undefined): Generation[] {
+  return generationNumbers(directory).flatMap((one) => readGeneration(directory, one) ?? []);
+}
+
+/** Keeps a generation, and lets go of those that are too many. Throws the error of the file system. */
+export function writeGeneration(directory: string | undefined, generation: Generation): void {
+  if (directory === undefined) return;
+  writeDocument(pathOf(directory, generation.generation), version, generation);
+  let bytes = 0;
+  generationNumbers(directory).forEach((one, index) => {
+    const path = pathOf(directory, one);
+    bytes += statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (index >= keptGenerations || (index >= 2 && bytes > keptBytes)) rmSync(path, { force: true });
+  });
+}
+
+/** A number that no configuration of this director has had, though the plane, or what is kept, was removed. */
+export function nextGeneration(planeDirectory: string | undefined): number {
+  const applied = readApplied(planeDirectory)?.generation ?? 0;
+  const [kept = 0] = generationNumbers(stateDirectory(planeDirectory));
+  return Math.max(applied, kept) + 1;
+}
+
+/** What a generation asked for, to ask for it again. */
+export function wantedAgain({ table, timeouts, own, names }: Generation): Wanted {
+  return { table, timeouts, own, names: namesFrom(names) };
+}
+
+/** Names as they can be kept: those that say more than the address does. */
+export function namesKept(names: Names, { services }: Table): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const { service, destinations } of services) {
+    const key = serviceKey(service.id);
+    const name = names.service(service.id);
+    if (name !== key) kept[key] = name;
+    for (const destination of destinations) {
+      const realServer = names.realServer(service.id, destination);
+      if (realServer !== destinationKey(destination))
+        kept[`${key} ${destinationKey(destination)}`] = realServer;
+    }
+  }
+  return kept;
+}
+
+function namesFrom(kept: Readonly<Record<string, string>>): Names {
+  return {
+    service: (id) => kept[serviceKey(id)] ?? plainNames.service(id),
+    serviceName: (id) => (kept[serviceKey(id)] ?? plainNames.service(id)).replace(` (${serviceKey(id)})`, ''),
+    realServer: (id, destination) =>
+      kept[`${serviceKey(id)} ${destinationKey(destination)}`] ?? plainNames.realServer(id, destination),
+  };
+}
+
+/** The part of a generation that is compared with another one's. */
+export type Comparable = Pick<Generation, 'table' | 'timeouts' | 'names'>;
+
+/** The steps from one generation to another; from nothing where there is none before. Pure. */
+export function stepsBetween(before: Comparable | undefined, after: Comparable): readonly Step[] {
+  const there = before ?? { table: { services: [] }, timeouts: after.timeouts, names: {} };
+  const names = namesFrom({ ...there.names, ...after.names });
+  const wanted = { table: after.table, timeouts: after.timeouts, own: true, names };
+  return changeBetween(wanted, idle(there.table, there.timeouts)).steps;
+}
+
+/** Steps that a summary names. */
+const toldSteps = 3;
+
+/** Steps in one line: `+2 ~1 -0: web/web3 weight 3 -> 0`. */
+export function summaryOf(steps: readonly Pick<Step, 'sign' | 'what' | 'detail'>[]): string {
+  if (steps.length === 0) return 'nothing changed';
+  const counted = (['+', '~', '-'] as const).map(
+    (sign) => `${sign}${steps.filter((step) => step.sign === sign).length}`,
+  );
+  const told = steps
+    .slice(0, toldSteps)
+    .map(({ sign, what, detail }) => `${sign === '~' ? '' : `${sign} `}${what} ${detail}`.trimEnd());
+  const more = steps.length > toldSteps ? `; and ${steps.length - toldSteps} more` : '';
+  return `${counted.join(' ')}: ${told.join('; ')}${more}`;
+}
+
+const none: Counters = { connections: 0n, packetsIn: 0n, packetsOut: 0n, bytesIn: 0n, bytesOut: 0n };
+
+/** A table as a plane would show it that has forwarded nothing yet. */
+function idle({ services }: Table, timeouts: Timeouts): Observed {
+  return {
+    services: services.map(({ service, destinations }) => ({
+      service,
+      counters: none,
+      rates: none,
+      destinations: destinations.map((destination) => ({
+        destination,
+        activeConnections: 0,
+        inactiveConnections: 0,
+        persistentConnections: 0,
+        counters: none,
+        rates: none,
+      })),
+    })),
+    timeouts,
+    connectionTableSize: 0,
+  };
+}

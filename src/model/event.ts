@@ -1,0 +1,87 @@
+/** Who put a configuration in force. */
+export type ConfigurationSource = 'apply' | 'run' | 'reload' | 'rollback';
+
+/**
+ * What happens to a director, and what each kind tells beside its sentence. A new kind is a line here; a kind is never
+ * given a second meaning.
+ */
+export type EventDetails = {
+  /** A configuration came into force. */
+  'configuration-applied': {
+    readonly generation: number;
+    readonly file: string;
+    readonly by: ConfigurationSource;
+    /** Against the generation before: `+2 ~1 -0: ...`. */
+    readonly summary: string;
+  };
+  /** A configuration did not come into force; what was there before is. */
+  'configuration-refused': {
+    readonly file: string;
+    readonly by: ConfigurationSource;
+    readonly reason: string;
+  };
+  /** An earlier generation came into force again, as a new one. */
+  'rolled-back': {
+    readonly generation: number;
+    readonly to: number;
+    readonly summary: string;
+  };
+  /** Rules were changed beside the configuration. */
+  'runtime-change': {
+    /** `ipvsadm`, or `API` for any other program. */
+    readonly by: string;
+    /** One line each, the first ones. */
+    readonly operations: readonly string[];
+    /** Operations that were done and are not in the list. */
+    readonly more?: number;
+    readonly refused: number;
+  };
+  'daemon-started': {
+    readonly pid: number;
+    readonly version: string;
+    readonly file: string;
+    readonly generation: number;
+    readonly dataPlane: string;
+  };
+  'daemon-stopped': { readonly pid: number };
+  /** A person took a real server out of service, or put it back. */
+  'override-set': {
+    readonly realServer: string;
+    readonly state: string;
+    readonly by: string;
+    readonly reason?: string;
+  };
+  /** A check found that a real server does not serve. */
+  'real-server-down': {
+    readonly service: string;
+    readonly realServer: string;
+    readonly reason: string;
+  };
+  /** An interface that came later takes packets now. */
+  'interface-attached': { readonly interface: string };
+};
+
+export type EventKind = keyof EventDetails;
+
+/** What is told of something that happened: `what` is one sentence for a person, without a full stop. */
+export type NewEvent = {
+  [Kind in EventKind]: { readonly kind: Kind; readonly what: string } & EventDetails[Kind];
+}[EventKind];
+
+/** Something that happened. */
+export type Event = NewEvent & {
+  /** Counts the events of a director; a later one has a greater number. */
+  readonly id: number;
+  /** When, in ISO 8601. */
+  readonly at: string;
+};
+
+/** An event for a person: a line, and where several operations were done one more for each. */
+export function eventText(event: Event): string {
+  const lines = [`${event.at}  ${event.kind}  ${event.what}`];
+  if (event.kind === 'runtime-change' && event.operations.length > 1) {
+    lines.push(...event.operations.map((operation) => `  ${operation}`));
+    if (event.more !== undefined) lines.push(`  and ${event.more} more`);
+  }
+  return `${lines.join('\n')}\n`;
+}
