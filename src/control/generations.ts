@@ -69,7 +69,14 @@ export function readGenerations(directory: string | undefined): Generation[] {
 /** Keeps a generation, and lets go of those that are too many. Throws the error of the file system. */
 export function writeGeneration(directory: string | undefined, generation: Generation): void {
   if (directory === undefined) return;
-  writeDocument(pathOf(directory, generation.generation), version, generation);
+  const path = pathOf(directory, generation.generation);
+  try {
+    writeDocument(path, version, generation);
+  } catch (error) {
+    // Half of it would take the place that the next one needs.
+    rmSync(`${path}.new`, { force: true });
+    throw error;
+  }
   let bytes = 0;
   generationNumbers(directory).forEach((one, index) => {
     const path = pathOf(directory, one);
