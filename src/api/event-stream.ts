@@ -100,7 +100,11 @@ export function openFollowers(
         blockedAtMs = undefined;
         pump();
       });
-      response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+      response.writeHead(200, {
+        'content-type': 'text/event-stream',
+        'cache-control': 'no-store',
+        connection: 'close',
+      });
       write(`retry: ${retryMs}\n\n`);
       pump();
     },

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastPathWish } from '../dataplane/ebpf/fast-path.ts';
 import { hostPlaneDirectory, instanceDirectory, openHostPlane } from '../dataplane/ebpf/host.ts';
@@ -5,7 +6,7 @@ import { HeadgateError } from '../model/errors.ts';
 import type { Sysctls } from '../model/sysctls.ts';
 import { type Applied, readApplied } from './applied.ts';
 import type { OwnController } from './controller.ts';
-import { stateDirectory } from './state-directory.ts';
+import { namespaceState, stateDirectory } from './state-directory.ts';
 import { settled } from './underway.ts';
 
 /** Sizes a connection table may have. */
@@ -47,9 +48,13 @@ export const lastApplied = (): Applied | undefined => readApplied(hostPlaneDirec
 /** Where what people have decided in this network namespace is kept. */
 export const keptDirectory = (): string | undefined => stateDirectory(hostPlaneDirectory());
 
-/** Removes this network namespace's data plane; no error when there is none. */
+/**
+ * Removes this network namespace's data plane, and what is kept for a namespace that the machine did not start with: such a
+ * one may be gone next. No error when there is none.
+ */
 export async function removePlane(): Promise<void> {
   const plane = await openHostPlane();
+  if (plane.directory) rmSync(namespaceState(plane.directory), { recursive: true, force: true });
   await plane.cleanUp();
 }
 

@@ -91,10 +91,10 @@ export function openEventLog(
         },
       );
       if (done) failure = undefined;
-      bytes += lineOf(event).length;
-      if (turned || bytes > eventFileBytes) {
+      const length = Buffer.byteLength(lineOf(event));
+      if (turned || (bytes > 0 && bytes + length > eventFileBytes))
         [older, current, bytes] = [current, [], 0];
-      }
+      bytes += length;
       current.push(event);
       for (const listener of [...listeners]) listener();
     },
@@ -126,7 +126,7 @@ function append(directory: string, event: Event): boolean {
   let turned = false;
   try {
     const { size } = fstatSync(file);
-    if (size > 0 && size + line.length > eventFileBytes) {
+    if (size > 0 && size + Buffer.byteLength(line) > eventFileBytes) {
       closeSync(file);
       renameSync(currentFile(directory), olderFile(directory));
       file = openSync(currentFile(directory), 'a+', 0o600);

@@ -11,8 +11,11 @@ export function stateDirectory(planeDirectory: string | undefined): string | und
   const given = process.env.HEADGATE_STATE;
   if (given) return given;
   if (planeDirectory === undefined) return undefined;
-  return isFirstNamespace() ? machineDirectory : join(dirname(planeDirectory), 'state');
+  return isFirstNamespace() ? machineDirectory : namespaceState(planeDirectory);
 }
+
+/** Where it is kept for a network namespace that the machine did not start with. */
+export const namespaceState = (planeDirectory: string): string => join(dirname(planeDirectory), 'state');
 
 function isFirstNamespace(): boolean {
   try {

@@ -58,11 +58,16 @@ export function openSite(): Site {
   const file = join(folder, 'headgate.yaml');
   const started: ChildProcess[] = [];
   const cookie = withNetns(netnsPath(netns), netnsCookie);
+  const ours = () => ({
+    ...process.env,
+    HEADGATE_CONNECTIONS: '4096',
+    HEADGATE_STATE: process.env.HEADGATE_STATE ?? join(folder, 'state'),
+  });
   const run: Site['run'] = (program, ...words) => {
     const { status, stdout, stderr } = spawnSync(
       'ip',
       ['netns', 'exec', netns, process.execPath, launchers[program], ...words],
-      { encoding: 'utf8', env: { ...process.env, HEADGATE_CONNECTIONS: '4096' } },
+      { encoding: 'utf8', env: ours() },
     );
     return { status: status ?? 1, stdout, stderr };
   };
@@ -78,7 +83,7 @@ export function openSite(): Site {
     async start(environment = {}, ...words) {
       const child = spawnInNetns(netns, process.execPath, [launchers.headgate, 'run', file, ...words], {
         stdio: ['ignore', 'ignore', 'pipe'],
-        env: { ...process.env, HEADGATE_CONNECTIONS: '4096', ...environment },
+        env: { ...ours(), ...environment },
       });
       started.push(child);
       let log = '';

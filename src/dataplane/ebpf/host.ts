@@ -18,6 +18,9 @@ const lockPath = (instance: string) => join(runDirectory, instance, 'lock');
 /** What lives as long as the plane, beside what is pinned. */
 const planeDirectory = (instance: string) => join(runDirectory, instance, 'plane');
 
+/** What is kept beside the plane and outlives it, until the namespace ends (src/control/state-directory.ts). */
+const keptDirectory = (instance: string) => join(runDirectory, instance, 'state');
+
 /** The folder of this network namespace's instance; it may not be there. */
 export const instanceDirectory = (): string => join(runDirectory, String(netnsCookie()));
 
@@ -39,7 +42,8 @@ export async function openHostPlane(
   const lock = await takeLock(instance);
   try {
     const bpffs = bpffsOrError();
-    removeDeadInstances(bpffs, instance, (other) => removeIdleLock(lockPath(other)));
+    const gone = removeDeadInstances(bpffs, instance, (other) => removeIdleLock(lockPath(other)));
+    for (const other of gone) rmSync(keptDirectory(other), { recursive: true, force: true });
     removeLeftLocks(bpffs);
     const plane = openEbpfPlane({ bpffs, instance, ...options });
     return {

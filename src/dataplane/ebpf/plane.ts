@@ -258,16 +258,23 @@ function timeoutsOf(secondsOf: (state: number) => number): Timeouts {
 
 /**
  * Removes the instances whose network namespace is gone, and what commands that were cut off left half made; `isIdle`
- * tells whether nobody is at work on an instance.
+ * tells whether nobody is at work on an instance. Returns those whose namespace is gone.
  */
-export function removeDeadInstances(bpffs: string, own: string, isIdle: (instance: string) => boolean): void {
+export function removeDeadInstances(
+  bpffs: string,
+  own: string,
+  isIdle: (instance: string) => boolean,
+): string[] {
+  const gone: string[] = [];
   for (const name of readdirSync(bpffs)) {
     const instance = /^(\d+)(_unfinished|_replaced)?$/.exec(name)?.[1];
     if (instance === undefined || instance === own) continue;
     const directory = join(bpffs, name);
     const state = habitation(directory);
     if (state === 'abandoned' || (state === 'unattached' && isIdle(instance))) removePins(directory);
+    if (state === 'abandoned') gone.push(instance);
   }
+  return gone;
 }
 
 /** Turns what the kernel says into an error for users. */
