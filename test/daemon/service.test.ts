@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { netnsPath, spawnInNetns, withNetns } from '../../src/sys/netns.ts';
 import { type DatagramReceiver, openDatagramReceiver } from '../../src/sys/unix-datagram.ts';
 import { requires } from '../requirements.ts';
-import { configuration, layNetwork, type Network, virtualAddress } from './network.ts';
+import { configuration, fetchFrom, layNetwork, type Network, virtualAddress } from './network.ts';
 import { launchers, openSite, type Running, type Site } from './site.ts';
 
 /** What a service manager was told, each message as its assignments. */
@@ -181,6 +181,7 @@ requires(
   'netns',
   'bpf',
   'ip',
+  'curl',
 )('a restart of the daemon', () => {
   let site: Site;
   let network: Network;
@@ -218,6 +219,7 @@ requires(
     for (const signal of ['SIGTERM', 'SIGKILL', 'SIGTERM'] as const) {
       await daemon.end(signal);
       expect(await echoed(`without a daemon, after ${signal}`)).toBe(`without a daemon, after ${signal}`);
+      expect(fetchFrom(network.client, 5000)).toBe('served');
       daemon = await site.start();
       expect(await echoed(`after ${signal}`)).toBe(`after ${signal}`);
     }
