@@ -1,8 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { request } from 'node:http';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { mapRecords } from '../../src/dataplane/ebpf/records.ts';
+import { openLink } from '../../src/sys/bpf/link.ts';
+import { openPinned, openPinnedMap } from '../../src/sys/bpf/pin.ts';
+import { bpffsDirectory } from '../../src/sys/mount.ts';
 import { netnsPath, spawnInNetns, withNetns } from '../../src/sys/netns.ts';
 import { type DatagramReceiver, openDatagramReceiver } from '../../src/sys/unix-datagram.ts';
 import { requires } from '../requirements.ts';
@@ -43,6 +48,29 @@ function unfinishedRequest(socketPath: string): Promise<void> {
     outgoing.on('error', () => undefined);
     outgoing.write('{', () => resolve());
   });
+}
+
+const pinsOf = (site: Site) => join(bpffsDirectory, basename(dirname(site.socket)));
+
+/** Makes what is pinned look as if another build had set it up. */
+function claimAnotherBuild(site: Site): void {
+  const map = openPinnedMap(join(pinsOf(site), 'map__data_settings'));
+  const settings = mapRecords(map, 'settings');
+  settings.set(0, 'build', 0);
+  settings.close();
+  map.close();
+}
+
+/** The programs that interfaces run. */
+function programIds(site: Site): number[] {
+  return readdirSync(pinsOf(site))
+    .filter((name) => /^link_\d+_ingress$/.test(name))
+    .map((name) => {
+      const link = openLink(openPinned(join(pinsOf(site), name)));
+      const { programId } = link.info();
+      link.close();
+      return programId;
+    });
 }
 
 const monotonicMicroseconds = () => Number(process.hrtime.bigint() / 1000n);
@@ -198,7 +226,7 @@ requires(
     site.close();
   });
 
-  it('leaves open connections as they are, also after a crash', async () => {
+  it('brings its own program and leaves open connections as they are, also after a crash', async () => {
     let daemon: Running = await site.start();
     client = spawnInNetns(
       network.client,
@@ -218,10 +246,14 @@ requires(
     expect(await echoed('before')).toBe('before');
     for (const signal of ['SIGTERM', 'SIGKILL', 'SIGTERM'] as const) {
       await daemon.end(signal);
+      const before = programIds(site);
+      claimAnotherBuild(site);
       expect(await echoed(`without a daemon, after ${signal}`)).toBe(`without a daemon, after ${signal}`);
       expect(fetchFrom(network.client, 5000)).toBe('served');
       daemon = await site.start();
       expect(await echoed(`after ${signal}`)).toBe(`after ${signal}`);
+      // The program that the daemon brought along has taken over.
+      expect(programIds(site).filter((id) => before.includes(id))).toEqual([]);
     }
     expect(client.exitCode).toBeNull();
     expect(site.run('ipvsadm', '-L', '-n', '-c').stdout).toMatch(/ESTABLISHED/);
