@@ -45,8 +45,8 @@ export function readIntent(words: IntentWords): Intent {
   if (method === undefined) {
     const found = words.method === undefined ? 'none' : `"${words.method}"`;
     throw refuse(
-      `wanted a method out of ${agentMethods.join(', ')}, found ${found}`,
-      'headgate agent up --help',
+      `wanted --method with one of ${agentMethods.join(', ')}, found ${found}`,
+      'for instance: headgate agent up --vip 192.0.2.10 --method direct-routing',
     );
   }
   const vips = addresses(words.vip, 'virtual address');

@@ -4,9 +4,9 @@ import { runLabTest, type TestOrder } from '../lab/test-run.ts';
 import { tableEnd, tableHead, tableRow } from '../lab/test-table.ts';
 import { isInstalled } from '../lab/test-traffic.ts';
 import { HeadgateError } from '../model/errors.ts';
-import { suggest } from '../model/suggest.ts';
 import type { Streams } from './context.ts';
 import { type Output, write } from './output.ts';
+import { meant } from './usage-error.ts';
 
 export type LabTestOptions = {
   readonly quick?: boolean;
@@ -75,7 +75,7 @@ function chosen<Word extends string>(
   return words?.map((word) => {
     const found = known.find((name) => name === word);
     if (found !== undefined) return found;
-    const near = suggest(word, known);
+    const near = meant(word, known);
     throw new HeadgateError(
       'HG_USAGE',
       `Cannot test the ${option} "${word}": wanted one of ${known.join(', ')}`,

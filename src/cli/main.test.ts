@@ -45,11 +45,15 @@ test('an unknown command is refused with the nearest one, exit 2, nothing on sta
 });
 
 test.each([
-  ['an unknown option', ['--frob'], 'unknown option'],
-  ['an unknown option of a command', ['demo', '--frob'], 'unknown option'],
-  ['a word too many', ['demo', 'now'], 'too many arguments'],
-  ['a missing word', ['shims'], 'missing required argument'],
-  ['an option without its value', ['shims', 'install', '--dir'], 'argument missing'],
+  ['an unknown option', ['--frob'], 'no option "--frob"'],
+  ['an unknown option of a command', ['demo', '--frob'], 'Cannot run "demo": there is no option "--frob"'],
+  ['a word too many', ['demo', 'now'], 'wanted no argument, found "now"'],
+  ['a missing word', ['shims'], 'wanted install or remove, found nothing'],
+  [
+    'an option without its value',
+    ['shims', 'install', '--dir'],
+    'wanted DIRECTORY behind "--dir", found nothing',
+  ],
   ['an unknown format', ['shims', 'install', '-o', 'xml'], 'xml'],
   ['a wrong word', ['shims', 'instal'], 'install or remove'],
 ])('%s is refused in two lines, exit 2', async (_what, args, reason) => {

@@ -8,6 +8,8 @@ import { findVerb } from './verbs.ts';
  * grammar go straight to it, so that a rule change costs Node's start and little more.
  */
 export async function main(args: readonly string[], streams: Streams = process): Promise<number> {
+  // `help COMMAND` is `COMMAND --help`; of a word that is no command, the error of that word.
+  if (args[0] === 'help') return main([...args.slice(1), ...(findVerb(args[1]) ? ['--help'] : [])], streams);
   try {
     if (findVerb(args[0])?.grammar === 'ipvsadm') {
       const ipvsadm = await import('./ipvsadm/main.ts');

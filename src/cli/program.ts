@@ -1,9 +1,10 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { HeadgateError } from '../model/errors.ts';
-import { suggest } from '../model/suggest.ts';
 import { productVersion, type Streams } from './context.ts';
+import { examplesText } from './examples.ts';
 import { type Output, outputs, write } from './output.ts';
 import { exitCodes } from './report-error.ts';
+import { meant, nameOf, usageError } from './usage-error.ts';
 import { type VerbName, verbs } from './verbs.ts';
 
 /**
@@ -16,8 +17,8 @@ export async function runProgram(args: readonly string[], streams: Streams): Pro
   try {
     await program.parseAsync([...args], { from: 'user' });
   } catch (error) {
-    if (error instanceof CommanderError) return exitOf(error);
-    throw error;
+    // Help and version end commander by exception, too.
+    if (!(error instanceof CommanderError)) throw error;
   }
   return outcome.exitCode;
 }
@@ -61,7 +62,21 @@ export function buildProgram(streams: Streams, outcome: { exitCode: number }): C
   addImport(commands.get('import')!, streams, outcome);
   addSchema(commands.get('schema')!, streams);
   addCompletion(commands.get('completion')!, streams);
+  finish(program);
   return program;
+}
+
+/** What every command has in common, also those below others: examples in its help, and errors in our words. */
+function finish(command: Command): void {
+  if (command.commands.length > 0) command.helpCommand('help [command]', 'Print the help of a command');
+  const words = nameOf(command)
+    .split(' ')
+    .filter((word) => word !== '');
+  command.addHelpText('after', () => examplesText(words));
+  command.exitOverride((error) => {
+    throw error.exitCode === 0 ? error : usageError(error, command);
+  });
+  for (const inner of command.commands) finish(inner);
 }
 
 function addDemo(command: Command, streams: Streams, outcome: { exitCode: number }): void {
@@ -232,15 +247,10 @@ function addDoctor(command: Command, streams: Streams, outcome: { exitCode: numb
 
 function addShims(command: Command, streams: Streams): void {
   command
-    .argument('<action>', 'install or remove')
+    .addArgument(new Argument('<action>', 'What to do').choices(['install', 'remove']))
     .option('--dir <directory>', 'Where the names go', '/usr/local/sbin')
     .addOption(outputOption())
-    .action(async (action: string, options: { dir: string; output: Output }) => {
-      if (action !== 'install' && action !== 'remove') {
-        throw new HeadgateError('HG_USAGE', `Cannot ${action} shims: wanted install or remove`, {
-          hint: 'headgate shims --help',
-        });
-      }
+    .action(async (action: 'install' | 'remove', options: { dir: string; output: Output }) => {
       const { changeShims, shimsText } = await import('./shims.ts');
       const changes = changeShims(action, options.dir);
       await write(streams, options.output, changes, () =>
@@ -275,18 +285,11 @@ function outputOption(): Option {
 
 function addAgent(agent: Command, streams: Streams): void {
   const add = (name: string, summary: string) => subcommand(agent, name, summary);
-  agent
-    .argument('[action]')
-    .allowExcessArguments(true)
-    .action((action: string | undefined) => {
-      const found = action === undefined ? 'nothing' : `"${action}"`;
-      throw new HeadgateError('HG_USAGE', `Cannot run agent: wanted up, down or status, found ${found}`, {
-        hint: 'headgate agent --help',
-      });
-    });
   add('up', 'Set this host up; what is right already stays')
     .option('--vip <address...>', 'Virtual addresses this real server takes')
-    .option('--method <method>', 'direct-routing, tunnel or masquerade')
+    .addOption(
+      new Option('--method <method>', "The director's").choices(['direct-routing', 'tunnel', 'masquerade']),
+    )
     .option('--gateway <address...>', "Masquerade: the director's address on this real server's network")
     .option('--director', "Masquerade: this host is the director, and the real servers' gateway")
     .option(
@@ -315,32 +318,38 @@ function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): 
   add('list', 'What there is to set up, and what stands').action(async (options) =>
     run((commands) => commands.labList(options, streams)),
   );
-  add('status [lab]', 'Draw it: client, director, real servers, weights, connections, rates').action(
-    async (name, options) => run((commands) => commands.labStatus({ ...options, lab: name }, streams)),
-  );
+  const which = '--lab <lab>';
+  const several = 'Which lab, when several stand';
+  add('status [lab]', 'Draw it: client, director, real servers, weights, connections, rates')
+    .option(which, several)
+    .action(async (name, options) =>
+      run((commands) => commands.labStatus({ ...options, lab: name ?? options.lab }, streams)),
+    );
   add('exec <node> <command...>', 'Run a command on a node; its exit code is the answer')
-    .option('--lab <lab>', 'Which lab, when several stand')
+    .option(which, several)
     .passThroughOptions()
     .action(async (node, command, options) => run((commands) => commands.labExec(node, command, options)));
   const addFault = (verb: 'kill' | 'restore' | 'cut' | 'mend', what: string, summary: string) =>
     add(`${verb} <${what}>`, summary)
-      .option('--lab <lab>', 'Which lab, when several stand')
+      .option(which, several)
       .action(async (name, options) => run((commands) => commands.labFault(verb, name, options, streams)));
   addFault('kill', 'node', 'End every process of a node and take its links down');
   addFault('restore', 'node', 'Bring a node back, with its links and what it serves');
   addFault('cut', 'link', 'Cut a link, or with LINK:NODE one cable of it');
   addFault('mend', 'link', 'Mend what was cut');
-  const several = (word: string, words: readonly string[] = []) => [...words, word];
+  const collected = (word: string, words: readonly string[] = []) => [...words, word];
   add('test', 'Hold every method and scheduler against the reference, with real traffic')
     .option('--quick', 'Few schedulers; load and transfer once a method')
-    .option('--method <method>', 'Only this one; may be given again', several)
-    .option('--scheduler <scheduler>', 'Only this one; may be given again', several)
+    .option('--method <method>', 'Only this one; may be given again', collected)
+    .option('--scheduler <scheduler>', 'Only this one; may be given again', collected)
     .action(async (options) =>
       run(async ({ headgate }) => (await import('./lab-test.ts')).labTest(options, headgate, streams)),
     );
-  add('down [lab]', 'Remove it with everything it made, whole or half built').action(async (name, options) =>
-    run((commands) => commands.labDown({ ...options, lab: name }, streams)),
-  );
+  add('down [lab]', 'Remove it with everything it made, whole or half built')
+    .option(which, several)
+    .action(async (name, options) =>
+      run((commands) => commands.labDown({ ...options, lab: name ?? options.lab }, streams)),
+    );
 }
 
 function addValidate(command: Command, streams: Streams, outcome: { exitCode: number }): void {
@@ -385,22 +394,11 @@ function addCompletion(command: Command, streams: Streams): void {
 }
 
 function unknownCommand(word: string): HeadgateError {
-  const near = suggest(
+  const near = meant(
     word,
     verbs.map((verb) => verb.name),
   );
   return new HeadgateError('HG_USAGE', `Cannot run "${word}": there is no such command`, {
     hint: near === undefined ? 'headgate --help' : `did you mean "headgate ${near}"?`,
-  });
-}
-
-/** Help and version end commander by exception too; anything else is a line it did not understand. */
-function exitOf(error: CommanderError): number {
-  if (error.exitCode === 0) return exitCodes.done;
-  const sentence = error.message.replace(/^error: /, '').split('\n')[0]!;
-  throw new HeadgateError('HG_USAGE', `Cannot read the command line: ${sentence}`, {
-    hint: /\(Did you mean (.+)\?\)/.test(error.message)
-      ? `did you mean "${/\(Did you mean (.+)\?\)/.exec(error.message)![1]}"?`
-      : 'headgate --help',
   });
 }

@@ -12,13 +12,6 @@ describe('docs/reference/cli.md', () => {
     const documented = rows.map(([, usage, summary]) => ({ usage: usage!.replaceAll('\\|', '|'), summary }));
     expect(documented).toEqual(verbs.map(({ usage, summary }) => ({ usage, summary })));
   });
-
-  test('gives two examples of each of our own commands', () => {
-    for (const { name } of verbs.filter(({ grammar }) => grammar === 'headgate')) {
-      const section = page.split(/^## /m).find((text) => text.startsWith(`${name}\n`)) ?? '';
-      expect(section.match(/^ {4}(ip netns exec \S+ )?npx headgate /gm), name).toHaveLength(2);
-    }
-  });
 });
 
 test('docs/dependencies.md names every dependency of package.json with its version and a reason, and no other', () => {
