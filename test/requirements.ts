@@ -145,6 +145,14 @@ export const requirements = {
     buys: 'the completion of fish in fish',
     probe: () => lackingTool('fish', ['--version'], /fish/),
   },
+  mandoc: {
+    buys: 'the manual pages as mandoc judges them',
+    probe: () => lackingTool('mandoc', ['-T', 'lint', '/dev/null'], /mandoc/),
+  },
+  man: {
+    buys: 'the manual pages as man shows them',
+    probe: () => lackingTool('man', ['--version'], /man/),
+  },
   git: {
     buys: 'what a clone contains, as opposed to what lies around in this folder',
     debianPackage: 'git',

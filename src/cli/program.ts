@@ -354,7 +354,7 @@ function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): 
 
 function addValidate(command: Command, streams: Streams, outcome: { exitCode: number }): void {
   command
-    .argument('<file...>')
+    .argument('<file...>', 'Configurations, each of its own')
     .addOption(outputOption())
     .action(async (files: string[], options: { output: Output }) => {
       const { validate } = await import('./validate.ts');
@@ -364,7 +364,7 @@ function addValidate(command: Command, streams: Streams, outcome: { exitCode: nu
 
 function addImport(command: Command, streams: Streams, outcome: { exitCode: number }): void {
   command
-    .argument('<file>')
+    .argument('<file>', 'The file of another program')
     .option('--from <format>', 'What the file is, where that is not told by its content: ipvsadm')
     .addOption(
       new Option('-o, --output <format>', 'Form of the answer').choices(['yaml', 'json']).default('yaml'),
