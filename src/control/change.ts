@@ -43,6 +43,7 @@ export function changeBetween(wanted: Wanted, observed: Observed, made: Table = 
   const strangers = wanted.own ? [] : observed.services.filter(isStranger).map(({ service }) => service.id);
   const present = tableOf(observed.services.filter((state) => wanted.own || !isStranger(state)));
   const operations = [...plan(wanted.table, present), ...timeoutOperations(wanted, observed)];
+  if (operations.length === 0) return { steps: [], strangers, concerns: [] };
   const there = indexOf(observed);
   const steps = operations.map((operation) => stepOf(operation, there, wanted.names));
   return { steps, strangers, concerns: concernsOf(wanted.names, there, operations) };

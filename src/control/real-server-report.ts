@@ -32,17 +32,25 @@ export type Surroundings = {
   readonly changes: readonly Operation[];
 };
 
-/** What is said of a real server, but for its name, and what keeps it from serving against what was wished. Pure. */
+/** What is said of a real server, and what keeps it from serving against what was wished. Pure. */
 export function judgeRealServer(
+  name: string,
   one: DestinationState,
   { outlook, hasThresholds, changes }: Surroundings,
-): { readonly report: Omit<RealServerReport, 'name'>; readonly problems: readonly Problem[] } {
+): { readonly report: RealServerReport; readonly problems: readonly Problem[] } {
   const { destination, activeConnections: active, inactiveConnections: inactive } = one;
   const { weight, upperThreshold, method } = destination;
   const total = active + inactive;
   const found = (state: RealServerState, reason: string, problems: readonly Problem[] = []) => ({
     report: {
-      ...{ address: destinationKey(destination), method, state, reason, weight, active, inactive },
+      name,
+      address: destinationKey(destination),
+      method,
+      state,
+      reason,
+      weight,
+      active,
+      inactive,
       connectionsPerSecond: Number(one.rates.connections),
     },
     problems,

@@ -214,11 +214,10 @@ export function judge(
   const changes = index.changes.get(serviceKey(id)) ?? [];
   const ignored = ignoredSettings(state, findings.dataPlane);
   const hasThresholds = !findings.dataPlane.ignores?.includes('thresholds');
-  const members = destinations.map((one) => judgeRealServer(one, { outlook, hasThresholds, changes }));
-  const realServers = members.map(({ report }, i) => ({
-    name: names.realServer(id, destinations[i]!.destination),
-    ...report,
-  }));
+  const members = destinations.map((one) =>
+    judgeRealServer(names.realServer(id, one.destination), one, { outlook, hasThresholds, changes }),
+  );
+  const realServers = members.map(({ report }) => report);
   const local = id.kind === 'address' ? localProblems(id.address, outlook) : [];
   const able = realServers.filter((one) => one.state === 'ready').length;
   const usable = local.length > 0 ? 0 : able;

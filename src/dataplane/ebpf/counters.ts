@@ -1,5 +1,5 @@
 import type { Counters, Rates } from '../../model/table.ts';
-import { type MapHandle, splitPerCpu } from '../../sys/bpf/map.ts';
+import { alignedValueSize, type MapHandle } from '../../sys/bpf/map.ts';
 import { records } from './layout.generated.ts';
 import type { Records } from './records.ts';
 
@@ -20,15 +20,16 @@ const names = ['connections', 'packets_in', 'packets_out', 'bytes_in', 'bytes_ou
 type Sums = readonly bigint[];
 
 /** What the program has counted for a destination slot, over all CPUs. */
-function countedOf(maps: CounterMaps, slot: number): Sums {
-  const value = maps.destinationCounters.lookup(slot);
-  return value ? sumCpus(splitPerCpu(maps.destinationCounters, value)) : names.map(() => 0n);
-}
-
-function sumCpus(perCpu: readonly Buffer[]): Sums {
-  return names.map((name) =>
-    perCpu.reduce((sum, cpu) => sum + cpu.readBigUInt64LE(records.counters.fields[name].offset), 0n),
-  );
+function countedOf({ destinationCounters }: CounterMaps, slot: number): Sums {
+  const value = destinationCounters.lookup(slot);
+  if (!value) return names.map(() => 0n);
+  const stride = alignedValueSize(destinationCounters);
+  return names.map((name) => {
+    let sum = 0n;
+    const { offset } = records.counters.fields[name];
+    for (let at = offset; at < value.length; at += stride) sum += value.readBigUInt64LE(at);
+    return sum;
+  });
 }
 
 /** A destination begins to count for a service; a `fresh` one shows zero, one that comes back what it had. */
