@@ -1,4 +1,5 @@
 import type { Amounts, Description, RealServerDescription, ServiceDescription } from '../control/describe.ts';
+import { count } from '../model/count.ts';
 import type { Path } from '../model/outlook.ts';
 import type { Destination, Timeouts, VirtualService } from '../model/virtual-service.ts';
 import { aligned } from './columns.ts';
@@ -151,9 +152,7 @@ function trafficRows({ report, connections, counters, rates }: Description): Row
       `${report.active} active, ${report.inactive} inactive${states.length > 0 ? `: ${states.join(', ')}` : ''}`,
     ],
     ...(connections.templates > 0
-      ? ([
-          ['persistent', `${connections.templates} templates of clients that come back to the same`],
-        ] as Row[])
+      ? ([['persistent', `${count(connections.templates, 'template')}: where clients come back to`]] as Row[])
       : []),
     ...(counters ? ([['counted', amountsText(counters)]] as Row[]) : []),
     ...(rates ? ([['a second', amountsText(rates)]] as Row[]) : []),

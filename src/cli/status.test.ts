@@ -63,7 +63,7 @@ describe('the status screen', () => {
     expect(lines.slice(0, 4)).toEqual([
       'host           lb1',
       'configuration  accepted: lb.yaml, generation 2, applied 3h4m ago',
-      'traffic        1 of 1 service can be reached; 3 active connections, 2 new a second',
+      'traffic        1 of 1 services can be reached; 3 active connections, 2 new a second',
       'daemon         process 812 since 3h12m',
     ]);
   });

@@ -62,7 +62,10 @@ export function statusText(
       ? [['addresses', `${virtualAddresses.held} of ${virtualAddresses.of} virtual ones on this host`]]
       : []),
     ['connections', `${connectionTable.used} of ${connectionTable.size}`],
-    ['checks', 'none: real servers are judged by weight, route and ARP, not by what they answer'],
+    [
+      'checks',
+      `none: real servers are judged by weight${virtualAddresses ? ', route and ARP' : ''}, not by what they answer`,
+    ],
   ]);
   if (problems.length > 0) lines.push('', 'PROBLEMS', ...problemLines(problems, all));
   if (services.length === 0)
@@ -109,7 +112,7 @@ function trafficText({ services }: StatusReport): string {
   if (services.length === 0) return 'none: there is no virtual service';
   const cps = services.reduce((sum, one) => sum + one.connectionsPerSecond, 0);
   const active = services.reduce((sum, one) => sum + one.active, 0);
-  return `${open} of ${count(services.length, 'service')} can be reached; ${active} active connections, ${cps} new a second`;
+  return `${open} of ${services.length} services can be reached; ${count(active, 'active connection')}, ${cps} new a second`;
 }
 
 function servicesLine(services: readonly ServiceReport[]): string {

@@ -267,9 +267,14 @@ describe('the status of a data plane', () => {
 
   test('says nothing of ways where the plane does not know them', async () => {
     await put(two);
-    const { outlook: _, ...blind } = controller;
-    const found = await statusOf(blind, source(two), { host: 'lb1' });
+    const { outlook: _, directory: __, ...blind } = controller;
+    const taken = { generation: 3, at: '2026-01-02T03:04:05.000Z' };
+    const found = await statusOf(blind, source(two, { taken }), { host: 'lb1' });
     expect(found.virtualAddresses).toBeUndefined();
+    expect(found.configuration).toMatchObject({ generation: 3, appliedAt: taken.at });
+    // As the API has it.
+    paths.clear();
+    expect((await report(source(two))).virtualAddresses).toBeUndefined();
     expect(words(found)).toMatchObject({ health: 'ok', services: ['web accepted idle ok 2'] });
     expect(words(found).realServers[0]).toBe(
       'web1 ready: this data plane does not say whether it can be reached',

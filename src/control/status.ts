@@ -19,6 +19,8 @@ export type Source = {
   readonly problem?: Problem;
   /** What is compared: what the file says, or with a problem what it said when it was taken; absent: nothing is. */
   readonly wanted?: Wanted;
+  /** How often it was taken and when it was last, for a plane that keeps no note of it. */
+  readonly taken?: { readonly generation: number; readonly at: string };
 };
 
 /** The process that keeps the data plane; times in ISO 8601. */
@@ -143,7 +145,8 @@ export function reportOf(findings: Findings): StatusReport {
   const judged = observed.services.map((state) => judge(state, findings, index));
   const absent = notInForce(findings);
   const services = [...judged.map(({ report }) => report), ...absent];
-  const held = outlook && virtualAddresses(observed, outlook);
+  // Through the API a plane that does not say has an outlook without paths.
+  const held = outlook && outlook.paths.size > 0 ? virtualAddresses(observed, outlook) : undefined;
   const worstFirst = judged.toSorted((a, b) => rank[a.report.health] - rank[b.report.health]);
   return {
     health: worstOf([...services.map(({ health }) => health), source.problem ? 'degraded' : 'ok']),
@@ -172,11 +175,12 @@ const worstOf = (all: readonly Health[]): Health =>
   all.reduce((worst, one) => (rank[one] < rank[worst] ? one : worst), 'ok');
 
 function configurationOf({ source, applied, intention, runtimeChanges }: Findings): ConfigurationReport {
+  const last = applied ?? source.taken;
   const state = source.problem ? 'failed' : source.wanted ? 'accepted' : 'absent';
   return {
     file: source.file,
     state,
-    ...(applied && { generation: applied.generation, appliedAt: applied.at }),
+    ...(last && { generation: last.generation, appliedAt: last.at }),
     ...(intention && { differences: intention.steps.length }),
     runtimeChanges: runtimeChanges.length,
   };

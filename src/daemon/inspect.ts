@@ -13,6 +13,8 @@ export type Standing = {
   readonly startedAt: string;
   /** What the file said when it was taken last. */
   readonly wanted: Wanted;
+  /** Which generation that was, and when it was put in force. */
+  readonly taken: { readonly generation: number; readonly at: string };
   /** Why the file as it is now was not taken; undefined when it was. */
   readonly refused: unknown;
 };
@@ -34,8 +36,8 @@ const placeOf = ({ version, startedAt }: Standing) => ({
   daemon: { pid: process.pid, version, startedAt },
 });
 
-function sourceOf({ file, wanted, refused }: Standing): Source {
-  return { file, wanted, ...(refused !== undefined && { problem: refusalProblem(file, refused) }) };
+function sourceOf({ file, wanted, taken, refused }: Standing): Source {
+  return { file, wanted, taken, ...(refused !== undefined && { problem: refusalProblem(file, refused) }) };
 }
 
 /** What keeps a file from being in force, and the next step. */

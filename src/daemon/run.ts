@@ -173,7 +173,10 @@ export async function startDaemon({
     );
   }
 
-  const standing = (): Standing => ({ controller, file: path, version, startedAt, wanted, refused });
+  const standing = (): Standing => ({
+    ...{ controller, file: path, version, startedAt, wanted, refused },
+    taken: { generation, at: succeededAt },
+  });
 
   async function stop(): Promise<void> {
     if (stopped) return;
