@@ -29,6 +29,9 @@ export async function planFile(file: string, options: Options, streams: Streams)
 export async function diffFile(file: string, options: Options, streams: Streams): Promise<number> {
   const change = await withController(file, (controller, wanted) => intend(controller, wanted, options));
   await write(streams, options.output, changeValue(change), () => diffText(change));
+  // Not an entry that differs, but why one is not as the file has it.
+  if (options.output === 'text')
+    streams.stderr.write(change.overrides.map((one) => `${overrideLine(one)}\n`).join(''));
   return change.steps.length > 0 ? exitCodes.failed : exitCodes.done;
 }
 

@@ -34,9 +34,7 @@ export async function clearTable(
     const file = daemon?.status.configuration.file ?? readApplied(controller.directory)?.file;
     if (file === undefined) return;
     const back = daemon ? 'headgate reload' : `headgate apply ${file}`;
-    stderr.write(
-      `${file} still describes what it did, and stays without it until: ${back} --drop-runtime-changes\n`,
-    );
+    stderr.write(`What ${file} describes of it stays away until: ${back} --drop-runtime-changes\n`);
   } finally {
     await controller.close();
   }

@@ -1,16 +1,12 @@
 import { count } from '../control/change.ts';
-import type { Override, OverrideStatus } from '../model/override.ts';
+import { decisionText, type Override, type OverrideStatus } from '../model/override.ts';
 
 const nameOf = ({ service, realServer }: Pick<Override, 'service' | 'realServer'>): string =>
   `${service}/${realServer}`;
 
 /** What stays over a configuration: `web/web1 stays in maintenance: new disk, since 2026-11-21T09:14:02Z, by anna`. */
-export function overrideLine(override: Override): string {
-  const { state, reason, since, by } = override;
-  const how = state === 'drain' ? 'stays draining' : 'stays in maintenance';
-  const why = reason === undefined ? '' : `${reason}, `;
-  return `${nameOf(override)} ${how}: ${why}since ${since.replace(/\.\d+Z$/, 'Z')}, by ${by}`;
-}
+export const overrideLine = (override: Override): string =>
+  `${nameOf(override)} stays ${decisionText(override)}`;
 
 /** What a real server is now: `web/web1 is draining: 17 connections left`. */
 export function statusLine(status: OverrideStatus): string {

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { HostSurvey, PlaneSurvey, SurveyedInterface } from '../dataplane/host-survey.ts';
 import { type Address, parseAddress } from '../model/address.ts';
 import type { Path } from '../model/outlook.ts';
+import type { Override } from '../model/override.ts';
 import type { Observed } from '../model/table.ts';
 import type { AddressServiceId, Destination } from '../model/virtual-service.ts';
 import type { Finding, Scene } from './doctor/finding.ts';
@@ -251,6 +252,24 @@ test('a real server that does not answer is a note once its weight is 0, and its
     ['broken', 'service-empty'],
     ['note', 'server-silent'],
   ]);
+});
+
+test('an empty service is mended by putting back what a person took out', () => {
+  const override: Override = {
+    service: 'web',
+    realServer: 'web1',
+    state: 'maintenance',
+    reason: 'new disk',
+    since: '2026-11-21T09:14:02.123Z',
+    by: 'anna',
+    members: [{ service: id, destination }],
+  };
+  const scene = { observed: observedWith({ weight: 0 }), host: sound, overrides: [override] };
+  expect(diagnosisOf(scene).findings[0]).toMatchObject({
+    id: 'service-empty',
+    what: 'all 1 real servers of tcp 192.0.2.10:80 have weight 0; web/web1 is in maintenance: new disk, since 2026-11-21T09:14:02Z, by anna',
+    fix: 'headgate ready web/web1',
+  });
 });
 
 test('the older iptables is mentioned', () => {

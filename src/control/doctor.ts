@@ -5,6 +5,7 @@ import { firewallFindings } from './doctor/firewall.ts';
 import { networkFindings } from './doctor/network.ts';
 import { planeFindings } from './doctor/plane.ts';
 import { serverFindings } from './doctor/servers.ts';
+import { overridesOf } from './override-store.ts';
 
 /** All that is wrong, the most serious first, and how much of each severity. */
 export type Diagnosis = {
@@ -19,7 +20,9 @@ export type Diagnosis = {
 export async function diagnose(controller: Controller): Promise<Diagnosis | undefined> {
   // First: reading attaches what is missing.
   const host = await controller.survey?.();
-  return host && diagnosisOf({ observed: await controller.read(), host });
+  return (
+    host && diagnosisOf({ observed: await controller.read(), host, overrides: await overridesOf(controller) })
+  );
 }
 
 /** The same from what was read before. */

@@ -1,5 +1,6 @@
 import { type Address, familyOf } from '../model/address.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
+import { decisionOn, decisionText, type Override, readyCommand } from '../model/override.ts';
 import { startScheduler } from '../model/schedulers/by-name.ts';
 import { expectedDelay, overhead } from '../model/schedulers/load.ts';
 import { roundRobin } from '../model/schedulers/rr.ts';
@@ -15,6 +16,7 @@ import type {
   ServiceId,
 } from '../model/virtual-service.ts';
 import type { Controller } from './controller.ts';
+import { overridesOf } from './override-store.ts';
 
 /** What is asked: a client at a virtual address. Without a port, the client may come from any. */
 export type Question = {
@@ -65,7 +67,7 @@ export async function explain(controller: Controller, question: Question): Promi
     ...(state?.destinations ?? []).map(({ destination }) => destination.address),
   ];
   const outlook = await controller.outlook?.(state?.service.id, [...new Set(addresses)]);
-  return explanationOf(question, observed, state, connections, outlook);
+  return explanationOf(question, observed, state, connections, outlook, await overridesOf(controller));
 }
 
 /** The service that takes a packet: the one with its port, else one for every port (ip_vs_service_find). */
@@ -83,6 +85,7 @@ export function explanationOf(
   state: ServiceState | undefined,
   connections: readonly Connection[],
   outlook: Outlook | undefined,
+  overrides: readonly Override[] = [],
 ): Explanation {
   const own = connections.filter((row) => isOf(row, question));
   const base = { question, connections: own };
@@ -95,7 +98,9 @@ export function explanationOf(
     };
   const { service } = state;
   const views = state.destinations.map((one, i) => viewOf(one, outlook?.lastWeights?.[i])).reverse();
-  const candidates = state.destinations.map((one) => candidateOf(one, service.scheduler));
+  const candidates = state.destinations.map((one) =>
+    candidateOf(one, service.scheduler, decisionOn(overrides, service.id, one.destination)),
+  );
   const present = question.client.port === undefined ? undefined : own.find(({ template }) => !template);
   const found = present ? keep(present, state) : choose(question, state, views, outlook);
   const path = found.destination && outlook?.paths.get(found.destination.address);
@@ -108,7 +113,7 @@ export function explanationOf(
     problems: [
       ...localProblems(question.virtual.address, outlook),
       ...(present && !found.destination ? [deletedProblem(present)] : []),
-      ...(found.destination || present ? [] : [nobodyProblem(state)]),
+      ...(found.destination || present ? [] : [nobodyProblem(state, overrides)]),
       ...(found.destination ? pathProblems(question, found.destination, outlook) : []),
     ],
   };
@@ -224,7 +229,11 @@ function chooseFrom(
   return startScheduler(scheduler, views, family).choose(views, request);
 }
 
-function candidateOf(one: State, scheduler: SchedulerName | 'none'): Candidate {
+function candidateOf(
+  one: State,
+  scheduler: SchedulerName | 'none',
+  decision: Override | undefined,
+): Candidate {
   const { destination, activeConnections, inactiveConnections } = one;
   const figure = figureOf(viewOf(one), scheduler);
   return {
@@ -232,7 +241,9 @@ function candidateOf(one: State, scheduler: SchedulerName | 'none'): Candidate {
     active: activeConnections,
     inactive: inactiveConnections,
     ...(figure === undefined ? {} : { figure }),
-    ...(destination.weight > 0 ? {} : { excluded: 'weight 0: it keeps what it has and gets no more' }),
+    ...(destination.weight > 0
+      ? {}
+      : { excluded: decision ? decisionText(decision) : 'weight 0: it keeps what it has and gets no more' }),
   };
 }
 
@@ -301,18 +312,25 @@ function deletedProblem({ destination }: Connection): Problem {
 }
 
 /** Why a service whose real servers all have weight 0, or that has none, takes no new connection. */
-export function nobodyProblem({ service, destinations }: ServiceState): Problem {
+export function nobodyProblem(
+  { service, destinations }: ServiceState,
+  overrides: readonly Override[] = [],
+): Problem {
   const key = serviceKey(service.id);
   const [first] = destinations;
-  return first === undefined
-    ? {
-        what: `${key} has no real server`,
-        remedy: `headgate ipvsadm -a ${serviceWords(service.id)} -r SERVER`,
-      }
-    : {
-        what: `none of the ${destinations.length} real servers of ${key} may have new connections`,
-        remedy: `give one of them a weight above 0: headgate ipvsadm -e ${ruleWords(service.id, { ...first.destination, weight: 1 })}`,
-      };
+  if (first === undefined)
+    return {
+      what: `${key} has no real server`,
+      remedy: `headgate ipvsadm -a ${serviceWords(service.id)} -r SERVER`,
+    };
+  const decisions = destinations.map(({ destination }) => decisionOn(overrides, service.id, destination));
+  const decision = decisions.find((one) => one !== undefined);
+  return {
+    what: `none of the ${destinations.length} real servers of ${key} may have new connections`,
+    remedy: decision
+      ? readyCommand(decision)
+      : `give one of them a weight above 0: headgate ipvsadm -e ${ruleWords(service.id, { ...first.destination, weight: 1 })}`,
+  };
 }
 
 const methodWords = { masquerade: '-m', 'direct-routing': '-g', tunnel: '-i' } as const;

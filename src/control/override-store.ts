@@ -35,6 +35,10 @@ export function readOverrides(place: Place): readonly Override[] {
   );
 }
 
+/** What people have decided, wherever it is kept. Rejects with HG_STATE, and as the daemon's client does. */
+export const overridesOf = async (controller: Controller): Promise<readonly Override[]> =>
+  controller.overrides ? controller.overrides() : readOverrides(controller);
+
 /** Whole or not at all, also when the machine stops meanwhile; nothing where nothing changes. */
 export function writeOverrides(place: Place, overrides: readonly Override[]): void {
   if (same(readOverrides(place), overrides)) return;

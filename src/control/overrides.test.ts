@@ -7,6 +7,7 @@ import { openMemoryPlane, tcpFlags } from '../dataplane/memory/plane.ts';
 import type { Address } from '../model/address.ts';
 import type { Destination, VirtualService } from '../model/virtual-service.ts';
 import type { Controller } from './controller.ts';
+import { explain } from './explain.ts';
 import { readOverrides } from './override-store.ts';
 import { changeOverrides, listOverrides } from './overrides.ts';
 import { currentRuntimeChanges, intend, putInForce } from './reconcile.ts';
@@ -234,6 +235,32 @@ describe('a real server that is taken out', () => {
     expect(readOverrides(controller)).toEqual([]);
     await ask('web1', 'drain', { yes: true });
     expect(await weights()).toEqual({ 1: 0 });
+  });
+
+  test('is what a client is told, and the way back with it', async () => {
+    await put(yaml({ web1: '10.0.0.1:80' }));
+    await ask('web1', 'maintenance', { yes: true, reason: 'new disk' });
+    const client = { address: '203.0.113.9' as Address };
+    const { candidates, problems } = await explain(controller, { protocol: 'tcp', client, virtual: id });
+    expect(candidates).toMatchObject([
+      { excluded: 'in maintenance: new disk, since 1970-01-01T00:00:01Z, by anna' },
+    ]);
+    expect(problems).toMatchObject([{ remedy: 'headgate ready web/web1' }]);
+  });
+
+  test('keeps the reason of the state before, and when the state it has began', async () => {
+    await put(yaml(three));
+    await ask('web1', 'drain', { reason: 'new disk' });
+    await ask('web1', 'drain', { reason: 'two new disks' });
+    const request = { realServer: 'web1', state: 'drain', by: 'otto', yes: false } as const;
+    await changeOverrides(controller, wanted, request, new Date(5000));
+    expect(readOverrides(controller)).toMatchObject([
+      { reason: 'two new disks', since: '1970-01-01T00:00:01.000Z', by: 'otto' },
+    ]);
+    await changeOverrides(controller, wanted, { ...request, state: 'maintenance' }, new Date(9000));
+    expect(readOverrides(controller)).toMatchObject([
+      { state: 'maintenance', reason: 'two new disks', since: '1970-01-01T00:00:09.000Z' },
+    ]);
   });
 
   test('has the connections left that have not ended', async () => {

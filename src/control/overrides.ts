@@ -117,7 +117,7 @@ function decide(
 ): Override {
   const earlier = before.find((one) => isSame(one, { service, realServer }));
   const same = earlier?.state === state ? earlier : undefined;
-  const why = reason ?? same?.reason;
+  const why = reason ?? earlier?.reason;
   return {
     service,
     realServer,

@@ -7,7 +7,7 @@ import type { Controller } from './controller.ts';
 import { nextGeneration } from './generations.ts';
 import { appliedBefore, isSame, noteGeneration, type Origin } from './note-generation.ts';
 import { resolveOverrides } from './override-names.ts';
-import { readCovered, readOverrides } from './override-store.ts';
+import { overridesOf, readCovered } from './override-store.ts';
 import { applyDecided, tableUnder } from './overrides.ts';
 import { runtimeChanges, withRuntimeChanges } from './runtime.ts';
 import { beginWork, endWork, readBaseline, settle } from './underway.ts';
@@ -50,8 +50,7 @@ export async function intend(
   const changes = applied ? changesSince(applied, tableUnder(controller, observed)) : [];
   const { table: under, dropped } = withRuntimeChanges(wanted.table, dropRuntimeChanges ? [] : changes);
   const gone = new Set(dropRuntimeChanges ? changes : dropped);
-  const decided = controller.overrides ? await controller.overrides() : readOverrides(controller);
-  const overrides = resolveOverrides(decided, wanted);
+  const overrides = resolveOverrides(await overridesOf(controller), wanted);
   const { table, covered } = coverTable(under, overrides);
   const change = changeBetween({ ...wanted, table }, observed, applied?.table);
   const strangers = new Set(change.strangers.map(serviceKey));

@@ -60,6 +60,31 @@ export type OverrideStatus = Pick<Override, 'service' | 'realServer' | 'members'
 /** A reason is one line of up to 200 characters. */
 export const isReason = (text: string): boolean => /^[^\p{Cc}]{1,200}$/u.test(text);
 
+/** The decision about an entry; undefined when there is none. */
+export function decisionOn(
+  overrides: readonly Override[],
+  service: ServiceId,
+  destination: DestinationId,
+): Override | undefined {
+  const key = memberKey(service, destination);
+  return overrides.find(({ members }) =>
+    members.some((one) => memberKey(one.service, one.destination) === key),
+  );
+}
+
+/** `in maintenance: new disk, since 2026-11-21T09:14:02Z, by anna`. */
+export function decisionText({ state, reason, since, by }: Override): string {
+  const how = state === 'drain' ? 'draining' : 'in maintenance';
+  const why = reason === undefined ? '' : `${reason}, `;
+  return `${how}: ${why}since ${since.replace(/\.\d+Z$/, 'Z')}, by ${by}`;
+}
+
+/** The command that ends a decision. */
+export function readyCommand({ service, realServer }: Pick<Override, 'service' | 'realServer'>): string {
+  const name = `${service}/${realServer}`;
+  return `headgate ready ${name.includes(' ') ? `'${name}'` : name}`;
+}
+
 /** A Map key: the entry of a service. */
 export const memberKey = (service: ServiceId, destination: DestinationId): string =>
   `${serviceKey(service)} ${destinationKey(destination)}`;

@@ -1,5 +1,6 @@
 import type { HostSurvey, SurveyedInterface } from '../../dataplane/host-survey.ts';
 import { type Address, addressToBytes, familyOf } from '../../model/address.ts';
+import type { Override } from '../../model/override.ts';
 import type { Observed } from '../../model/table.ts';
 import type { AddressServiceId, Destination, VirtualService } from '../../model/virtual-service.ts';
 
@@ -67,7 +68,12 @@ export type Finding = {
 };
 
 /** What is judged: the table and the host. */
-export type Scene = { readonly observed: Observed; readonly host: HostSurvey };
+export type Scene = {
+  readonly observed: Observed;
+  readonly host: HostSurvey;
+  /** What people have decided about real servers. */
+  readonly overrides?: readonly Override[];
+};
 
 type AddressService = VirtualService & { readonly id: AddressServiceId };
 

@@ -1,5 +1,6 @@
 import type { Address } from '../../model/address.ts';
 import type { Path } from '../../model/outlook.ts';
+import { decisionOn, decisionText, readyCommand } from '../../model/override.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import type { ServiceState } from '../../model/table.ts';
 import type { AddressServiceId, Destination, VirtualService } from '../../model/virtual-service.ts';
@@ -9,7 +10,7 @@ import { addressServices, contains, type Finding, frontOf, type Scene } from './
 /** What keeps packets from reaching the real servers, or answers from coming back. */
 export function serverFindings(scene: Scene): Finding[] {
   return [
-    ...scene.observed.services.flatMap(serviceFindings),
+    ...scene.observed.services.flatMap((state) => serviceFindings(scene, state)),
     ...addressServices(scene).flatMap(({ service, destinations }) =>
       destinations.flatMap((destination) => [
         ...tunnelTypeFindings(service.id, destination),
@@ -25,23 +26,26 @@ const serviceFlag = { tcp: '-t', udp: '-u', sctp: '--sctp-service' } as const;
 const optionsOf = ({ protocol, address, port }: AddressServiceId): string =>
   `${serviceFlag[protocol]} ${destinationKey({ address, port })}`;
 
-function serviceFindings({ service, destinations }: ServiceState): Finding[] {
+function serviceFindings({ overrides = [] }: Scene, { service, destinations }: ServiceState): Finding[] {
   const key = serviceKey(service.id);
   const unmatched = unmatchedFinding(service);
   if (unmatched) return [unmatched];
   if (destinations.some(({ destination }) => destination.weight > 0)) return [];
   const options = service.id.kind === 'address' ? optionsOf(service.id) : `-f ${service.id.mark}`;
   const first = destinations[0]?.destination;
+  const decisions = destinations.map(({ destination }) => decisionOn(overrides, service.id, destination));
+  const decision = decisions.find((one) => one !== undefined);
+  const told = decision ? `; ${decision.service}/${decision.realServer} is ${decisionText(decision)}` : '';
   return [
     {
       id: 'service-empty',
       severity: 'broken',
       what: first
-        ? `all ${destinations.length} real servers of ${key} have weight 0`
+        ? `all ${destinations.length} real servers of ${key} have weight 0${told}`
         : `${key} has no real server`,
       why: 'every new client is turned away with port unreachable',
       ...(first
-        ? { fix: editCommand(options, { ...first, weight: 1 }) }
+        ? { fix: decision ? readyCommand(decision) : editCommand(options, { ...first, weight: 1 }) }
         : { next: `headgate ipvsadm -a ${options} -r SERVER:PORT` }),
     },
   ];
