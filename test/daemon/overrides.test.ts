@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { at, linkKinds, plans, type Site, services, standUp } from '../network/site.ts';
 import { askTcp, closeSocket, connectOn, echoLine, readLine, tally } from '../network/sockets.ts';
+import { randomNumbers, startOf } from '../packets/random.ts';
 import { requires } from '../requirements.ts';
 import { launchers } from './site.ts';
 
@@ -203,6 +204,34 @@ requires(
     expect(listed()).toEqual({ real1: 7, real2: 2 });
     run('reload', '--drop-runtime-changes');
     expect(listed()).toEqual({ real1: 5, real2: 2 });
+  });
+
+  it('what was acknowledged stays, whenever the daemon is killed', async () => {
+    const from = startOf('OVERRIDES_START');
+    const random = randomNumbers(from);
+    const rounds = process.env.LONG ? 100 : 5;
+    let state = 'ready';
+    for (let round = 0; round < rounds; round++) {
+      await start();
+      const label = `OVERRIDES_START=${from}, round ${round}`;
+      const asked = random.pick(['drain', 'maintenance', 'ready'] as const);
+      const command = runOn(asked, 'real1');
+      await Promise.race([command.ended, wait(random.below(1500))]);
+      await end('SIGKILL');
+      // Without a word from the daemon it goes on under the lock, or fails: then both are right.
+      const done = (await command.ended) === 0;
+      await start();
+      const { overrides } = JSON.parse(run('plan', file, '-o', 'json').stdout);
+      const found: string = overrides[0]?.state ?? 'ready';
+      expect(done ? [asked] : [asked, state], label).toContain(found);
+      expect(listed(), label).toEqual({ real1: found === 'ready' ? 3 : 0, real2: 1 });
+      state = found;
+      await end('SIGTERM');
+    }
+    await start();
+    run('ready', 'real1');
+    expect(listed()).toEqual({ real1: 3, real2: 1 });
+    expect(JSON.parse(run('plan', file, '-o', 'json').stdout)).toMatchObject({ steps: [], kept: [] });
   });
 
   it('the last one of a service, and all services, want a word', async () => {
