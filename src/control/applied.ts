@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Table } from '../model/table.ts';
 import type { Timeouts } from '../model/virtual-service.ts';
@@ -24,6 +25,12 @@ const fileIn = (directory: string): string => join(directory, 'applied.json');
 /** Undefined when none was applied since the plane was set up, or when another build wrote it. */
 export function readApplied(directory: string | undefined): Applied | undefined {
   return directory === undefined ? undefined : readDocument(fileIn(directory), version);
+}
+
+/** The file of what was applied where it is there and cannot be used: cut off, or another build's. */
+export function unusableApplied(directory: string | undefined): string | undefined {
+  if (directory === undefined || readApplied(directory) !== undefined) return undefined;
+  return existsSync(fileIn(directory)) ? fileIn(directory) : undefined;
 }
 
 /** Whole or not at all, also when the machine stops meanwhile. Throws HG_STATE. */

@@ -1,7 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { serveApi } from '../api/server.ts';
-import { readApplied } from '../control/applied.ts';
+import { readApplied, unusableApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
 import { type FromFile, loadWanted } from '../control/load-wanted.ts';
 import { type Intention, intend, putInForce } from '../control/reconcile.ts';
@@ -199,6 +199,15 @@ export async function startDaemon({
   let links: ReturnType<typeof coverInterfaces> | undefined;
   let api: Awaited<ReturnType<typeof serveApi>> | undefined;
   try {
+    const unusable = unusableApplied(controller.directory);
+    if (unusable !== undefined)
+      log(
+        'error',
+        'what the last configuration made is not known: what is there counts as nobody changed it',
+        {
+          file: unusable,
+        },
+      );
     // A person has started it: that is the word.
     await force(memory.atStart(first), { dropRuntimeChanges: false, yes: true });
     watchFiles(first.files);
