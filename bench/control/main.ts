@@ -6,7 +6,7 @@
  * Usage: npm run bench:control [-- --rounds N --services N]
  */
 import { type ChildProcess, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -105,7 +105,8 @@ const names = {
   restore: 'ipvsadm -R of the same rules, into a bare namespace',
   again: 'headgate apply, one weight',
   start: 'headgate run over what is there, until it serves',
-  edit: 'file saved until the map has the weight, by the daemon',
+  edit: 'the daemon: file written in place, until the map has the weight',
+  move: 'the daemon: file moved into place, until the map has the weight',
   reload: 'headgate reload, one weight',
   status: 'GET /v1/status',
   table: 'GET /v1/table',
@@ -140,18 +141,20 @@ async function withDaemon(netns: string): Promise<void> {
     note(names.start, performance.now() - started);
     const weight = weightInMap(instance);
     try {
-      for (const next of [3, 4, 5]) {
-        writeFileSync(file, configuration(next));
+      for (const next of [3, 4, 5, 6, 7, 8]) {
+        const inPlace = next % 2 === 0;
+        writeFileSync(inPlace ? file : `${file}.new`, configuration(next));
+        if (!inPlace) renameSync(`${file}.new`, file);
         const saved = performance.now();
         while (weight.now() !== next) {
           if (performance.now() - saved > 20_000) throw new Error('The daemon does not take the file');
           await sleep(0);
         }
-        note(names.edit, performance.now() - saved);
+        note(inPlace ? names.edit : names.move, performance.now() - saved);
         // Its notice of the same file is over before the next one is saved.
         await sleep(700);
       }
-      for (const next of [6, 7]) {
+      for (const next of [9, 10]) {
         writeFileSync(file, configuration(next));
         timed(names.reload, netns, [headgate, 'reload']);
         if (weight.now() !== next) throw new Error('"headgate reload" ended before the map had it');

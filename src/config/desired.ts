@@ -16,8 +16,19 @@ export function timeoutsOf({ timeouts }: Pick<Configuration, 'timeouts'>): Parti
   return Object.fromEntries(Object.entries(timeouts ?? {}).filter(([, value]) => value !== undefined));
 }
 
-/** A virtual service of a configuration as the data plane has it: an entry for each of its addresses or families. */
-export function entriesOf(service: ServiceConfiguration): ServiceEntry[] {
+const known = new WeakMap<ServiceConfiguration, readonly ServiceEntry[]>();
+
+/**
+ * A virtual service of a configuration as the data plane has it: an entry for each of its addresses or families. The same
+ * service gives the same entries.
+ */
+export function entriesOf(service: ServiceConfiguration): readonly ServiceEntry[] {
+  const entries = known.get(service) ?? makeEntries(service);
+  known.set(service, entries);
+  return entries;
+}
+
+function makeEntries(service: ServiceConfiguration): ServiceEntry[] {
   const ids = serviceIdsOf(service);
   return ids.map((id) => ({
     service: {

@@ -1,5 +1,6 @@
 import type { Problem } from '../model/errors.ts';
-import { readValues } from './read-values.ts';
+import type { Memory } from './memory.ts';
+import { readValues, type Values } from './read-values.ts';
 import type { Entry } from './report.ts';
 import { problemsOfRules } from './rules.ts';
 import {
@@ -13,11 +14,40 @@ import { virtualService } from './schema/service.ts';
 import { type MapNode, nodeAt, type TreeNode } from './tree.ts';
 
 /** The configuration a tree of values is, or what keeps it from being one, unsorted. */
-export function judgeTree(root: MapNode): { configuration?: Configuration; problems: Problem[] } {
+export function judgeTree(
+  root: MapNode,
+  memory?: Memory,
+): { configuration?: Configuration; problems: Problem[] } {
   const own = withoutOwnKeys(root);
-  const { value, problems: found } = readValues(own, configuration, 'configuration');
-  const problems = [...found, ...problemsOfRules(value ? partsOf(value) : soundPartsOf(own), own)];
+  const { value, problems: found } =
+    (memory && readByMemory(own, memory)) ?? readValues(own, configuration, 'configuration');
+  const parts = value ? partsOf(value) : soundPartsOf(own);
+  const problems = [...found, ...problemsOfRules(parts, own, memory?.sound)];
   return problems.length === 0 && value ? { configuration: value, problems } : { problems };
+}
+
+/** The same as `readValues`, with each virtual service judged by itself, once; undefined where something is wrong. */
+function readByMemory(root: MapNode, { services }: Memory): Values<Configuration> | undefined {
+  const member = root.members.get('virtualServices');
+  if (member?.value.kind !== 'list') return undefined;
+  const list: ServiceConfiguration[] = [];
+  for (const item of member.value.items) {
+    const service = services.get(item) ?? soundService(item);
+    if (!service) return undefined;
+    services.set(item, service);
+    list.push(service);
+  }
+  const empty = { ...member, value: { ...member.value, items: [] } };
+  const rest = { ...root, members: new Map([...root.members, ['virtualServices', empty] as const]) };
+  const { value, problems } = readValues(rest, configuration, 'configuration');
+  return value && problems.length === 0
+    ? { value: { ...value, virtualServices: list }, problems }
+    : undefined;
+}
+
+function soundService(node: TreeNode): ServiceConfiguration | undefined {
+  const { value, problems } = readValues(node, virtualService, 'virtual service');
+  return problems.length === 0 ? value : undefined;
 }
 
 /** The tree without the keys that are the writer's own: those at the top that begin with `x-`. */

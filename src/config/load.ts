@@ -3,6 +3,7 @@ import { countMistakes, sortProblems } from '../model/problem.ts';
 import type { Note } from './adapters/adapter.ts';
 import { type Files, machineFiles } from './files.ts';
 import { judgeTree } from './judge.ts';
+import { beginReading, type Memory } from './memory.ts';
 import { locate, readFiles } from './read-files.ts';
 import type { Configuration } from './schema/configuration.ts';
 import type { Path } from './tree.ts';
@@ -28,17 +29,28 @@ export type Loaded = {
 export type LoadOptions = {
   readonly files?: Files;
   readonly environment?: Environment;
+  /** Of whoever reads the same configuration again and again. */
+  readonly memory?: Memory;
 };
 
 /**
  * Reads headgate.yaml with all it includes, or a file of another program, which is known by its content. Throws
  * nothing: mistakes and unreadable files are `problems`.
  */
-export function loadConfiguration(
+export function loadConfiguration(path: string, options: LoadOptions = {}): Loaded {
+  const { memory, ...others } = options;
+  if (!memory) return loadOnce(path, options);
+  beginReading(memory);
+  const loaded = loadOnce(path, options);
+  // Places in what is remembered are those of an earlier text.
+  return loaded.problems.length === 0 ? loaded : loadOnce(path, others);
+}
+
+function loadOnce(
   path: string,
-  { files = machineFiles, environment = process.env }: LoadOptions = {},
+  { files = machineFiles, environment = process.env, memory }: LoadOptions,
 ): Loaded {
-  const read = readFiles(path, files, environment);
+  const read = readFiles(path, files, environment, memory);
   const { root, names, problems, notes } = read;
   const rest = {
     files: names,
@@ -46,7 +58,7 @@ export function loadConfiguration(
     locate: (of: Path) => locate(read, of),
   };
   if (!root) return { problems: sortProblems(problems, names), ...rest };
-  const judged = judgeTree(root);
+  const judged = judgeTree(root, memory);
   const all = sortProblems([...problems, ...judged.problems], names);
   return all.length === 0 && judged.configuration
     ? { configuration: judged.configuration, problems: all, ...rest }

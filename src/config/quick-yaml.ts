@@ -1,4 +1,5 @@
 import type { Source, Span } from '../model/problem.ts';
+import { type Memory, recall, remember } from './memory.ts';
 import type { Member, TreeNode } from './tree.ts';
 
 /** What the reader makes of a scalar: `value` as YAML has it before its type is found, without quotes. */
@@ -9,12 +10,17 @@ export type ReadScalar = (value: string, isPlain: boolean, span: Span) => TreeNo
  * language: block maps and lists, flow collections and scalars within a line, comments. Undefined for everything else,
  * mistakes included: that is for the other parser, which gives the same tree where this one gives one.
  *
- * `text` is the source's, with stand-ins for the braces of variables.
+ * `text` is the source's, with stand-ins for the braces of variables. Entries that `memory` has are taken from there.
  */
-export function readQuickly(source: Source, text: string, scalar: ReadScalar): TreeNode | undefined {
+export function readQuickly(
+  source: Source,
+  text: string,
+  scalar: ReadScalar,
+  memory?: Memory,
+): TreeNode | undefined {
   if (/[\t\r]/.test(text)) return undefined;
   try {
-    const reader: Reader = { source, text, scalar, at: 0, indent: 0, depth: 0 };
+    const reader: Reader = { source, text, scalar, memory, at: 0, indent: 0, depth: 0 };
     toContent(reader);
     if (reader.at >= text.length) return undefined;
     const node = readBlock(reader);
@@ -32,6 +38,7 @@ type Reader = {
   readonly source: Source;
   readonly text: string;
   readonly scalar: ReadScalar;
+  readonly memory: Memory | undefined;
   /** Where the next sign is that nobody has read. Between values: the first sign of a line's content, or the end. */
   at: number;
   /** The column of that sign, counted from 0. */
@@ -96,21 +103,54 @@ function readBlock(reader: Reader): TreeNode {
 function readEntries(reader: Reader): TreeNode {
   const { indent, at: start } = reader;
   const items: TreeNode[] = [];
-  while (reader.indent === indent && isEntry(reader)) {
-    reader.at++;
-    if (toNextLine(reader)) {
-      if (reader.indent <= indent) decline();
-      items.push(readBlock(reader));
-      continue;
-    }
-    const before = reader.at;
-    while (reader.text[reader.at] === ' ') reader.at++;
-    reader.indent = indent + 1 + reader.at - before;
-    if (isEntry(reader)) decline();
-    items.push(keyAt(reader) === undefined ? readInline(reader, indent) : readBlock(reader));
-  }
+  const { memory } = reader;
+  while (reader.indent === indent && isEntry(reader))
+    items.push(
+      memory && reader.depth === depthOfTopLists
+        ? entryBy(memory, reader, indent)
+        : readEntry(reader, indent),
+    );
   if (reader.indent > indent) decline();
   return { kind: 'list', span: spanFrom(reader, start), items };
+}
+
+/** The map a file is, and a list in it. */
+const depthOfTopLists = 2;
+
+function readEntry(reader: Reader, indent: number): TreeNode {
+  reader.at++;
+  if (toNextLine(reader)) {
+    if (reader.indent <= indent) decline();
+    return readBlock(reader);
+  }
+  const before = reader.at;
+  while (reader.text[reader.at] === ' ') reader.at++;
+  reader.indent = indent + 1 + reader.at - before;
+  if (isEntry(reader)) decline();
+  return keyAt(reader) === undefined ? readInline(reader, indent) : readBlock(reader);
+}
+
+/** An entry that may have been read before. It ends where a line begins that is no deeper than its dash. */
+function entryBy(memory: Memory, reader: Reader, indent: number): TreeNode {
+  const { text, at: start } = reader;
+  const end: Reader = { ...reader };
+  do {
+    end.at = endOfLine(text, end.at) + 1;
+    toContent(end);
+  } while (end.indent > indent);
+  const chunk = text.slice(start, end.at);
+  // What a variable stands for may have changed.
+  if (chunk.includes('$')) return readEntry(reader, indent);
+  const key = `${indent} ${chunk}`;
+  const known = recall(memory, key);
+  if (known) {
+    reader.at = end.at;
+    reader.indent = end.indent;
+    return known;
+  }
+  const node = readEntry(reader, indent);
+  if (reader.at === end.at) remember(memory, key, node);
+  return node;
 }
 
 /** A plain key with the colon behind it, in the line or between braces. */

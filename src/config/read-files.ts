@@ -8,6 +8,7 @@ import { decodeText } from './bytes.ts';
 import { expandPattern, type Files, readBytes } from './files.ts';
 import { decodeRules } from './ipvsadm/rule-words.ts';
 import { limits } from './limits.ts';
+import type { Memory } from './memory.ts';
 import { readTree, usedTwice } from './read-tree.ts';
 import {
   described,
@@ -36,6 +37,7 @@ export type ReadFiles = {
 type Reader = {
   readonly files: Files;
   readonly environment: Environment;
+  readonly memory: Memory | undefined;
   readonly names: string[];
   readonly problems: Problem[];
   readonly own: Map<string, MapNode>;
@@ -45,9 +47,9 @@ type Reader = {
 };
 
 /** Reads a file with all it includes. Nothing is thrown: what is wrong is in `problems`. */
-export function readFiles(path: string, files: Files, environment: Environment): ReadFiles {
+export function readFiles(path: string, files: Files, environment: Environment, memory?: Memory): ReadFiles {
   const reader: Reader = {
-    ...{ files, environment, names: [], problems: [], notes: [] },
+    ...{ files, environment, memory, names: [], problems: [], notes: [] },
     own: new Map(),
     included: new Map(),
   };
@@ -98,7 +100,7 @@ function readOne(path: string, include: Include, reader: Reader): MapNode | unde
     return undefined;
   }
   const source = sourceOf(path, decoded.text);
-  const tree = readTree(source, reader.environment, reader.problems);
+  const tree = readTree(source, reader.environment, reader.problems, reader.memory);
   const own = tree && rootMap(tree, reader);
   if (own) reader.own.set(path, own);
   const whole = own && includeAll(own, path, reader);

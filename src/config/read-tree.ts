@@ -2,6 +2,7 @@ import { isAlias, isMap, isPair, isScalar, isSeq, type Node, type Pair } from 'y
 import type { Problem } from '../model/errors.ts';
 import { placeOf, problemAt, type Source, type Span } from '../model/problem.ts';
 import { limits } from './limits.ts';
+import type { Memory } from './memory.ts';
 import { readQuickly } from './quick-yaml.ts';
 import type { MapNode, Member, TreeNode } from './tree.ts';
 import { type Environment, expandVariables, guardVariables, plainScalar, unguarded } from './variables.ts';
@@ -15,8 +16,9 @@ export function readTree(
   source: Source,
   environment: Environment,
   problems: Problem[],
+  memory?: Memory,
 ): TreeNode | undefined {
-  return readUsual(source, environment, problems) ?? readAny(source, environment, problems);
+  return readUsual(source, environment, problems, memory) ?? readAny(source, environment, problems);
 }
 
 /** The tree of a text in the part of YAML that can be read quickly, the same as the one below; undefined for others. */
@@ -24,6 +26,7 @@ export function readUsual(
   source: Source,
   environment: Environment,
   problems: Problem[],
+  memory?: Memory,
 ): TreeNode | undefined {
   if (hasStrangeSigns(source.text)) return undefined;
   const found: Problem[] = [];
@@ -35,7 +38,7 @@ export function readUsual(
       environment,
       found,
     );
-  const tree = readQuickly(source, guardVariables(source.text), scalar);
+  const tree = readQuickly(source, guardVariables(source.text), scalar, memory);
   if (tree) problems.push(...found);
   return tree;
 }

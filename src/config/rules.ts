@@ -11,10 +11,11 @@ import type { Entry, Report } from './report.ts';
 import type { FailoverConfiguration, ServiceConfiguration } from './schema/configuration.ts';
 import type { MapNode, Path } from './tree.ts';
 
-/** What is wrong with values that are right by themselves. */
+/** What is wrong with values that are right by themselves. Services that are `sound` are not judged again. */
 export function problemsOfRules(
   parts: { services: readonly Entry<ServiceConfiguration>[]; failover?: FailoverConfiguration },
   root: MapNode,
+  sound?: WeakSet<ServiceConfiguration>,
 ): Problem[] {
   const problems: Problem[] = [];
   const report: Report = (path, message, hint) => {
@@ -25,9 +26,11 @@ export function problemsOfRules(
   const taken = new Map<string, { name: string; path: Path }>();
   for (const { value: service, path } of parts.services) {
     addressesOnce(service, path, taken, report, where);
+    if (sound?.has(service)) continue;
     judgeService(service, path, report);
     judgeRealServers(service, path, report);
     if (problems.length === 0) judgeByModel(service, path, report);
+    if (problems.length === 0) sound?.add(service);
   }
   const serviceNames = parts.services.map(({ value }) => value.name);
   if (parts.failover) problemsOfFailover(parts.failover, serviceNames, report);

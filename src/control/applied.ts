@@ -1,8 +1,9 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Table } from '../model/table.ts';
+import { equalDestination, equalService } from '../model/service-id.ts';
+import type { ServiceEntry, Table } from '../model/table.ts';
 import type { Timeouts } from '../model/virtual-service.ts';
-import { type Prepared, prepareDocument, readDocument } from './whole-file.ts';
+import { type Prepared, prepareWhole, readDocument } from './whole-file.ts';
 
 /** What the configuration that was applied last made of the table. */
 export type Applied = {
@@ -22,9 +23,25 @@ export type Applied = {
 const version = 1;
 const fileIn = (directory: string): string => join(directory, 'applied.json');
 
+/** What was read or written last: who holds the lock for long asks again and again. */
+let last: { readonly stamp: string; readonly applied: Applied } | undefined;
+
+/** Which writing of which file this is; undefined when there is no file. */
+function stampOf(path: string): string | undefined {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found && `${path} ${found.dev} ${found.ino} ${found.size} ${found.mtimeNs} ${found.ctimeNs}`;
+}
+
 /** Undefined when none was applied since the plane was set up, or when another build wrote it. */
 export function readApplied(directory: string | undefined): Applied | undefined {
-  return directory === undefined ? undefined : readDocument(fileIn(directory), version);
+  if (directory === undefined) return undefined;
+  const path = fileIn(directory);
+  const stamp = stampOf(path);
+  if (stamp === undefined) return undefined;
+  if (last?.stamp === stamp) return last.applied;
+  const applied = readDocument<Applied>(path, version);
+  if (applied) last = { stamp, applied };
+  return applied;
 }
 
 /** The file of what was applied where it is there and cannot be used: cut off, or another build's. */
@@ -40,5 +57,46 @@ export function writeApplied(directory: string | undefined, applied: Applied): v
 
 /** Written, and in force once it is committed. Throws HG_STATE. */
 export function prepareApplied(directory: string | undefined, applied: Applied): Prepared | undefined {
-  return directory === undefined ? undefined : prepareDocument(fileIn(directory), version, applied);
+  if (directory === undefined) return undefined;
+  const path = fileIn(directory);
+  const { table, ...rest } = applied;
+  const head = JSON.stringify({ version, ...rest }).slice(0, -1);
+  const prepared = prepareWhole(
+    path,
+    `${head},"table":{"services":[${table.services.map(textOf).join(',')}]}}\n`,
+  );
+  return {
+    ...prepared,
+    commit() {
+      prepared.commit();
+      const stamp = stampOf(path);
+      last = stamp === undefined ? undefined : { stamp, applied };
+    },
+  };
+}
+
+const texts = new WeakMap<ServiceEntry, string>();
+
+/** An entry as JSON; that of one that did not change since is known. */
+function textOf(entry: ServiceEntry): string {
+  const text = texts.get(entry) ?? JSON.stringify(entry);
+  texts.set(entry, text);
+  return text;
+}
+
+/** Whether two tables have the same entries in the same order. */
+export function equalTables(a: Table, b: Table): boolean {
+  return (
+    a.services.length === b.services.length &&
+    a.services.every((entry, i) => equalEntries(entry, b.services[i]!))
+  );
+}
+
+function equalEntries(a: ServiceEntry, b: ServiceEntry): boolean {
+  return (
+    a === b ||
+    (equalService(a.service, b.service) &&
+      a.destinations.length === b.destinations.length &&
+      a.destinations.every((destination, i) => equalDestination(destination, b.destinations[i]!)))
+  );
 }

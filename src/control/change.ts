@@ -93,24 +93,27 @@ function timeoutOperations({ timeouts }: Wanted, observed: Observed): Operation[
 /** What is there, by name. */
 type Index = Pick<Observed, 'timeouts'> & {
   readonly services: ReadonlyMap<string, ServiceState>;
-  /** By service and destination. */
-  readonly destinations: ReadonlyMap<string, DestinationState>;
+  /** One that must be there. */
+  destination(id: ServiceId, destination: DestinationId): DestinationState;
 };
 
 function indexOf({ services, timeouts }: Observed): Index {
+  const byKey = new Map(services.map((state) => [serviceKey(state.service.id), state]));
+  /** Made for the services that something is asked about. */
+  const members = new Map<string, ReadonlyMap<string, DestinationState>>();
+  const membersOf = (key: string) => {
+    const found =
+      members.get(key) ??
+      new Map(byKey.get(key)!.destinations.map((one) => [destinationKey(one.destination), one]));
+    members.set(key, found);
+    return found;
+  };
   return {
     timeouts,
-    services: new Map(services.map((state) => [serviceKey(state.service.id), state])),
-    destinations: new Map(
-      services.flatMap(({ service, destinations }) =>
-        destinations.map((one) => [memberKey(service.id, one.destination), one] as const),
-      ),
-    ),
+    services: byKey,
+    destination: (id, destination) => membersOf(serviceKey(id)).get(destinationKey(destination))!,
   };
 }
-
-const memberKey = (id: ServiceId, destination: DestinationId): string =>
-  `${serviceKey(id)} ${destinationKey(destination)}`;
 
 function stepOf(operation: Operation, there: Index, names: Names): Step {
   switch (operation.kind) {
@@ -151,7 +154,7 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
     }
     case 'edit-destination': {
       const { destination, id } = operation;
-      const before = there.destinations.get(memberKey(id, destination))!;
+      const before = there.destination(id, destination);
       const connections = before.activeConnections + before.inactiveConnections;
       const effect = editEffect(before.destination, destination, connections);
       return {
@@ -165,7 +168,7 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
     }
     case 'delete-destination': {
       const { destination, id } = operation;
-      const before = there.destinations.get(memberKey(id, destination))!;
+      const before = there.destination(id, destination);
       const connections = before.activeConnections + before.inactiveConnections;
       return {
         ...plainStep(operation, '-', member(names, id, destination)),
@@ -309,10 +312,13 @@ const unaskedShare = 1 / 2;
  * for new clients, or more than half of all that serve are taken out at once.
  */
 function concernsOf(names: Names, there: Index, operations: readonly Operation[]): string[] {
+  const touched = new Set(operations.map(keyOf));
   const serving = new Map<string, Set<string>>();
-  for (const { service, destinations } of there.services.values()) {
+  let all = 0;
+  for (const [key, { destinations }] of there.services) {
     const up = destinations.filter(({ destination }) => destination.weight > 0);
-    serving.set(serviceKey(service.id), new Set(up.map(({ destination }) => destinationKey(destination))));
+    all += up.length;
+    if (touched.has(key)) serving.set(key, new Set(up.map(({ destination }) => destinationKey(destination))));
   }
   const before = new Map([...serving].map(([key, up]) => [key, up.size]));
   const concerns: string[] = [];
@@ -339,10 +345,14 @@ function concernsOf(names: Names, there: Index, operations: readonly Operation[]
     if (serving.get(key)?.size === 0 && before.get(key)! > 0)
       concerns.push(`${names.service(service.id)} is left without a real server for new clients`);
   }
-  const all = [...before.values()].reduce((sum, one) => sum + one, 0);
   if (all > 1 && taken > all * unaskedShare)
     concerns.push(`${taken} of ${count(all, 'real server')} are taken out at once`);
   return concerns;
+}
+
+function keyOf(operation: Operation): string | undefined {
+  if ('service' in operation) return serviceKey(operation.service.id);
+  return 'id' in operation && operation.id ? serviceKey(operation.id) : undefined;
 }
 
 function connectionsOf({ destinations }: ServiceState): number {

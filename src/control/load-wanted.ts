@@ -1,4 +1,5 @@
 import { loadConfiguration } from '../config/load.ts';
+import { type Memory, newMemory } from '../config/memory.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { countMistakes } from '../model/problem.ts';
 import { type FileText, keepingFiles } from './file-texts.ts';
@@ -15,10 +16,19 @@ export type FromFile = {
   readonly texts: readonly FileText[];
 };
 
+/** Reads the same configuration again and again: what is as it was is not judged anew. Throws as `loadWanted`. */
+export function wantedReader(file: string): () => FromFile {
+  const memory = newMemory();
+  return () => loadWanted(file, memory);
+}
+
 /** Reads a configuration. Throws HG_CONFIG with every mistake. */
-export function loadWanted(file: string): FromFile {
+export function loadWanted(file: string, memory?: Memory): FromFile {
   const kept = keepingFiles();
-  const { configuration, problems, files } = loadConfiguration(file, { files: kept.files });
+  const { configuration, problems, files } = loadConfiguration(file, {
+    files: kept.files,
+    ...(memory && { memory }),
+  });
   if (!configuration)
     throw new HeadgateError('HG_CONFIG', `Cannot use "${file}": ${countMistakes(problems)}`, { problems });
   const { dataPlane, connectionTable } = configuration;

@@ -1,5 +1,5 @@
 import type { ConfigurationSource } from '../model/event.ts';
-import { type Applied, readApplied } from './applied.ts';
+import { type Applied, equalTables, readApplied } from './applied.ts';
 import type { Controller } from './controller.ts';
 import type { NoteEvent } from './events.ts';
 import type { FileText } from './file-texts.ts';
@@ -48,7 +48,7 @@ export function isSame(
 ): boolean {
   return (
     applied.rolledBackTo === rolledBackTo &&
-    JSON.stringify(applied.table) === JSON.stringify(table) &&
+    equalTables(applied.table, table) &&
     (['tcp', 'tcpFin', 'udp'] as const).every(
       (name) => timeouts[name] === undefined || timeouts[name] === (applied.timeouts ?? timeouts)[name],
     )

@@ -30,6 +30,7 @@ import { readDocument, writeDocument } from './whole-file.ts';
 export type Underway = {
   /** The generation it will be. */
   readonly generation: number;
+  /** Of what it makes, the services that a step is about. */
   readonly table: Table;
   /** What is done, in order. */
   readonly steps: readonly Operation[];
@@ -39,8 +40,16 @@ const version = 1;
 const fileIn = (directory: string): string => join(directory, 'applying.json');
 
 /** Writes down what is about to be done. Throws HG_STATE, and then nothing may be done. */
-export function beginWork(directory: string | undefined, work: Underway): void {
-  if (directory !== undefined) writeDocument(fileIn(directory), version, work);
+export function beginWork(directory: string | undefined, { table, steps, generation }: Underway): void {
+  if (directory === undefined) return;
+  const named = new Set(steps.map(serviceOf));
+  const services = table.services.filter(({ service }) => named.has(serviceKey(service.id)));
+  writeDocument(fileIn(directory), version, { generation, table: { services }, steps });
+}
+
+function serviceOf(step: Operation): string | undefined {
+  if ('service' in step) return serviceKey(step.service.id);
+  return 'id' in step && step.id ? serviceKey(step.id) : undefined;
 }
 
 /** What was written down is done, or taken back. */

@@ -1,5 +1,5 @@
 import { entriesOf, memberOf, serves, serviceIdsOf, timeoutsOf } from '../config/desired.ts';
-import type { Configuration } from '../config/schema/configuration.ts';
+import type { Configuration, ServiceConfiguration } from '../config/schema/configuration.ts';
 import { destinationOf } from '../model/real-server.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Table } from '../model/table.ts';
@@ -43,24 +43,38 @@ export function wantedOf(configuration: Configuration): Wanted {
 function namesOf({ virtualServices }: Configuration): Names {
   const services = new Map<string, string>();
   const bare = new Map<string, string>();
-  const realServers = new Map<string, string>();
+  const described = new Map<string, ServiceConfiguration>();
   for (const service of virtualServices) {
     const ids = serviceIdsOf(service);
     for (const id of ids) {
       const key = serviceKey(id);
       bare.set(key, service.name);
       services.set(key, ids.length === 1 ? service.name : `${service.name} (${key})`);
-      for (const realServer of service.realServers) {
-        if (realServer.name === undefined || !serves(realServer, service, id)) continue;
-        const destination = destinationOf(memberOf(realServer, service), id);
-        realServers.set(`${key} ${destinationKey(destination)}`, realServer.name);
-      }
+      described.set(key, service);
     }
   }
+  /** Names of a service's real servers, made when somebody asks. */
+  const realServers = new Map<string, ReadonlyMap<string, string>>();
+  const namesIn = (id: ServiceId) => {
+    const key = serviceKey(id);
+    const service = described.get(key);
+    const names = realServers.get(key) ?? (service ? realServerNames(service, id) : new Map());
+    realServers.set(key, names);
+    return names;
+  };
   return {
     service: (id) => services.get(serviceKey(id)) ?? serviceKey(id),
     serviceName: (id) => bare.get(serviceKey(id)) ?? serviceKey(id),
     realServer: (id, destination) =>
-      realServers.get(`${serviceKey(id)} ${destinationKey(destination)}`) ?? destinationKey(destination),
+      namesIn(id).get(destinationKey(destination)) ?? destinationKey(destination),
   };
+}
+
+function realServerNames(service: ServiceConfiguration, id: ServiceId): ReadonlyMap<string, string> {
+  const names = new Map<string, string>();
+  for (const realServer of service.realServers) {
+    if (realServer.name === undefined || !serves(realServer, service, id)) continue;
+    names.set(destinationKey(destinationOf(memberOf(realServer, service), id)), realServer.name);
+  }
+  return names;
 }

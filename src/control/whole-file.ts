@@ -78,12 +78,7 @@ export function readDocument<T extends object>(path: string, version: number): T
 
 /** Writes a JSON document with the version of its form, whole or not at all. Throws HG_STATE. */
 export function writeDocument(path: string, version: number, value: object): void {
-  prepareDocument(path, version, value).commit();
-}
-
-/** A JSON document with the version of its form that only has to take its name. Throws HG_STATE. */
-export function prepareDocument(path: string, version: number, value: object): Prepared {
-  return prepareWhole(path, `${JSON.stringify({ version, ...value })}\n`);
+  writeWhole(path, `${JSON.stringify({ version, ...value })}\n`);
 }
 
 function orHgState<T>(path: string, work: () => T): T {

@@ -1,9 +1,9 @@
-import { type FSWatcher, watch } from 'node:fs';
-import { basename, dirname, resolve } from 'node:path';
+import { type FSWatcher, statSync, watch } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { serveApi } from '../api/server.ts';
 import { readApplied, unusableApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
-import { type FromFile, loadWanted } from '../control/load-wanted.ts';
+import { type FromFile, wantedReader } from '../control/load-wanted.ts';
 import { type Intention, intend, putInForce } from '../control/reconcile.ts';
 import { changeAtRuntime } from '../control/runtime.ts';
 import { HeadgateError } from '../model/errors.ts';
@@ -38,8 +38,11 @@ export type Daemon = {
   stop(): Promise<void>;
 };
 
-/** Several writes of an editor are one change. */
-const settleMs = 300;
+/**
+ * How long a file has to be left alone before it is read: several writes of an editor are one change. A file that was
+ * moved into its place is whole at once, and only its neighbours may still be on their way.
+ */
+const settleMs = { change: 100, rename: 10 } as const;
 
 /** Starts the daemon: the data plane is held, the configuration in force and the API served when it resolves. */
 export async function startDaemon({
@@ -53,7 +56,8 @@ export async function startDaemon({
   stopForwarding,
 }: DaemonOptions): Promise<Daemon> {
   const path = resolve(file);
-  const first = loadWanted(path);
+  const readFile = wantedReader(path);
+  const first = readFile();
   const startedAt = now().toISOString();
   const { controller, edition } = countEditions(await open(first), `${Date.parse(startedAt).toString(36)}`);
   let { wanted } = first;
@@ -108,7 +112,7 @@ export async function startDaemon({
   async function reloadNow(order: { readonly dropRuntimeChanges: boolean; readonly yes: boolean }) {
     manager.reloading();
     try {
-      const read = loadWanted(path);
+      const read = readFile();
       watchFiles(read.files);
       const { steps, kept, dropped, overrides } = (await force(takenFrom(read, 'reload'), order)).intention;
       failure = undefined;
@@ -165,12 +169,21 @@ export async function startDaemon({
       folders.set(dirname(name), (folders.get(dirname(name)) ?? new Set()).add(basename(name)));
     // The folder, not the file: editors put a new one in its place.
     watchers = [...folders].map(([folder, names]) =>
-      watch(folder, (_event, name) => {
+      watch(folder, (event, name) => {
         if (name !== null && !names.has(name)) return;
         clearTimeout(settling);
-        settling = setTimeout(() => void takeChange(), settleMs);
+        settling = setTimeout(
+          () => void takeChange(),
+          settleMs[isWhole(event, folder, name) ? 'rename' : 'change'],
+        );
       }),
     );
+  }
+
+  /** A file that is made in its place is empty at first. */
+  function isWhole(event: string, folder: string, name: string | null): boolean {
+    if (event !== 'rename' || name === null) return false;
+    return (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0) > 0;
   }
 
   const standing = (): Standing => ({

@@ -37,6 +37,8 @@ function planDestinations(
   desired: readonly Destination[],
   observed: readonly Destination[],
 ): Operation[] {
+  const isSame = (destination: Destination, i: number) => equalDestination(destination, observed[i]!);
+  if (desired.length === observed.length && desired.every(isSame)) return [];
   const present = new Map(observed.map((destination) => [destinationKey(destination), destination]));
   const wanted = new Set(desired.map(destinationKey));
   const added: Operation[] = [];

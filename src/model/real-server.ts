@@ -44,6 +44,7 @@ export function destinationOf(realServer: RealServer, service: ServiceId): Desti
 export function normaliseDestination(destination: Destination, service: ServiceId): Destination {
   const { tunnel, ...rest } = destination;
   const keepsPort = destination.method === 'masquerade' || service.kind === 'fwmark';
+  if (keepsPort && destination.method !== 'tunnel' && tunnel === undefined) return destination;
   return {
     ...rest,
     port: keepsPort ? destination.port : service.port,

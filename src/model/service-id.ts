@@ -44,8 +44,10 @@ export function equalService(a: VirtualService, b: VirtualService): boolean {
 
 /** Whether two destinations have the same name and the same settings. */
 export function equalDestination(a: Destination, b: Destination): boolean {
+  if (a === b) return true;
   return (
-    destinationKey(a) === destinationKey(b) &&
+    a.address === b.address &&
+    a.port === b.port &&
     a.method === b.method &&
     a.weight === b.weight &&
     a.upperThreshold === b.upperThreshold &&

@@ -32,9 +32,45 @@ function countedOf({ destinationCounters }: CounterMaps, slot: number): Sums {
   });
 }
 
-/** A destination begins to count for a service; a `fresh` one shows zero, one that comes back what it had. */
-export function joinCounters(maps: CounterMaps, service: number, destination: number, fresh: boolean): void {
-  const counted = countedOf(maps, destination);
+/** Slots that are read one by one; more of them are read all at once. */
+const fewSlots = 16;
+
+/** What the program has counted for destination slots: a system call each for a few, else one for a thousand slots. */
+function countsOf(maps: CounterMaps, slots: readonly number[]): (slot: number) => Sums {
+  if (slots.length <= fewSlots) return (slot) => countedOf(maps, slot);
+  const last = slots.reduce((most, slot) => Math.max(most, slot), 0);
+  const { valueSize, transferSize } = maps.destinationCounters;
+  const width = names.length;
+  const sums = new BigUint64Array((last + 1) * width);
+  const places = names.map((name) => records.counters.fields[name].offset / 8);
+  const [stride, cpus] = [Math.ceil(valueSize / 8), transferSize / (Math.ceil(valueSize / 8) * 8)];
+  for (const { count, keys, values } of maps.destinationCounters.batches()) {
+    const words = new BigUint64Array(values.buffer, values.byteOffset, values.length / 8);
+    let slot = 0;
+    for (let i = 0; i < count; i++) {
+      slot = keys.readUInt32LE(i * 4);
+      if (slot > last) break;
+      for (let cpu = 0; cpu < cpus; cpu++)
+        for (let name = 0; name < width; name++)
+          sums[slot * width + name]! += words[(i * cpus + cpu) * stride + places[name]!]!;
+    }
+    // An array gives its slots in order.
+    if (slot >= last) break;
+  }
+  return (slot) => names.map((_, name) => sums[slot * width + name]!);
+}
+
+/**
+ * A destination begins to count for a service; a `fresh` one shows zero, one that comes back what it had. Nothing was
+ * counted for a slot that was never used.
+ */
+export function joinCounters(
+  maps: CounterMaps,
+  service: number,
+  destination: number,
+  { fresh, neverUsed }: { readonly fresh: boolean; readonly neverUsed: boolean },
+): void {
+  const counted = neverUsed ? names.map(() => 0n) : countedOf(maps, destination);
   names.forEach((name, i) => {
     move(maps.serviceBaselines, service, name, counted[i]!);
     if (fresh) maps.destinationBaselines.setBig(destination, name, counted[i]!);
@@ -75,21 +111,26 @@ export function zeroCounters(maps: CounterMaps, service: number, destinations: r
   });
 }
 
-/** Counters to show: of each destination slot, and of the service. */
-export function readCounters(
+/** Counters to show of services and destinations, all slots of which are `slots`. */
+export function openCounters(
   maps: CounterMaps,
+  slots: readonly number[],
+): (
   service: number,
   destinations: readonly number[],
-): { readonly service: Counters; readonly destinations: readonly Counters[] } {
-  const sums = names.map(() => 0n);
-  const shown = destinations.map((slot) => {
-    const counted = countedOf(maps, slot);
-    names.forEach((_, i) => {
-      sums[i]! += counted[i]!;
+) => { readonly service: Counters; readonly destinations: readonly Counters[] } {
+  const countsOfSlot = countsOf(maps, slots);
+  return (service, destinations) => {
+    const sums = names.map(() => 0n);
+    const shown = destinations.map((slot) => {
+      const counted = countsOfSlot(slot);
+      names.forEach((_, i) => {
+        sums[i]! += counted[i]!;
+      });
+      return above(maps.destinationBaselines, slot, counted);
     });
-    return above(maps.destinationBaselines, slot, counted);
-  });
-  return { service: above(maps.serviceBaselines, service, sums), destinations: shown };
+    return { service: above(maps.serviceBaselines, service, sums), destinations: shown };
+  };
 }
 
 function above(baselines: Records<'counters'>, slot: number, counted: Sums): Counters {

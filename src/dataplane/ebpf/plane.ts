@@ -12,7 +12,7 @@ import { type LinkWatch, watchLinks } from '../../sys/netlink/link-watch.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { attachEverywhere, detachEverywhere, habitation } from './attach.ts';
 import { type ConnectionMaps, mapConnections, readConnections } from './connections.ts';
-import { readCounters, readRates } from './counters.ts';
+import { openCounters, readRates } from './counters.ts';
 import type { FastPathWish } from './fast-path.ts';
 import { hasFastPath, type Instance, openInstance, removePins } from './instance.ts';
 import { buildId, layoutId, numbers } from './layout.generated.ts';
@@ -180,11 +180,16 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     const { maps, tables } = plane;
     const { settings, destinations } = maps;
     const hertz = settings.get(0, 'hz');
+    const entries = [...tables.listed.values()];
+    const countersOf = openCounters(
+      maps,
+      entries.flatMap((entry) => [...entry.destinations.values()].map(({ slot }) => slot)),
+    );
     return {
-      services: [...tables.listed.values()].map((entry): ServiceState => {
+      services: entries.map((entry): ServiceState => {
         const listed = [...entry.destinations.values()];
         const slots = listed.map(({ slot }) => slot);
-        const counters = readCounters(maps, entry.slot, slots);
+        const counters = countersOf(entry.slot, slots);
         const rates = readRates(maps, slots);
         return {
           service: entry.service,

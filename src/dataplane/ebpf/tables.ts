@@ -289,6 +289,7 @@ export function openTables(maps: TableMaps): Tables {
     const destination = normaliseDestination(wanted, entry.service.id);
     const key = destinationKey(destination);
     const before = deleted.get(`${entry.slot} ${key}`);
+    const used = settings.get(0, 'destination_slots');
     const slot = before ?? slotForDestination();
     if (slot === undefined) return full('destinations', destinations.count - 1);
     deleted.delete(`${entry.slot} ${key}`);
@@ -300,7 +301,7 @@ export function openTables(maps: TableMaps): Tables {
     writeDestination(destinations, slot, destination);
     giveTunnelSource(slot, destination);
     const listing = { slot, destination };
-    joinCounters(maps, entry.slot, slot, !revived);
+    joinCounters(maps, entry.slot, slot, { fresh: !revived, neverUsed: slot > used });
     if (destination.method === 'masquerade')
       openFilter('reply_filter', destinations.address(slot, 'address'), entry.service.id);
     destinations.set(slot, 'flags', DESTINATION_USED | DESTINATION_AVAILABLE);
