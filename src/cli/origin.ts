@@ -1,5 +1,5 @@
 import type { Controller } from '../control/controller.ts';
-import { appendEvent } from '../control/events.ts';
+import { appendEvent, type NoteEvent } from '../control/events.ts';
 import type { Origin } from '../control/note-generation.ts';
 import { stateDirectory } from '../control/state-directory.ts';
 import type { Streams } from './context.ts';
@@ -11,13 +11,20 @@ export function originOf(
   { stderr }: Pick<Streams, 'stderr'>,
 ): Origin & Required<Pick<Origin, 'note' | 'failed'>> {
   const directory = stateDirectory(controller.directory);
-  const now = new Date();
-  const warn = (what: string) => (reason: string) =>
-    void stderr.write(`headgate: Done, but ${what} in "${directory}": ${reason}\n`);
   return {
     file,
-    now,
-    note: (event) => appendEvent(directory, event, { now, failed: warn('cannot note the event') }),
-    failed: warn('cannot keep this generation for "headgate rollback"'),
+    now: new Date(),
+    note: noteOf(controller, { stderr }),
+    failed: warner(stderr, `cannot keep this generation for "headgate rollback" in "${directory}"`),
   };
 }
+
+/** Where a command that works without a daemon tells what happened. */
+export function noteOf(controller: Controller, { stderr }: Pick<Streams, 'stderr'>): NoteEvent {
+  const directory = stateDirectory(controller.directory);
+  const failed = warner(stderr, `cannot note the event in "${directory}"`);
+  return (event) => appendEvent(directory, event, { now: new Date(), failed });
+}
+
+const warner = (stderr: Streams['stderr'], what: string) => (reason: string) =>
+  void stderr.write(`headgate: Done, but ${what}: ${reason}\n`);

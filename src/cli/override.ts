@@ -68,7 +68,7 @@ async function changeOrAsk(
   { stderr }: Streams,
 ): Promise<readonly OverrideStatus[]> {
   try {
-    return await withDecisions(file, (decisions) => decisions.change(request));
+    return await withDecisions(file, stderr, (decisions) => decisions.change(request));
   } catch (error) {
     if (!(error instanceof HeadgateError) || error.code !== 'HG_NEEDS_YES') throw error;
     const again = `headgate ${request.state} ${request.realServer} --yes`;
@@ -77,7 +77,7 @@ async function changeOrAsk(
     const answer = await ask('Do it? Type yes: ');
     if (answer !== 'yes')
       throw new HeadgateError('HG_NEEDS_YES', `Not done: the answer was "${answer}"`, { hint: again });
-    return withDecisions(file, (decisions) => decisions.change({ ...request, yes: true }));
+    return withDecisions(file, stderr, (decisions) => decisions.change({ ...request, yes: true }));
   }
 }
 
@@ -142,7 +142,7 @@ async function look(
   stderr: Streams['stderr'],
 ): Promise<readonly OverrideStatus[] | undefined> {
   try {
-    const all = await withDecisions(file, (decisions) => decisions.list());
+    const all = await withDecisions(file, stderr, (decisions) => decisions.list());
     return all.filter((one) => waitedFor.some((other) => isSame(one, other)));
   } catch (error) {
     if (!(error instanceof HeadgateError) || !['HG_LOCK_HELD', 'HG_SOCKET'].includes(error.code)) throw error;
@@ -157,6 +157,7 @@ const isSame = (one: OverrideStatus, other: OverrideStatus): boolean =>
 /** Through the daemon where one runs, else under the lock, which is held for this one piece of work. */
 async function withDecisions<T>(
   file: string | undefined,
+  stderr: Streams['stderr'],
   work: (decisions: Decisions) => Promise<T>,
 ): Promise<T> {
   const daemon = await openDaemon();
@@ -170,7 +171,7 @@ async function withDecisions<T>(
       );
     return work({ list: daemon.overrides, change: daemon.override });
   }
-  const [{ openController }, { changeOverrides, listOverrides }] = await Promise.all([
+  const [{ openController }, { changeOverrides, listOverrides, noteOverrides }] = await Promise.all([
     import('../control/embedded.ts'),
     import('../control/overrides.ts'),
   ]);
@@ -179,7 +180,11 @@ async function withDecisions<T>(
     const names = await namesInForce(file, controller.directory);
     return await work({
       list: () => listOverrides(controller, names),
-      change: (request) => changeOverrides(controller, names, request, new Date()),
+      async change(request) {
+        const servers = await changeOverrides(controller, names, request, new Date());
+        noteOverrides(servers, request.by, (await import('./origin.ts')).noteOf(controller, { stderr }));
+        return servers;
+      },
     });
   } finally {
     await controller.close();

@@ -129,10 +129,12 @@ function servicesLine(services: readonly ServiceReport[]): string {
 
 function realServersLine(services: readonly ServiceReport[]): string {
   const all = services.flatMap(({ realServers }) => realServers);
-  const states = (['unreachable', 'overloaded', 'draining', 'drained'] as const).flatMap((state) => {
-    const number = all.filter((one) => one.state === state).length;
-    return number > 0 ? [`${number} ${state}`] : [];
-  });
+  const states = (['unreachable', 'overloaded', 'maintenance', 'draining', 'drained'] as const).flatMap(
+    (state) => {
+      const number = all.filter((one) => one.state === state).length;
+      return number > 0 ? [`${number} ${state}`] : [];
+    },
+  );
   const ready = `${all.filter(({ state }) => state === 'ready').length} of ${all.length} ready`;
   return states.length > 0 ? `${ready}: ${states.join(', ')}` : ready;
 }

@@ -15,6 +15,7 @@ import { findDestination, findService } from '../model/validate.ts';
 import { applyChange } from './apply.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
+import type { NoteEvent } from './events.ts';
 import { findServers, isSame, type Named, namedServers } from './override-names.ts';
 import { readCovered, readOverrides, writeCovered, writeOverrides } from './override-store.ts';
 import type { Wanted } from './wanted.ts';
@@ -213,4 +214,15 @@ function isOf({ service, destination }: Present, connection: Connection): boolea
   const { protocol, virtual } = connection;
   if (service.port === 0) return protocol === service.protocol && virtual.address === service.address;
   return serviceKey(service) === `${protocol} ${destinationKey(virtual)}`;
+}
+
+/** Tells of the real servers that a request changed. */
+export function noteOverrides(servers: readonly OverrideStatus[], by: string, note: NoteEvent): void {
+  for (const { service, realServer: name, state, reason, changed } of servers) {
+    if (!changed) continue;
+    const realServer = `${service}/${name}`;
+    const why = reason === undefined ? '' : `: ${reason}`;
+    const what = `${realServer} ${state}, by ${by}${why}`;
+    note({ kind: 'override-set', what, realServer, state, by, ...(reason !== undefined && { reason }) });
+  }
 }

@@ -1,12 +1,16 @@
 import { count } from '../model/count.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
+import { decisionText, type Override, readyCommand } from '../model/override.ts';
 import { destinationKey } from '../model/service-id.ts';
 import type { DestinationState, Operation } from '../model/table.ts';
 import type { Destination, ForwardingMethod } from '../model/virtual-service.ts';
 import { type Problem, reachProblems } from './explain.ts';
 
-/** `overloaded`: at its upper threshold; `unreachable`: no packet gets there. Both are only said of weights above 0. */
-export type RealServerState = 'ready' | 'draining' | 'drained' | 'overloaded' | 'unreachable';
+/**
+ * `overloaded`: at its upper threshold; `unreachable`: no packet gets there. Both are only said of weights above 0.
+ * `maintenance`: a person has said so.
+ */
+export type RealServerState = 'ready' | 'draining' | 'drained' | 'maintenance' | 'overloaded' | 'unreachable';
 
 export type RealServerReport = {
   readonly name: string;
@@ -30,13 +34,15 @@ export type Surroundings = {
   readonly hasThresholds: boolean;
   /** What was changed at runtime in its service. */
   readonly changes: readonly Operation[];
+  /** What a person has decided about it. */
+  readonly decision: Override | undefined;
 };
 
 /** What is said of a real server, and what keeps it from serving against what was wished. Pure. */
 export function judgeRealServer(
   name: string,
   one: DestinationState,
-  { outlook, hasThresholds, changes }: Surroundings,
+  { outlook, hasThresholds, changes, decision }: Surroundings,
 ): { readonly report: RealServerReport; readonly problems: readonly Problem[] } {
   const { destination, activeConnections: active, inactiveConnections: inactive } = one;
   const { weight, upperThreshold, method } = destination;
@@ -55,6 +61,12 @@ export function judgeRealServer(
     },
     problems,
   });
+  if (decision) {
+    const left = `${total === 0 ? 'no connections' : count(total, 'connection')} left; ${readyCommand(decision)}`;
+    const why = `${decisionText(decision)}: ${left}`;
+    if (decision.state === 'maintenance') return found('maintenance', why);
+    return found(total > 0 ? 'draining' : 'drained', why);
+  }
   if (weight === 0) {
     const why = isChanged(destination, changes) ? 'weight 0 by a change at runtime' : 'weight 0';
     return total > 0

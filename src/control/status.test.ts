@@ -9,6 +9,7 @@ import type { Path } from '../model/outlook.ts';
 import type { Destination } from '../model/virtual-service.ts';
 import type { Controller } from './controller.ts';
 import { describe as describeObjects } from './describe.ts';
+import { changeOverrides } from './overrides.ts';
 import { intend, putInForce } from './reconcile.ts';
 import { type Source, type StatusReport, statusOf } from './status.ts';
 import { wantedOf } from './wanted.ts';
@@ -128,6 +129,36 @@ describe('the status of a data plane', () => {
       virtualAddresses: { held: 1, of: 1 },
       configuration: { state: 'accepted', generation: 1, differences: 0, runtimeChanges: 0 },
       services: [{ active: 3, trafficReason: '2 of 2 real servers usable' }],
+    });
+  });
+
+  test('says what a person has decided, and calls nobody changed or differing for it', async () => {
+    await put(two);
+    connect(4);
+    const decide = (realServer: string, state: 'drain' | 'maintenance', reason?: string) =>
+      changeOverrides(
+        controller,
+        source(two).wanted!,
+        { realServer, state, by: 'anna', yes: true, ...(reason !== undefined && { reason }) },
+        new Date(0),
+      );
+    await decide('web1', 'maintenance', 'new disk');
+    const since = 'since 1970-01-01T00:00:00Z, by anna';
+    expect(words(await report(source(two)))).toEqual({
+      health: 'ok',
+      services: ['web accepted carrying ok 1'],
+      realServers: [
+        `web1 maintenance: in maintenance: new disk, ${since}: 2 connections left; headgate ready web/web1`,
+        'web2 ready: it answers on eth1',
+      ],
+      problems: [],
+    });
+    await decide('web2', 'drain');
+    expect(words(await report(source(two)))).toMatchObject({
+      health: 'down',
+      problems: [
+        'web: none of the 2 real servers of tcp 192.0.2.10:80 may have new connections -> headgate ready web/web1',
+      ],
     });
   });
 

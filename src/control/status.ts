@@ -2,12 +2,14 @@ import type { Capabilities, Ignored } from '../dataplane/data-plane.ts';
 import type { Address } from '../model/address.ts';
 import { count } from '../model/count.ts';
 import type { Outlook } from '../model/outlook.ts';
+import { decisionOn, type Override } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, ServiceState } from '../model/table.ts';
 import type { SchedulerName, ServiceId } from '../model/virtual-service.ts';
 import type { Applied } from './applied.ts';
 import type { Controller } from './controller.ts';
 import { localProblems, nobodyProblem, type Problem } from './explain.ts';
+import { overridesOf } from './override-store.ts';
 import { judgeRealServer, type RealServerReport } from './real-server-report.ts';
 import { currentRuntimeChanges, type Intention, intend, type Seen, see } from './reconcile.ts';
 import { plainNames, type Wanted } from './wanted.ts';
@@ -97,6 +99,8 @@ export type Findings = {
   readonly outlook?: Outlook;
   readonly intention?: Intention;
   readonly runtimeChanges: readonly Operation[];
+  /** What people have decided about real servers. */
+  readonly overrides?: readonly Override[];
 };
 
 /** Whom the report is about. */
@@ -121,6 +125,7 @@ export async function findingsOf(
   return {
     ...place,
     ...{ source, observed, dataPlane: controller.capabilities },
+    overrides: intention?.overrides ?? (await overridesOf(controller)),
     runtimeChanges: intention
       ? [...intention.kept, ...intention.dropped]
       : await currentRuntimeChanges(controller, seen),
@@ -219,7 +224,10 @@ export function judge(
   const ignored = ignoredSettings(state, findings.dataPlane);
   const hasThresholds = !findings.dataPlane.ignores?.includes('thresholds');
   const members = destinations.map((one) =>
-    judgeRealServer(names.realServer(id, one.destination), one, { outlook, hasThresholds, changes }),
+    judgeRealServer(names.realServer(id, one.destination), one, {
+      ...{ outlook, hasThresholds, changes },
+      decision: decisionOn(findings.overrides ?? [], id, one.destination),
+    }),
   );
   const realServers = members.map(({ report }) => report);
   const local = id.kind === 'address' ? localProblems(id.address, outlook) : [];
@@ -256,7 +264,7 @@ export function judge(
       ...local.map(about(name)),
       ...(destinations.some(({ destination }) => destination.weight > 0)
         ? []
-        : [about(name)(nobodyProblem(state))]),
+        : [about(name)(nobodyProblem(state, findings.overrides))]),
       ...ignored.map((setting) => about(name)(ignoredProblem(setting, findings.dataPlane))),
       ...members.flatMap(({ problems }, i) => problems.map(about(`${name}/${realServers[i]!.name}`))),
     ],
@@ -291,10 +299,12 @@ function ignoredProblem(setting: Ignored, { name }: Capabilities): Problem {
 
 /** `: 1 unreachable, 2 draining`, or nothing where all are ready. */
 function othersOf(realServers: readonly RealServerReport[]): string {
-  const states = (['unreachable', 'overloaded', 'draining', 'drained'] as const).flatMap((state) => {
-    const found = realServers.filter((one) => one.state === state).length;
-    return found > 0 ? [`${found} ${state}`] : [];
-  });
+  const states = (['unreachable', 'overloaded', 'maintenance', 'draining', 'drained'] as const).flatMap(
+    (state) => {
+      const found = realServers.filter((one) => one.state === state).length;
+      return found > 0 ? [`${found} ${state}`] : [];
+    },
+  );
   return states.length > 0 ? `: ${states.join(', ')}` : '';
 }
 

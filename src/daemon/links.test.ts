@@ -3,6 +3,7 @@ import { coverInterfaces } from './links.ts';
 
 /** What the daemon does about interfaces, on a clock of the test; test/daemon has the kernel. */
 const lines: string[] = [];
+const told: string[] = [];
 let changed = false;
 let cover: () => Promise<readonly string[]>;
 let calls = 0;
@@ -21,11 +22,13 @@ const watch = () =>
     },
     inTurn: (work) => work(),
     log: (level, message, fields) => lines.push(`${level} ${message} ${JSON.stringify(fields)}`),
+    note: ({ kind, what }) => told.push(`${kind}: ${what}`),
   });
 
 beforeEach(() => {
   vi.useFakeTimers();
   lines.length = 0;
+  told.length = 0;
   calls = 0;
   changed = false;
   cover = async () => [];
@@ -42,6 +45,10 @@ test('looks where the kernel said something, and now and then where it did not',
   changed = true;
   await vi.advanceTimersByTimeAsync(250);
   expect(lines).toEqual(['info interface covered {"device":"x0"}', 'info interface covered {"device":"x1"}']);
+  expect(told).toEqual([
+    'interface-attached: x0 takes packets now',
+    'interface-attached: x1 takes packets now',
+  ]);
   cover = async () => [];
   await vi.advanceTimersByTimeAsync(20_000);
   expect(calls).toBe(3);
@@ -90,6 +97,7 @@ test('has nothing to do for a plane that is not put on interfaces', async () => 
       throw new Error('called');
     },
     log: () => undefined,
+    note: () => undefined,
   });
   await vi.advanceTimersByTimeAsync(20_000);
   stop();

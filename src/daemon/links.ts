@@ -1,4 +1,5 @@
 import type { OwnController } from '../control/controller.ts';
+import type { NoteEvent } from '../control/events.ts';
 import type { Log } from './log.ts';
 
 export type LinksOptions = {
@@ -6,6 +7,7 @@ export type LinksOptions = {
   /** Runs work when no other is under way on the table. */
   readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
   readonly log: Log;
+  readonly note: NoteEvent;
 };
 
 /** How often the kernel's messages are looked through: 2 us each time. */
@@ -14,7 +16,7 @@ const listenMs = 250;
 const rounds = 40;
 
 /** Keeps the data plane on every interface, also those that come later, until `stop`. */
-export function coverInterfaces({ controller, inTurn, log }: LinksOptions): { stop(): void } {
+export function coverInterfaces({ controller, inTurn, log, note }: LinksOptions): { stop(): void } {
   if (!controller.interfacesChanged || !controller.cover) return { stop: () => undefined };
   let round = 0;
   let underWay = false;
@@ -31,7 +33,10 @@ export function coverInterfaces({ controller, inTurn, log }: LinksOptions): { st
 
   async function cover(): Promise<void> {
     try {
-      for (const device of await controller.cover!()) log('info', 'interface covered', { device });
+      for (const device of await controller.cover!()) {
+        log('info', 'interface covered', { device });
+        note({ kind: 'interface-attached', what: `${device} takes packets now`, interface: device });
+      }
       failure = undefined;
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);

@@ -1,6 +1,7 @@
 import type { Served } from '../api/server.ts';
 import type { Controller } from '../control/controller.ts';
-import { changeOverrides, listOverrides, type Names } from '../control/overrides.ts';
+import type { NoteEvent } from '../control/events.ts';
+import { changeOverrides, listOverrides, type Names, noteOverrides } from '../control/overrides.ts';
 import type { Log } from './log.ts';
 
 /** What people decide about real servers, as the API serves it. `inTurn` puts a change behind the others. */
@@ -9,6 +10,7 @@ export function serveOverrides({
   names,
   inTurn,
   log,
+  note,
   now,
 }: {
   readonly controller: Controller;
@@ -16,6 +18,7 @@ export function serveOverrides({
   readonly names: () => Names;
   readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
   readonly log: Log;
+  readonly note: NoteEvent;
   readonly now: () => Date;
 }): Pick<Served, 'overrides' | 'override'> {
   return {
@@ -32,6 +35,7 @@ export function serveOverrides({
               ...(reason !== undefined && { reason }),
               connections,
             });
+        noteOverrides(servers, request.by, note);
         return servers;
       }),
   };

@@ -224,7 +224,7 @@ export async function startDaemon({
     // A person has started it: that is the word.
     await force(memory.atStart(first), { dropRuntimeChanges: false, yes: true });
     watchFiles(first.files);
-    links = coverInterfaces({ controller, inTurn, log });
+    links = coverInterfaces({ controller, inTurn, log, note: memory.note });
     api = await serveApi(socketPath(), {
       ...memory.served,
       read: () => ifMatch(undefined, () => controller.read()),
@@ -274,7 +274,7 @@ export async function startDaemon({
           }),
         ),
       reload: (order, expected) => ifMatch(expected, () => reloadNow(order)),
-      ...serveOverrides({ controller, names: () => wanted, inTurn, log, now }),
+      ...serveOverrides({ controller, names: () => wanted, inTurn, log, note: memory.note, now }),
     });
   } catch (error) {
     await stop();
