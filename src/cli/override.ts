@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseDurationMs } from '../config/quantities.ts';
 import type { Names } from '../control/overrides.ts';
 import { HeadgateError } from '../model/errors.ts';
-import { isReason, type OverrideRequest, type OverrideStatus } from '../model/override.ts';
+import { isReason, type OverrideRequest, type OverrideStatus, readyCommand } from '../model/override.ts';
 import { ask, canAsk } from './ask.ts';
 import { openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
@@ -103,6 +103,7 @@ async function waitUntilNoneIsLeft(
   const onSignal = () => interrupt.abort();
   process.once('SIGINT', onSignal);
   let servers = started;
+  let lookedMs = performance.now();
   const done = (end: Waited['end'], line?: string): Waited => {
     if (text && line !== undefined) stdout.write(`${line}\n`);
     return { end, servers };
@@ -113,9 +114,12 @@ async function waitUntilNoneIsLeft(
       if (left === 0) return done('none left', servers === started ? undefined : leftText(0));
       const leftMs = untilMs - performance.now();
       if (leftMs <= 0) return done('time', leftText(left));
-      await sleep(Math.min(lookMs, leftMs), undefined, { signal: interrupt.signal }).catch(() => undefined);
+      const dueMs = Math.max(0, Math.min(lookedMs + lookMs - performance.now(), leftMs));
+      await sleep(dueMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
+      lookedMs = performance.now();
       if (interrupt.signal.aborted) {
-        stderr.write(`Waits no longer: ${leftText(left)}, and nothing else has changed.\n`);
+        const back = started.map(readyCommand).join('; ');
+        stderr.write(`Waits no longer: ${leftText(left)}; what is out stays out until: ${back}\n`);
         return done('signal');
       }
       const now = await look(file, started, stderr);
@@ -125,10 +129,8 @@ async function waitUntilNoneIsLeft(
       if (gone)
         return done('over', `${gone.service}/${gone.realServer} is ready again: somebody else did that`);
       const secondsLeft = Math.max(0, Math.round((untilMs - performance.now()) / 1000));
-      for (const one of now)
-        stderr.write(
-          `${one.service}/${one.realServer}: ${leftText(one.connections)}, ${secondsLeft} s to go\n`,
-        );
+      const each = now.map((one) => `${one.service}/${one.realServer}: ${leftText(one.connections)}`);
+      stderr.write(`${each.join('; ')}, ${secondsLeft} s to go\n`);
     }
   } finally {
     process.removeListener('SIGINT', onSignal);
