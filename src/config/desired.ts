@@ -1,9 +1,8 @@
-import { familyOf } from '../model/address.ts';
+import { familyOf, maskOf } from '../model/address.ts';
 import { destinationOf, type RealServer } from '../model/real-server.ts';
 import { serviceFamily } from '../model/service-id.ts';
 import type { ServiceEntry, Table } from '../model/table.ts';
 import type { Persistence, SchedulerFlags, ServiceId, Timeouts, Tunnel } from '../model/virtual-service.ts';
-import { maskOf } from './schema/addresses.ts';
 import type { Configuration, RealServerConfiguration, ServiceConfiguration } from './schema/configuration.ts';
 
 /** The table a configuration wants: every real server in its place, as if all were usable. */

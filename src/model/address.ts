@@ -189,3 +189,8 @@ function longestZeroRun(groups: readonly number[]): { start: number; length: num
   }
   return best;
 }
+
+/** The IPv4 mask of a prefix length as unsigned 32-bit number. */
+export function maskOf(length: number): number {
+  return length === 0 ? 0 : (-1 << (32 - length)) >>> 0;
+}

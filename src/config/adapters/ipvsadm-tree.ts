@@ -1,3 +1,4 @@
+import { maskOf } from '../../model/address.ts';
 import type { Span } from '../../model/problem.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import {
@@ -11,7 +12,6 @@ import {
 } from '../../model/virtual-service.ts';
 import type { SyncDaemon } from '../ipvsadm/command.ts';
 import { formatDurationMs } from '../quantities.ts';
-import { maskOf } from '../schema/addresses.ts';
 import type { MapNode, TreeNode } from '../tree.ts';
 import type { NoteKind } from './adapter.ts';
 import { listAt, mapAt, scalarAt } from './build-tree.ts';

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import ipaddr from 'ipaddr.js';
 import { expect, test } from 'vitest';
-import { maskOf, parseEndpoint, parseMask, parsePrefix, parseVirtualAddress } from './addresses.ts';
+import { maskOf } from '../../model/address.ts';
+import { parseEndpoint, parseMask, parsePrefix, parseVirtualAddress } from './addresses.ts';
 
 test.each([
   ['192.0.2.10:80', { address: '192.0.2.10', port: 80, protocol: 'tcp' }],

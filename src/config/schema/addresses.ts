@@ -1,4 +1,4 @@
-import { type Address, familyOf, parseAddress } from '../../model/address.ts';
+import { type Address, familyOf, maskOf, parseAddress } from '../../model/address.ts';
 import type { Protocol } from '../../model/virtual-service.ts';
 import { parsed } from './keys.ts';
 
@@ -66,11 +66,6 @@ export function parseMask(value: string): number | undefined {
   const number = address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0);
   const length = Math.clz32(~number);
   return length > 0 && maskOf(length) === number ? length : undefined;
-}
-
-/** The IPv4 mask of a prefix length as unsigned 32-bit number. */
-export function maskOf(length: number): number {
-  return length === 0 ? 0 : (-1 << (32 - length)) >>> 0;
 }
 
 export const virtualAddress = parsed(
