@@ -79,12 +79,13 @@ const farewellMs = 1000;
 export async function serveApi(path: string, served: Served): Promise<{ close(): Promise<void> }> {
   const followers = openFollowers(served.events);
   const server = createServer({ requestTimeout: requestTimeoutMs }, (request, response) => {
-    if (wantsStream(request)) {
-      try {
+    try {
+      if (wantsStream(request)) {
         followers.follow(request, response);
-      } catch (error) {
-        sendError(response, error);
+        return;
       }
+    } catch (error) {
+      sendError(response, error);
       return;
     }
     answer(served, request, response)
