@@ -140,6 +140,8 @@ export async function startDaemon({
   }
 
   async function reload(): Promise<void> {
+    // A signal that comes while it ends finds no data plane.
+    if (stopped) return;
     try {
       await inTurn(() => reloadNow({ dropRuntimeChanges: false, yes: false }));
     } catch (error) {

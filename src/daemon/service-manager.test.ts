@@ -36,6 +36,18 @@ test('says each thing in one message of lines', () => {
   ]);
 });
 
+test('says nothing more when it is closed', async () => {
+  const manager = managerFor({ WATCHDOG_USEC: '2000000' });
+  let end: (value?: unknown) => void = () => undefined;
+  manager.watch(() => new Promise((resolve) => (end = resolve)));
+  await vi.advanceTimersByTimeAsync(1000);
+  manager.close();
+  end();
+  await vi.advanceTimersByTimeAsync(5000);
+  manager.ready('late');
+  expect(told).toEqual([]);
+});
+
 test('says it again in the same order when the manager is busy', () => {
   const manager = managerFor({});
   full = true;

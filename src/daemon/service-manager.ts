@@ -42,8 +42,10 @@ export function tellThrough(
   const waiting: string[] = [];
   let retry: NodeJS.Timeout | undefined;
   let heartbeat: NodeJS.Timeout | undefined;
+  let closed = false;
 
   function tell(...lines: readonly string[]): void {
+    if (closed) return;
     waiting.push(lines.join('\n'));
     flush();
   }
@@ -78,6 +80,7 @@ export function tellThrough(
       }, intervalMs / 2);
     },
     close() {
+      closed = true;
       clearInterval(heartbeat);
       clearTimeout(retry);
       sender.close();
