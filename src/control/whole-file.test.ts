@@ -18,8 +18,12 @@ test('a file has its new text, or the old one until it is committed', () => {
   expect(readFileSync(path, 'utf8')).toBe('one');
   next.commit();
   expect(readFileSync(path, 'utf8')).toBe('two');
+  const after = prepareWhole(path, 'two, again');
+  rmSync(join(folder, 'a'), { recursive: true });
+  after.commit();
+  expect(readFileSync(path, 'utf8')).toBe('two, again');
   prepareWhole(path, 'three').discard();
-  expect([readdirSync(join(folder, 'a')), readFileSync(path, 'utf8')]).toEqual([['b.json'], 'two']);
+  expect([readdirSync(join(folder, 'a')), readFileSync(path, 'utf8')]).toEqual([['b.json'], 'two, again']);
 });
 
 test('what cannot be written is named, with what to do, and leaves nothing behind', () => {

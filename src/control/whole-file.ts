@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -23,32 +24,41 @@ export type Prepared = {
 export function prepareWhole(path: string, text: string): Prepared {
   const beside = `${path}.new`;
   const discard = () => rmSync(beside, { force: true });
-  return orHgState(path, () => {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    try {
-      const file = openSync(beside, 'w', 0o600);
+  const whole = (work: () => void) =>
+    orHgState(path, () => {
       try {
-        // Goes on where the system takes a part only, as it does just before the disk is full.
-        writeFileSync(file, text);
-        fsyncSync(file);
-      } finally {
-        closeSync(file);
+        work();
+      } catch (error) {
+        discard();
+        throw error;
       }
-    } catch (error) {
-      discard();
-      throw error;
-    }
-    return { commit: () => orHgState(path, () => takeName(beside, path, discard)), discard };
-  });
+    });
+  whole(() => writeSynced(beside, text));
+  return {
+    commit: () =>
+      whole(() => {
+        // Somebody who cleaned up may have taken it along, with its folder.
+        if (!existsSync(beside)) writeSynced(beside, text);
+        takeName(beside, path);
+      }),
+    discard,
+  };
 }
 
-function takeName(beside: string, path: string, discard: () => void): void {
+function writeSynced(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const file = openSync(path, 'w', 0o600);
   try {
-    renameSync(beside, path);
-  } catch (error) {
-    discard();
-    throw error;
+    // Goes on where the system takes a part only, as it does just before the disk is full.
+    writeFileSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
   }
+}
+
+function takeName(beside: string, path: string): void {
+  renameSync(beside, path);
   // The name is in the folder, and the folder is not on the disk before this.
   const folder = openSync(dirname(path), 'r');
   try {

@@ -2,9 +2,10 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { createNamedNetns, deleteNamedNetns, runInNetns } from '../../src/sys/netns.ts';
 import { amount, type Numbers, randomNumbers, startOf } from '../packets/random.ts';
 import { requires } from '../requirements.ts';
-import { openSite, type Site } from './site.ts';
+import { launchers, openSite, type Site } from './site.ts';
 
 const services = 200;
 
@@ -44,14 +45,14 @@ requires(
   'netns',
   'bpf',
   'ip',
-)('a daemon that is killed', () => {
+)('the state of a daemon', () => {
   let site: Site;
   beforeEach(() => {
     site = openSite();
   });
   afterEach(() => site.close());
 
-  it('in the middle of a configuration: each rule is the old or the new one, and no change is lost or invented', async () => {
+  it('survives a kill in the middle of a configuration: each rule is the old or the new one, and no change is lost or invented', async () => {
     const from = startOf('CRASH_START');
     const random = randomNumbers(from);
     const underway = join(dirname(site.socket), 'plane', 'applying.json');
@@ -112,7 +113,23 @@ requires(
     await daemon.end('SIGTERM');
   }, 1_800_000);
 
-  it('a state file that is cut off anywhere is said, and stops nobody', async () => {
+  it('keeps its state before there is a plane: commands of other namespaces leave it alone', async () => {
+    site.write('virtualServices: []');
+    await site.start();
+    const applied = join(dirname(site.socket), 'plane', 'applied.json');
+    expect(existsSync(applied)).toBe(true);
+    const other = `${site.netns}-other`;
+    createNamedNetns(other);
+    try {
+      const { status, stderr } = runInNetns(other, process.execPath, [launchers.ipvsadm, '-L', '-n']);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    } finally {
+      deleteNamedNetns(other);
+    }
+    expect(existsSync(applied)).toBe(true);
+  });
+
+  it('is said to be unusable where it is cut off, and stops nobody', async () => {
     const configuration: Configuration = new Map([[1, [1, 2]]]);
     site.write(yamlOf(configuration));
     await (await site.start()).end('SIGTERM');

@@ -4,7 +4,7 @@ import { HeadgateError } from '../../model/errors.ts';
 import { bpfAccess } from '../../sys/bpf/probe.ts';
 import { hasCapability } from '../../sys/capability.ts';
 import { isSystemError } from '../../sys/ffi.ts';
-import { acquireLock, type Lock, LockHeldError, removeIdleLock } from '../../sys/lock.ts';
+import { acquireLock, type Lock, LockHeldError, removeIdleLock, tryLock } from '../../sys/lock.ts';
 import { BpffsError, ensureBpffs } from '../../sys/mount.ts';
 import { netnsCookie } from '../../sys/netns.ts';
 import type { DataPlane } from '../data-plane.ts';
@@ -44,7 +44,8 @@ export async function openHostPlane(
     const bpffs = bpffsOrError();
     const gone = removeDeadInstances(bpffs, instance, (other) => removeIdleLock(lockPath(other)));
     for (const other of gone) rmSync(keptDirectory(other), { recursive: true, force: true });
-    removeLeftLocks(bpffs);
+    removeLeftLocks(bpffs, instance);
+    if (!existsSync(join(bpffs, instance))) removePlaneDirectory(instance);
     const plane = openEbpfPlane({ bpffs, instance, ...options });
     return {
       ...plane,
@@ -57,7 +58,7 @@ export async function openHostPlane(
       },
       async cleanUp() {
         await plane.cleanUp();
-        rmSync(planeDirectory(instance), { recursive: true, force: true });
+        removePlaneDirectory(instance);
         lock.remove();
       },
     };
@@ -104,14 +105,26 @@ async function takeLock(instance: string): Promise<Lock> {
   }
 }
 
-/** Locks without an instance are what commands that were killed left behind; one in use is left alone. */
-function removeLeftLocks(bpffs: string): void {
+/**
+ * Locks without an instance are what commands that were killed left behind. One in use is left alone with its folder: its
+ * holder may be about to set the instance up.
+ */
+function removeLeftLocks(bpffs: string, own: string): void {
   for (const name of readdirSync(runDirectory)) {
-    if (!/^\d+$/.test(name) || existsSync(join(bpffs, name))) continue;
-    rmSync(planeDirectory(name), { recursive: true, force: true });
-    removeIdleLock(lockPath(name));
+    if (!/^\d+$/.test(name) || name === own || existsSync(join(bpffs, name))) continue;
+    const lock = tryLock(lockPath(name));
+    if (!('remove' in lock)) continue;
+    if (existsSync(join(bpffs, name))) {
+      lock.release();
+      continue;
+    }
+    removePlaneDirectory(name);
+    lock.remove();
   }
 }
+
+const removePlaneDirectory = (instance: string) =>
+  rmSync(planeDirectory(instance), { recursive: true, force: true });
 
 function makeFolder(path: string): void {
   try {
