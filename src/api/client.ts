@@ -7,6 +7,7 @@ import type { Override, OverrideRequest, OverrideStatus } from '../model/overrid
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 import { followEvents, type StreamEnd } from './follow.ts';
+import { refuseStrangers } from './trust.ts';
 import { observedFromWire, outlookFromWire, toWire } from './wire.ts';
 
 /** What a daemon says of itself. */
@@ -74,6 +75,7 @@ const [greetingMs, workMs] = [10_000, 300_000];
  * HG_NOT_ROOT, HG_SOCKET.
  */
 export async function openRemote(path: string, by = 'headgate'): Promise<Remote | undefined> {
+  refuseStrangers(path);
   const status = await call<DaemonStatus>(path, 'GET', '/v1/status', undefined, {
     timeout: greetingMs,
   }).catch((error) => {

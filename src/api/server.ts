@@ -71,6 +71,11 @@ const smallBytes = 64 * 1024;
 const requestTimeoutMs = 60_000;
 /** Who is still being answered when the daemon ends has this long. */
 const farewellMs = 1000;
+/** Until a request's headers are there; a client that is slower is cut off, as is one whose body takes too long. */
+const headersTimeoutMs = 10_000;
+const patienceCheckedEveryMs = 1_000;
+/** Connections at a time; further ones are closed at once. */
+const mostConnections = 256;
 
 /**
  * Serves the control API on a unix socket that only its owner may open; a socket that a dead process left is taken
@@ -78,7 +83,12 @@ const farewellMs = 1000;
  */
 export async function serveApi(path: string, served: Served): Promise<{ close(): Promise<void> }> {
   const followers = openFollowers(served.events);
-  const server = createServer({ requestTimeout: requestTimeoutMs }, (request, response) => {
+  const times = {
+    requestTimeout: requestTimeoutMs,
+    headersTimeout: headersTimeoutMs,
+    connectionsCheckingInterval: patienceCheckedEveryMs,
+  };
+  const server = createServer(times, (request, response) => {
     try {
       if (wantsStream(request)) {
         followers.follow(request, response);
@@ -92,6 +102,7 @@ export async function serveApi(path: string, served: Served): Promise<{ close():
       .then((value) => send(response, 200, value))
       .catch((error) => sendError(response, error));
   });
+  server.maxConnections = mostConnections;
   rmSync(path, { force: true });
   await listen(server, path);
   return {
@@ -188,7 +199,8 @@ function tagged<T>(
 }
 
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<unknown> {
-  const { pathname } = new URL(request.url ?? '/', 'http://localhost');
+  // Not by URL, which throws for some of what a request may have there.
+  const [pathname] = (request.url ?? '/').split('?');
   const name = `${request.method} ${pathname}`;
   const generation = /^GET \/v1\/history\/([1-9]\d{0,14})$/.exec(name)?.[1];
   if (generation !== undefined) return served.generation(Number(generation));

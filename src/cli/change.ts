@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { type AbsentAddress, absentAddresses } from '../control/absent-addresses.ts';
 import { bareStep, type Change, count, type Step } from '../control/change.ts';
 import type { Controller } from '../control/controller.ts';
 import type { FileText } from '../control/file-texts.ts';
@@ -20,8 +21,12 @@ type Options = { readonly output: Output; readonly dropRuntimeChanges?: boolean 
 
 /** `plan [FILE]`. */
 export async function planFile(file: string, options: Options, streams: Streams): Promise<number> {
-  const change = await withController(file, (controller, wanted) => intend(controller, wanted, options));
-  await write(streams, options.output, changeValue(change), () => changeText(change));
+  const { change, absent } = await withController(file, async (controller, wanted) => {
+    const change = await intend(controller, wanted, options);
+    return { change, absent: await absentAddresses(controller, change.steps) };
+  });
+  await write(streams, options.output, changeValue(change, absent), () => changeText(change));
+  if (options.output === 'text') streams.stderr.write(absentText(absent));
   return exitCodes.done;
 }
 
@@ -48,19 +53,21 @@ export async function applyFile(
       'HG_DAEMON',
       `Cannot apply "${file}": a daemon (process ${daemon.status.pid}) keeps the data plane as "${daemon.status.configuration.file}" says`,
     );
-  const change = await withController(file, async (controller, wanted, texts) => {
+  const { change, absent } = await withController(file, async (controller, wanted, texts) => {
     const origin = originOf(controller, resolve(file), streams);
     const found = await intend(controller, wanted, options);
+    const absent = await absentAddresses(controller, found.steps);
     if (text) streams.stdout.write(changeText(found));
     if (found.concerns.length > 0 && !options.yes)
       await consent(found, { action: `apply "${file}"`, again: `headgate apply ${file} --yes` }, streams);
     if (daemon) await daemon.reload({ yes: true, dropRuntimeChanges: options.dropRuntimeChanges === true });
     else await putInForce(controller, wanted, found, { ...origin, by: 'apply', texts });
-    return found;
+    return { change: found, absent };
   });
-  await write(streams, options.output, changeValue(change), () =>
+  await write(streams, options.output, changeValue(change, absent), () =>
     change.steps.length > 0 ? 'Applied.\n' : '',
   );
+  if (text) streams.stderr.write(absentText(absent));
   return exitCodes.done;
 }
 
@@ -99,8 +106,26 @@ export async function consent(
 }
 
 /** A change for a program. */
-export function changeValue({ strangers, covered: _covered, ...change }: Intention) {
-  return { ...change, strangers: strangers.map(serviceKey) };
+export function changeValue(
+  { strangers, covered: _covered, ...change }: Intention,
+  absent?: readonly AbsentAddress[],
+) {
+  return { ...change, strangers: strangers.map(serviceKey), ...(absent && { absentAddresses: absent }) };
+}
+
+/** Addresses that are told one by one. */
+const mostTold = 3;
+
+/** A warning for each virtual address that this host does not have. */
+function absentText(absent: readonly AbsentAddress[]): string {
+  const told = absent
+    .slice(0, mostTold)
+    .map(
+      ({ address, fix }) =>
+        `headgate: warning: the virtual address ${address} is on no interface of this host, so nothing new is taken for it\n  next: ${fix} (on a standby director all is as it should be)\n`,
+    );
+  const more = absent.length - told.length;
+  return `${told.join('')}${more > 0 ? `headgate: warning: so are ${more} more\n  next: headgate doctor\n` : ''}`;
 }
 
 /** A change for a person: a line for each step, what it means for connections, and what it leaves alone. */

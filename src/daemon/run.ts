@@ -1,6 +1,7 @@
 import { type FSWatcher, statSync, watch } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { serveApi } from '../api/server.ts';
+import { absentAddresses } from '../control/absent-addresses.ts';
 import { readApplied, unusableApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
 import { type FromFile, wantedReader } from '../control/load-wanted.ts';
@@ -104,6 +105,9 @@ export async function startDaemon({
     ({ wanted } = taken);
     succeededAt = now().toISOString();
     memory.taken(taken);
+    const [absent, ...others] = await absentAddresses(controller, intention.steps);
+    if (absent)
+      log('info', 'virtual address on no interface of this host', { ...absent, others: others.length });
     return { generation, intention };
   }
 

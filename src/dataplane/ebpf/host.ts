@@ -18,9 +18,6 @@ const lockPath = (instance: string) => join(runDirectory, instance, 'lock');
 /** What lives as long as the plane, beside what is pinned. */
 const planeDirectory = (instance: string) => join(runDirectory, instance, 'plane');
 
-/** What is kept beside the plane and outlives it, until the namespace ends (src/control/state-directory.ts). */
-const keptDirectory = (instance: string) => join(runDirectory, instance, 'state');
-
 /** The folder of this network namespace's instance; it may not be there. */
 export const instanceDirectory = (): string => join(runDirectory, String(netnsCookie()));
 
@@ -43,7 +40,7 @@ export async function openHostPlane(
   try {
     const bpffs = bpffsOrError();
     const gone = removeDeadInstances(bpffs, instance, (other) => removeIdleLock(lockPath(other)));
-    for (const other of gone) rmSync(keptDirectory(other), { recursive: true, force: true });
+    for (const other of gone) rmSync(join(runDirectory, other), { recursive: true, force: true });
     removeLeftLocks(bpffs, instance);
     if (!existsSync(join(bpffs, instance))) removePlaneDirectory(instance);
     const plane = openEbpfPlane({ bpffs, instance, ...options });
