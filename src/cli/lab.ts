@@ -192,7 +192,7 @@ export async function labStatus(options: LabOptions, streams: Streams): Promise<
 export async function labExec(
   node: string,
   command: readonly string[],
-  options: LabOptions,
+  options: Pick<LabOptions, 'lab'>,
 ): Promise<number> {
   const record = standing(options.lab);
   const { name } = nodeOf(record, node);

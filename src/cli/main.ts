@@ -47,7 +47,9 @@ export async function main(args: readonly string[], streams: Streams = process):
  * is a configuration, so an error about it is told as in text.
  */
 function outputFormat(args: readonly string[]): Output {
-  const line = args.slice(0, args.includes('--') ? args.indexOf('--') : undefined).join(' ');
+  // What stands behind it may be an option of the command that is run.
+  if (args[0] === 'lab' && args[1] === 'exec') return 'text';
+  const line = args.join(' ');
   const wanted = /(?:^| )(?:-o[ =]?|--output[ =])(\S+)/.exec(line)?.[1];
   const found = outputs.find((output) => output === wanted) ?? 'text';
   return found === 'yaml' && args[0] === 'import' ? 'text' : found;

@@ -80,7 +80,7 @@ test.each([
   expect(yaml.exitCode).toBe(json.exitCode);
 });
 
-test('an error has the form that was asked for, wherever -o stands before "--"', async () => {
+test('an error has the form that was asked for, however -o is written', async () => {
   for (const asked of [['-o', 'yaml'], ['-oyaml'], ['--output=yaml'], ['--output', 'yaml']]) {
     const { exitCode, stdout, stderr } = await run('shims', 'frob', ...asked);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });

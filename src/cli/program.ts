@@ -267,7 +267,7 @@ function addCleanUp(command: Command, streams: Streams): void {
   });
 }
 
-/** A command of a command that has several, with the form of the answer every one of them takes. */
+/** A command of a command that has several. */
 function subcommand(parent: Command, usage: string, summary: string): Command {
   return parent
     .command(usage)
@@ -275,8 +275,7 @@ function subcommand(parent: Command, usage: string, summary: string): Command {
     .helpOption('-h, --help', 'Print this help')
     .exitOverride()
     .copyInheritedSettings(parent)
-    .allowExcessArguments(false)
-    .addOption(outputOption());
+    .allowExcessArguments(false);
 }
 
 function outputOption(): Option {
@@ -284,7 +283,7 @@ function outputOption(): Option {
 }
 
 function addAgent(agent: Command, streams: Streams): void {
-  const add = (name: string, summary: string) => subcommand(agent, name, summary);
+  const add = (name: string, summary: string) => subcommand(agent, name, summary).addOption(outputOption());
   add('up', 'Set this host up; what is right already stays')
     .option('--vip <address...>', 'Virtual addresses this real server takes')
     .addOption(
@@ -307,7 +306,7 @@ function addAgent(agent: Command, streams: Streams): void {
 
 function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): void {
   lab.enablePositionalOptions();
-  const add = (usage: string, summary: string) => subcommand(lab, usage, summary);
+  const add = (usage: string, summary: string) => subcommand(lab, usage, summary).addOption(outputOption());
   const run = async (work: (lab: typeof import('./lab.ts')) => number | Promise<number>) => {
     const commands = await import('./lab.ts');
     outcome.exitCode = await commands.inOurWords(() => work(commands));
@@ -325,7 +324,8 @@ function addLab(lab: Command, streams: Streams, outcome: { exitCode: number }): 
     .action(async (name, options) =>
       run((commands) => commands.labStatus({ ...options, lab: name ?? options.lab }, streams)),
     );
-  add('exec <node> <command...>', 'Run a command on a node; its exit code is the answer')
+  // What it prints is the command's own.
+  subcommand(lab, 'exec <node> <command...>', 'Run a command on a node; its exit code is the answer')
     .option(which, several)
     .passThroughOptions()
     .action(async (node, command, options) => run((commands) => commands.labExec(node, command, options)));
