@@ -194,6 +194,12 @@ export async function labExec(
   command: readonly string[],
   options: Pick<LabOptions, 'lab'>,
 ): Promise<number> {
+  if (command[0] !== '--' && command[0]?.startsWith('-'))
+    throw new HeadgateError(
+      'HG_USAGE',
+      `Cannot run "${command[0]}" on "${node}": wanted options of "lab exec" before the node, the command behind "--"`,
+      { hint: `headgate lab exec --lab LAB ${node} -- COMMAND` },
+    );
   const record = standing(options.lab);
   const { name } = nodeOf(record, node);
   const words = command[0] === '--' ? command.slice(1) : command;

@@ -80,6 +80,13 @@ test.each([
   else expect(lines).toEqual([`headgate: Cannot run ${sentence} [HG_USAGE]`, `  next: ${next}`]);
 });
 
+test('an option behind the node of "lab exec" is not taken for the command', async () => {
+  expect((await told('lab exec rs1 --lab mine -- true')).lines).toEqual([
+    'headgate: Cannot run "--lab" on "rs1": wanted options of "lab exec" before the node, the command behind "--" [HG_USAGE]',
+    '  next: headgate lab exec --lab LAB rs1 -- COMMAND',
+  ]);
+});
+
 test('what is missing for "agent up" is told with a whole line that works', async () => {
   expect((await told('agent up')).lines).toEqual([
     'headgate: Cannot set up this host: wanted --method with one of direct-routing, tunnel, masquerade, found none [HG_USAGE]',
