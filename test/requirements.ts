@@ -93,10 +93,12 @@ export const requirements = {
   },
   promtool: {
     buys: 'the metrics as Prometheus reads them',
+    debianPackage: 'prometheus',
     probe: () => lackingTool('promtool', ['--version'], /promtool, version/),
   },
   systemd: {
     buys: 'the units as systemd reads them',
+    debianPackage: 'systemd',
     probe: () => lackingTool('systemd-analyze', ['--version'], /systemd \d+/),
   },
   qemu: {
@@ -139,18 +141,22 @@ export const requirements = {
   },
   zsh: {
     buys: 'the completion of zsh in zsh',
+    debianPackage: 'zsh',
     probe: () => lackingTool('zsh', ['--version'], /zsh/),
   },
   fish: {
     buys: 'the completion of fish in fish',
+    debianPackage: 'fish',
     probe: () => lackingTool('fish', ['--version'], /fish/),
   },
   mandoc: {
     buys: 'the manual pages as mandoc judges them',
+    debianPackage: 'mandoc',
     probe: () => lackingTool('mandoc', ['-T', 'lint', '/dev/null'], /mandoc/),
   },
   man: {
     buys: 'the manual pages as man shows them',
+    debianPackage: 'man-db',
     probe: () => lackingTool('man', ['--version'], /man/),
   },
   git: {
