@@ -1,5 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import type { Cluster } from '../../lab/cluster.ts';
 import type { Streams } from '../context.ts';
 import type { NameKind } from './values.ts';
@@ -29,9 +28,8 @@ const namesOf: Readonly<Record<NameKind, () => Promise<readonly Name[]>>> = {
   objects: async () => (await readServices()).flatMap((service) => [service, ...service.realServers]),
   generations: async () => {
     const { keptDirectory } = await import('../../control/embedded.ts');
-    const files = readdirSync(join(keptDirectory() ?? '', 'generations'));
-    const numbers = files.flatMap((name) => /^(\d+)\.json$/.exec(name)?.[1] ?? []).map(Number);
-    return numbers.sort((a, b) => b - a).map((number) => ({ word: String(number) }));
+    const { generationNumbers } = await import('../../control/generations.ts');
+    return generationNumbers(keptDirectory()).map((number) => ({ word: String(number) }));
   },
   labs: async () => {
     const { labNames, readLab } = await import('../../lab/store.ts');
