@@ -217,6 +217,17 @@ describe('a rollback', () => {
     expect(standingRollback(directory, [{ path: file, text: bad }])).toBeUndefined();
   });
 
+  test('is over when the file says what it says', async () => {
+    const [good, bad] = [yaml({ web1: 1 }), yaml({ web1: 0 })];
+    writeFileSync(file, bad);
+    await put(good);
+    await put(bad);
+    await rollBack(1);
+    expect(await put(good)).toBe(4);
+    expect(readGeneration(state, 4)).toMatchObject({ by: 'reload', summary: 'nothing changed' });
+    expect(standingRollback(directory, [{ path: file, text: bad }])).toBeUndefined();
+  });
+
   test('gives back the rules of any generation from any other', async () => {
     const some = fc.dictionary(fc.constantFrom('web1', 'web2', 'web3'), fc.nat({ max: 9 }), { minKeys: 1 });
     await fc.assert(
