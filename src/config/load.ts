@@ -3,7 +3,7 @@ import { countMistakes, sortProblems } from '../model/problem.ts';
 import type { Note } from './adapters/adapter.ts';
 import { type Files, machineFiles } from './files.ts';
 import { judgeTree } from './judge.ts';
-import { beginReading, type Memory } from './memory.ts';
+import { beginReading, endReading, type Memory } from './memory.ts';
 import { locate, readFiles } from './read-files.ts';
 import type { Configuration } from './schema/configuration.ts';
 import type { Path } from './tree.ts';
@@ -29,7 +29,7 @@ export type Loaded = {
 export type LoadOptions = {
   readonly files?: Files;
   readonly environment?: Environment;
-  /** Of whoever reads the same configuration again and again. */
+  /** Of whoever reads the same configuration again and again; `locate` then finds no more than files. */
   readonly memory?: Memory;
 };
 
@@ -42,8 +42,10 @@ export function loadConfiguration(path: string, options: LoadOptions = {}): Load
   if (!memory) return loadOnce(path, options);
   beginReading(memory);
   const loaded = loadOnce(path, options);
-  // Places in what is remembered are those of an earlier text.
-  return loaded.problems.length === 0 ? loaded : loadOnce(path, others);
+  // What is remembered has no places to show.
+  if (loaded.problems.length > 0) return loadOnce(path, others);
+  endReading(memory);
+  return loaded;
 }
 
 function loadOnce(

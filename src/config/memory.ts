@@ -3,8 +3,7 @@ import type { TreeNode } from './tree.ts';
 
 /**
  * What a process that reads a configuration again and again keeps of the last time: most of a file is as it was. Only
- * what says the same wherever it stands is kept, but places in it are those of the text it was read from: a configuration
- * with a problem is read anew, without.
+ * what says the same wherever it stands is kept, without places: a configuration with a problem is read anew, without.
  */
 export type Memory = {
   /** Entries of lists at the top, by their text; what the last reading did not meet is forgotten by the next. */
@@ -25,6 +24,18 @@ export function newMemory(): Memory {
 export function beginReading(memory: Memory): void {
   memory.before = memory.now;
   memory.now = new Map();
+}
+
+/** Ends a reading that found no mistake: of a virtual service it is enough to know which it is. */
+export function endReading(memory: Memory): void {
+  memory.before = new Map();
+  for (const [text, node] of memory.now) {
+    const service = memory.services.get(node);
+    if (!service || node.kind !== 'map' || node.members.size === 0) continue;
+    const stub: TreeNode = { ...node, members: new Map() };
+    memory.services.set(stub, service);
+    memory.now.set(text, stub);
+  }
 }
 
 /** An entry as it was read before; the same node stands in one place of a tree only. */

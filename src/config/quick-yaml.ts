@@ -148,10 +148,18 @@ function entryBy(memory: Memory, reader: Reader, indent: number): TreeNode {
     reader.indent = end.indent;
     return known;
   }
-  const node = readEntry(reader, indent);
-  if (reader.at === end.at) remember(memory, key, node);
+  // From a text of its own: what is kept must not keep a whole file in memory, once for each change of it.
+  const alone: Reader = { ...reader, source: nowhere, text: ' '.repeat(indent) + chunk, at: indent };
+  const node = readEntry(alone, indent);
+  if (alone.at < alone.text.length) decline();
+  remember(memory, key, node);
+  reader.at = end.at;
+  reader.indent = end.indent;
   return node;
 }
+
+/** Where what is remembered stands: places in it are never shown. */
+const nowhere: Source = { name: '', text: '', lineStarts: [0] };
 
 /** A plain key with the colon behind it, in the line or between braces. */
 const keyForm = /([A-Za-z_][\w.-]*):(?=[ \n]|$)/y;
