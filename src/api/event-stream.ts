@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { HeadgateError } from '../model/errors.ts';
 import type { Event } from '../model/event.ts';
+import { targetOf } from './target.ts';
 
 /*
  * Events as server-sent events (WHATWG HTML, 9.2): `id`, `event` and `data` of each, a comment as a sign of life. Nothing is
@@ -43,8 +44,8 @@ const farewellMs = 1000;
 
 /** Whether a client asks for a stream. */
 export function wantsStream({ method, url, headers }: IncomingMessage): boolean {
-  const { pathname } = new URL(url ?? '/', 'http://localhost');
-  return method === 'GET' && pathname === '/v1/events' && /\btext\/event-stream\b/.test(headers.accept ?? '');
+  const { path } = targetOf(url);
+  return method === 'GET' && path === '/v1/events' && /\btext\/event-stream\b/.test(headers.accept ?? '');
 }
 
 /** Serves everybody who follows the events of `feed`. */
@@ -122,9 +123,7 @@ function messageOf(name: string, data: object, id?: number): string {
 /** The event a client has seen last; undefined where it wants to know only of what comes. Throws HG_REQUEST. */
 function placeOf({ url, headers }: IncomingMessage): number | undefined {
   const header = headers['last-event-id'];
-  const text =
-    (Array.isArray(header) ? header[0] : header) ??
-    new URL(url ?? '/', 'http://localhost').searchParams.get('since');
+  const text = (Array.isArray(header) ? header[0] : header) ?? targetOf(url).query.get('since');
   return text === null || text === undefined || text === '' ? undefined : wholeNumber('since', text);
 }
 
@@ -145,7 +144,7 @@ export function eventsAnswer(
   feed: EventFeed,
   url: string | undefined,
 ): { readonly events: readonly Event[]; readonly newest: number } {
-  const query = new URL(url ?? '/', 'http://localhost').searchParams;
+  const { query } = targetOf(url);
   const since = query.get('since');
   const limit = Math.min(
     wholeNumber('limit', query.get('limit') ?? (since === null ? '50' : '1000')),

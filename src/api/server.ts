@@ -11,6 +11,7 @@ import { namesTagWeakly, quoted } from './etag.ts';
 import { type EventFeed, eventsAnswer, openFollowers, wantsStream } from './event-stream.ts';
 import { metricsType } from './metrics.ts';
 import { requests } from './schema.ts';
+import { targetOf } from './target.ts';
 import { toWire } from './wire.ts';
 
 /** An answer, with the tag of the rules it was true of. */
@@ -199,9 +200,7 @@ function tagged<T>(
 }
 
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<unknown> {
-  // Not by URL, which throws for some of what a request may have there.
-  const [pathname] = (request.url ?? '/').split('?');
-  const name = `${request.method} ${pathname}`;
+  const name = `${request.method} ${targetOf(request.url).path}`;
   const generation = /^GET \/v1\/history\/([1-9]\d{0,14})$/.exec(name)?.[1];
   if (generation !== undefined) return served.generation(Number(generation));
   if (!Object.hasOwn(routes, name)) throw new NotServed(name);

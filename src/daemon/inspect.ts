@@ -2,41 +2,36 @@ import { hostname } from 'node:os';
 import type { Controller } from '../control/controller.ts';
 import type { Problem } from '../control/explain.ts';
 import type { Source } from '../control/status.ts';
-import type { Wanted } from '../control/wanted.ts';
 import { HeadgateError } from '../model/errors.ts';
+import type { Standing } from './keeper.ts';
 
 /** What the daemon knows of itself when it is asked how things stand. */
-export type Standing = {
+export type Inspected = Standing & {
   readonly controller: Controller;
   readonly file: string;
   readonly version: string;
   readonly startedAt: string;
-  /** What the file said when it was taken last. */
-  readonly wanted: Wanted;
-  /** Which generation that was, and when it was put in force. */
-  readonly taken: { readonly generation: number; readonly at: string };
-  /** Why the file as it is now was not taken; undefined when it was. */
-  readonly refused: unknown;
 };
 
 /** What `GET /v1/report` answers: every service and real server with its state, and what is wrong. */
-export async function reportOn(standing: Standing): Promise<object> {
+export async function reportOn(standing: Inspected): Promise<object> {
   const { statusOf } = await import('../control/status.ts');
   return statusOf(standing.controller, sourceOf(standing), placeOf(standing));
 }
 
 /** What `POST /v1/describe` answers: everything about one object. Rejects with HG_UNKNOWN_NAME. */
-export async function describeOn(standing: Standing, name: string): Promise<object> {
+export async function describeOn(standing: Inspected, name: string): Promise<object> {
   const { describe } = await import('../control/describe.ts');
   return describe(standing.controller, sourceOf(standing), placeOf(standing), name);
 }
 
-const placeOf = ({ version, startedAt }: Standing) => ({
+const placeOf = ({ version, startedAt }: Inspected) => ({
   host: hostname(),
   daemon: { pid: process.pid, version, startedAt },
 });
 
-function sourceOf({ file, wanted, taken, refused }: Standing): Source {
+function sourceOf({ file, wanted, generation, at, refused }: Inspected): Source {
+  const taken = { generation, at };
   return { file, wanted, taken, ...(refused !== undefined && { problem: refusalProblem(file, refused) }) };
 }
 

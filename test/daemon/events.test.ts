@@ -311,7 +311,7 @@ virtualServices:
         expect(String(filler.stderr)).toContain('No space left on device');
         site.write(configuration('wlc', one, two));
         await daemon.logged(/configuration in force .*generation=2/);
-        expect(daemon.log()).toMatch(/error the generation is not kept .*ENOSPC/);
+        expect(daemon.log()).toMatch(/error the generation is not kept .*no room on its file system/);
         expect(site.rules()).toEqual(ruled('wlc', one!, two!));
         // What is left of the last page of the log is soon full.
         const id = { kind: 'address', protocol: 'tcp', address: '192.0.2.10', port: 80 };

@@ -1,0 +1,101 @@
+import type { Served } from '../api/server.ts';
+import { readApplied } from '../control/applied.ts';
+import type { OwnController } from '../control/controller.ts';
+import { changeAtRuntime } from '../control/runtime.ts';
+import type { Edition } from './edition.ts';
+import { describeOn, type Inspected, reportOn } from './inspect.ts';
+import type { Keeper } from './keeper.ts';
+import type { Log } from './log.ts';
+import { serveOverrides } from './overrides.ts';
+import type { Turns } from './turns.ts';
+
+/** What the API is answered from. */
+export type ServedOptions = {
+  readonly path: string;
+  readonly version: string;
+  readonly startedAt: string;
+  readonly controller: OwnController;
+  readonly edition: Edition;
+  readonly keeper: Keeper;
+  readonly turns: Turns;
+  readonly log: Log;
+  readonly now: () => Date;
+};
+
+/** Everything the control API serves. What reads or changes the table does it in its turn. */
+export function servedBy({
+  path,
+  version,
+  startedAt,
+  controller,
+  edition,
+  keeper,
+  turns: { inTurn },
+  log,
+  now,
+}: ServedOptions): Served {
+  const { memory } = keeper;
+  /** In its turn, and only if the rules are those that an If-Match header names. */
+  const ifMatch = <T>(expected: string | undefined, work: () => Promise<T>) =>
+    inTurn(async () => {
+      edition.require(expected);
+      const value = await work();
+      return { tag: edition.tag(), value };
+    });
+  const inspected = (): Inspected => ({
+    ...{ controller, file: path, version, startedAt },
+    ...keeper.standing(),
+  });
+
+  return {
+    ...memory.served,
+    ...serveOverrides({
+      ...{ controller, inTurn, log, now, note: memory.note },
+      names: () => keeper.standing().wanted,
+    }),
+    read: () => ifMatch(undefined, () => controller.read()),
+    apply: (operations, by, expected) =>
+      ifMatch(expected, async () => {
+        const refusals = await changeAtRuntime(controller, operations);
+        memory.noteOperations(operations, refusals, by);
+        const done = refusals.filter((refusal) => refusal === undefined).length;
+        log('info', 'changed at runtime', { operations: done, refused: refusals.length - done });
+        return refusals;
+      }),
+    connections: () => inTurn(() => controller.connections()),
+    ...(controller.outlook && {
+      outlook: (id, addresses) => inTurn(() => controller.outlook!(id, addresses)),
+    }),
+    diagnosis: () => inTurn(async () => (await import('../control/doctor.ts')).diagnose(controller)),
+    report: () => inTurn(() => reportOn(inspected())),
+    describe: (name) => inTurn(() => describeOn(inspected(), name)),
+    async status() {
+      const { generation, failure } = keeper.standing();
+      const rolledBackTo = memory.rolledBackTo();
+      const value = {
+        ...{ pid: process.pid, version, startedAt, dataPlane: controller.capabilities },
+        ...(controller.directory !== undefined && { directory: controller.directory }),
+        configuration: {
+          ...{ file: path, generation },
+          appliedAt: readApplied(controller.directory)?.at ?? startedAt,
+          ...(failure !== undefined && { failure }),
+          ...(rolledBackTo !== undefined && { rolledBackTo }),
+        },
+      };
+      return { tag: edition.tag(), value };
+    },
+    metrics: () =>
+      inTurn(async () => {
+        const { wanted, generation, at, failure } = keeper.standing();
+        return (await import('./metrics.ts')).measure(controller, wanted.names, {
+          ...{ version, dataPlane: controller.capabilities.name, startedAt: Date.parse(startedAt) / 1000 },
+          configuration: {
+            generation,
+            succeededAt: Date.parse(at) / 1000,
+            failed: failure !== undefined,
+          },
+        });
+      }),
+    reload: (order, expected) => ifMatch(expected, () => keeper.reloadNow(order)),
+  };
+}
