@@ -6,8 +6,10 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { loadText } from '../config/load.ts';
 import { openMemoryPlane } from '../dataplane/memory/plane.ts';
 import type { Address } from '../model/address.ts';
+import { applyOperation } from '../model/apply-operation.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Operation, Table } from '../model/table.ts';
+import { checkOperation } from '../model/validate.ts';
 import type { Destination, VirtualService } from '../model/virtual-service.ts';
 import { tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
@@ -180,6 +182,23 @@ describe('runtime changes', () => {
         const { table: made, dropped } = withRuntimeChanges(applied, runtimeChanges(applied, found));
         expect(dropped).toEqual([]);
         expect(sorted(made)).toEqual(sorted(found));
+      }),
+    );
+  });
+
+  test('over any other configuration come to what they come to one after the other', () => {
+    fc.assert(
+      fc.property(table, table, table, (applied, found, next) => {
+        const changes = runtimeChanges(applied, found);
+        const dropped: Operation[] = [];
+        const made = changes.reduce((whole, change) => {
+          if (!checkOperation(change, whole)) return applyOperation(whole, change);
+          dropped.push(change);
+          return whole;
+        }, next);
+        const outcome = withRuntimeChanges(next, changes);
+        expect(sorted(outcome.table)).toEqual(sorted(made));
+        expect(outcome.dropped).toEqual(dropped);
       }),
     );
   });

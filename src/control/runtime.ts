@@ -1,6 +1,7 @@
 import { applyOperation } from '../model/apply-operation.ts';
 import { coverOperations } from '../model/override.ts';
 import { plan } from '../model/plan.ts';
+import { serviceKey } from '../model/service-id.ts';
 import type { Operation, Refusal, Table } from '../model/table.ts';
 import { checkOperation } from '../model/validate.ts';
 import type { Controller } from './controller.ts';
@@ -19,13 +20,24 @@ export function withRuntimeChanges(
   configuration: Table,
   changes: readonly Operation[],
 ): { readonly table: Table; readonly dropped: readonly Operation[] } {
+  if (changes.length === 0) return { table: configuration, dropped: [] };
   const dropped: Operation[] = [];
-  let table = configuration;
+  /** By service: an operation meets its own service only, so each is as quick as the service is small. */
+  const entries = new Map(
+    configuration.services.map((entry) => [serviceKey(entry.service.id), { services: [entry] } as Table]),
+  );
   for (const change of changes) {
-    if (checkOperation(change, table)) dropped.push(change);
-    else table = applyOperation(table, change);
+    const key = keyOf(change);
+    const alone = entries.get(key) ?? { services: [] };
+    if (checkOperation(change, alone)) dropped.push(change);
+    else entries.set(key, applyOperation(alone, change));
   }
-  return { table, dropped };
+  return { table: { services: [...entries.values()].flatMap(({ services }) => services) }, dropped };
+}
+
+function keyOf(change: Operation): string {
+  if ('service' in change) return serviceKey(change.service.id);
+  return 'id' in change && change.id ? serviceKey(change.id) : '';
 }
 
 /**
