@@ -71,7 +71,6 @@ test('YAML holds what JSON holds, also for readers of YAML 1.1', async () => {
 test.each([
   ['shims', 'remove', '--dir', folder],
   ['validate', join(folder, 'headgate.yaml')],
-  ['lab', 'list'],
 ])('%s %s answers the same in JSON and in YAML', async (...words) => {
   writeFileSync(join(folder, 'headgate.yaml'), 'own: maybe\n');
   const [json, yaml] = [await run(...words, '-o', 'json'), await run(...words, '-o', 'yaml')];

@@ -1,8 +1,8 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { quickFolder } from '../../test/quick-folder.ts';
 import { openMemoryPlane } from '../dataplane/memory/plane.ts';
 import type { Address } from '../model/address.ts';
 import { coverTable, type Override, uncoverTable } from '../model/override.ts';
@@ -21,7 +21,7 @@ let folder: string;
 const stateBefore = process.env.HEADGATE_STATE;
 beforeAll(() => {
   // In memory where there is such a folder: each step of a random series is synced to the disk.
-  folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'headgate-overrides-'));
+  folder = mkdtempSync(join(quickFolder(), 'headgate-overrides-'));
 });
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });

@@ -1,7 +1,7 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { quickFolder } from '../../test/quick-folder.ts';
 import { loadText } from '../config/load.ts';
 import { openMemoryPlane, tcpFlags } from '../dataplane/memory/plane.ts';
 import type { Address } from '../model/address.ts';
@@ -21,7 +21,7 @@ let wanted: Wanted;
 const stateBefore = process.env.HEADGATE_STATE;
 beforeEach(() => {
   // In memory where there is such a folder: each step of a random series is synced to the disk.
-  folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'headgate-overrides-'));
+  folder = mkdtempSync(join(quickFolder(), 'headgate-overrides-'));
   process.env.HEADGATE_STATE = join(folder, 'state');
   memory = openMemoryPlane();
   controller = { ...memory, directory: join(folder, 'plane') };

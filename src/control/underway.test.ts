@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { quickFolder } from '../../test/quick-folder.ts';
 import { openMemoryPlane } from '../dataplane/memory/plane.ts';
 import type { Address } from '../model/address.ts';
 import { plan } from '../model/plan.ts';
@@ -64,7 +64,7 @@ let directory: string;
 const stateBefore = process.env.HEADGATE_STATE;
 beforeEach(() => {
   // In memory where there is such a folder: thousands of files are written and synced.
-  directory = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'headgate-underway-'));
+  directory = mkdtempSync(join(quickFolder(), 'headgate-underway-'));
   process.env.HEADGATE_STATE = join(directory, 'state');
 });
 afterEach(() => {

@@ -124,8 +124,8 @@ requires(
       for (const path of ['/v1/events?since=x', '/v1/events?limit=-1'])
         expect(await ask(site.socket, 'GET', path)).toMatchObject({ status: 400 });
       expect((await follow(site.socket, { 'last-event-id': 'x' })).status).toBe(400);
-      // No path at all: an answer, and the daemon stays.
-      expect((await follow(site.socket, {}, '//[')).status).toBe(500);
+      // No path at all: a refusal, and the daemon stays.
+      expect((await follow(site.socket, {}, '//[')).status).toBe(404);
       expect((await ask(site.socket, 'GET', '/v1/status')).status).toBe(200);
       for (const follower of [resumed, asked]) follower.cut();
     });

@@ -171,6 +171,7 @@ requires(
         .split('\n')
         .map((line) => JSON.parse(line)),
     ).toEqual([
+      expect.objectContaining({ message: 'virtual address on no interface of this host' }),
       {
         time: expect.stringMatching(/^\d{4}-.*Z$/),
         level: 'info',
