@@ -159,6 +159,10 @@ export const requirements = {
     debianPackage: 'man-db',
     probe: () => lackingTool('man', ['--version'], /man/),
   },
+  terminal: {
+    buys: 'what a person sees and types at a terminal',
+    probe: () => lackingTool('script', ['-qec', 'echo at a terminal', '/dev/null'], /^at a terminal/),
+  },
   git: {
     buys: 'what a clone contains, as opposed to what lies around in this folder',
     debianPackage: 'git',

@@ -69,15 +69,19 @@ for word; do printf '<%s>' "\${word%/}"; done; echo
 
 afterAll(() => rmSync(home, { recursive: true }));
 
-describe('bash', () => {
+requires('terminal')('bash at its prompt', () => {
   beforeAll(() => writeFileSync(join(home, 'rc'), scriptOf('bash')));
 
-  test('completes what is typed at its prompt', () => {
+  test('completes what is typed', () => {
     const keys = lines.map(([typed]) => `${typed}\n`).join('');
     expect(typedInto(`bash --noprofile --rcfile ${join(home, 'rc')} -i`, keys)).toEqual(
       lines.map(([, given]) => given),
     );
   });
+});
+
+describe('bash', () => {
+  beforeAll(() => writeFileSync(join(home, 'rc'), scriptOf('bash')));
 
   /** The candidates bash has for a line of words, the last of which is being typed. */
   const candidates = (...words: string[]): string[] => {
@@ -132,7 +136,7 @@ describe('bash', () => {
   });
 });
 
-requires('zsh')('zsh', () => {
+requires('zsh', 'terminal')('zsh', () => {
   test('completes what is typed at its prompt', () => {
     mkdirSync(join(home, 'functions'));
     writeFileSync(join(home, 'functions/_headgate'), scriptOf('zsh'));

@@ -81,7 +81,9 @@ function demoOnTerminal(environment: NodeJS.ProcessEnv): string {
 // ECMA-48, select graphic rendition.
 const colours = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`);
 
-test('colour is on a terminal only, and not with NO_COLOR', () => {
-  expect(demoOnTerminal({})).toMatch(colours);
-  expect(demoOnTerminal({ NO_COLOR: '1' })).not.toMatch(colours);
+requires('terminal')('colour', () => {
+  test('is on a terminal only, and not with NO_COLOR', () => {
+    expect(demoOnTerminal({})).toMatch(colours);
+    expect(demoOnTerminal({ NO_COLOR: '1' })).not.toMatch(colours);
+  });
 });
