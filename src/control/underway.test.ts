@@ -216,7 +216,7 @@ async function edit({ controller }: World, to: Table, described: Table): Promise
 
 test('a record that is cut off, or of a generation that is past, counts as none', async () => {
   const world = emptyWorld();
-  const [one] = fc.sample(table, { numRuns: 1, seed: 7 });
+  const [one] = fc.sample(table, 1);
   await put(world, one!);
   for (const text of ['', '{"version":1,"generation":2', '{"version":1,"generation":1,"steps":[]}', 'null']) {
     writeFileSync(join(directory, 'applying.json'), text);
