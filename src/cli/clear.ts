@@ -1,4 +1,4 @@
-import { count } from '../control/change.ts';
+import { count } from '../model/count.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Observed } from '../model/table.ts';
 import { ask, canAsk } from './ask.ts';

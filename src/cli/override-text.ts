@@ -1,4 +1,4 @@
-import { count } from '../control/change.ts';
+import { count } from '../model/count.ts';
 import { decisionText, type Override, type OverrideStatus } from '../model/override.ts';
 
 const nameOf = ({ service, realServer }: Pick<Override, 'service' | 'realServer'>): string =>

@@ -5,8 +5,6 @@ import type { DestinationState, Observed, Operation, ServiceState, Table } from 
 import type { Destination, DestinationId, ServiceId, VirtualService } from '../model/virtual-service.ts';
 import { type Names, plainNames, type Wanted } from './wanted.ts';
 
-export { count };
-
 /** One operation, told to a person. */
 export type Step = {
   readonly operation: Operation;

@@ -1,6 +1,7 @@
+import { count } from '../model/count.ts';
 import type { NewEvent } from '../model/event.ts';
 import type { Operation, Refusal } from '../model/table.ts';
-import { bareStep, count } from './change.ts';
+import { bareStep } from './change.ts';
 import type { Controller } from './controller.ts';
 import { appendEvent } from './events.ts';
 import { stateDirectory } from './state-directory.ts';

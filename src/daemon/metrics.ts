@@ -1,7 +1,6 @@
 import { type Measured, metricsText } from '../api/metrics.ts';
 import type { OwnController } from '../control/controller.ts';
 import type { Names } from '../control/wanted.ts';
-import { serviceKey } from '../model/service-id.ts';
 
 /** Reads what `GET /metrics` answers. A data plane that cannot be read is a metric, not an error. */
 export async function measure(
@@ -22,8 +21,8 @@ async function readPlane(controller: OwnController, names: Names): Promise<Measu
   return {
     observed: await controller.read(),
     activity: await controller.activity?.(),
-    // Of a service with several addresses the name has the address too, which is a label of its own.
-    serviceName: (id) => names.service(id).replace(` (${serviceKey(id)})`, ''),
+    // Not with its address, which is a label of its own.
+    serviceName: names.serviceName,
     realServerName: names.realServer,
   };
 }
