@@ -36,7 +36,13 @@ export const roomRules: Record<string, RoomRule> = {
     packages: [],
     because: 'a forwarding engine applies what it is told; who tells it, and why, is not its business',
   },
-  checks: { rooms: ['model', 'sys'], packages: [], because: 'a check reports a result and decides nothing' },
+  checks: {
+    rooms: ['model', 'sys'],
+    // What a check is told has one truth.
+    files: ['src/config/schema/check.ts'],
+    packages: [],
+    because: 'a check reports a result and decides nothing',
+  },
   ha: { rooms: ['model', 'sys'], packages: [], because: 'it must survive the daemon, so it cannot need it' },
   agent: {
     rooms: ['model', 'sys'],

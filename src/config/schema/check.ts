@@ -207,3 +207,6 @@ export const check = z.discriminatedUnion(
   ],
   { error: 'wanted keys and values, `type` among them' },
 );
+
+/** A check as it is once read: defaults filled in, times in milliseconds. */
+export type Check = z.output<typeof check>;

@@ -48,5 +48,4 @@ export const configuration = object({
 export type Configuration = z.output<typeof configuration>;
 export type ServiceConfiguration = Configuration['virtualServices'][number];
 export type RealServerConfiguration = ServiceConfiguration['realServers'][number];
-export type CheckConfiguration = NonNullable<ServiceConfiguration['check']>;
 export type FailoverConfiguration = NonNullable<Configuration['failover']>;
