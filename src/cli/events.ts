@@ -8,6 +8,7 @@ import { HeadgateError } from '../model/errors.ts';
 import { type Event, eventText } from '../model/event.ts';
 import { openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
+import { durationArgument } from './duration-argument.ts';
 import { type Output, writerOf } from './output.ts';
 import { readableState } from './state.ts';
 
@@ -26,7 +27,7 @@ const lookMs = 200;
 /** `events [-f] [--since DURATION]`. With `-f` it ends by a signal. */
 export async function events({ output, follow, since }: EventsOptions, streams: Streams): Promise<void> {
   const { stderr } = streams;
-  const from = since === undefined ? undefined : Date.now() - durationMs(since);
+  const from = since === undefined ? undefined : Date.now() - durationArgument('--since', since);
   const show = await writerOf(streams, output, eventText);
   const daemon = await openDaemon();
   const directory = stateDirectory(daemon ? daemon.status.directory : await readableState());
@@ -81,16 +82,4 @@ function signOf(directory: string | undefined): string {
       ? undefined
       : statSync(join(directory, 'events.jsonl'), { throwIfNoEntry: false });
   return found ? `${found.ino} ${found.size}` : '';
-}
-
-const unitsMs = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
-
-function durationMs(text: string): number {
-  const [, amount, unit] = /^(\d{1,6})(s|m|h|d)$/.exec(text) ?? [];
-  if (amount !== undefined) return Number(amount) * unitsMs[unit as keyof typeof unitsMs];
-  throw new HeadgateError(
-    'HG_USAGE',
-    `Cannot read the duration "${text}": wanted a number with s, m, h or d`,
-    { hint: 'for instance --since 90s or --since 2h' },
-  );
 }

@@ -1,13 +1,13 @@
 import { userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseDurationMs } from '../config/quantities.ts';
 import type { Names } from '../control/overrides.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { isReason, type OverrideRequest, type OverrideStatus, readyCommand } from '../model/override.ts';
 import { ask, canAsk } from './ask.ts';
 import { openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
+import { durationArgument } from './duration-argument.ts';
 import { type Output, write } from './output.ts';
 import { leftText, statusLine } from './override-text.ts';
 import { exitCodes } from './report-error.ts';
@@ -37,7 +37,7 @@ export async function overrideServer(
   streams: Streams,
 ): Promise<number> {
   const { output, file, reason, yes = false } = options;
-  const waitMs = options.timeout === undefined ? undefined : durationMs(options.timeout);
+  const waitMs = options.timeout === undefined ? undefined : durationArgument('--timeout', options.timeout);
   if (reason !== undefined && !isReason(reason))
     throw new HeadgateError('HG_USAGE', 'Cannot take the reason: wanted one line of up to 200 characters');
   const request: OverrideRequest = {
@@ -208,12 +208,6 @@ async function namesInForce(file: string | undefined, directory: string | undefi
     if (!(error instanceof HeadgateError)) throw error;
     return { table: applied.table, names: plainNames };
   }
-}
-
-function durationMs(text: string): number {
-  const parsed = parseDurationMs(text);
-  if (parsed !== undefined) return parsed;
-  throw new HeadgateError('HG_USAGE', `Cannot wait "${text}": wanted a duration such as 90s or 5m`);
 }
 
 /** Who asks, for those who read it later. */
