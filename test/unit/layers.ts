@@ -38,8 +38,8 @@ export const roomRules: Record<string, RoomRule> = {
   },
   checks: {
     rooms: ['model', 'sys'],
-    // What a check is told has one truth.
-    files: ['src/config/schema/check.ts'],
+    // What a check is told has one truth, and durations one form.
+    files: ['src/config/schema/check.ts', 'src/config/quantities.ts'],
     packages: [],
     because: 'a check reports a result and decides nothing',
   },

@@ -1,0 +1,25 @@
+import type { Check } from '../config/schema/check.ts';
+import { CheckFailure, type RunCheck } from './check.ts';
+
+/** Types that this version reads but cannot run. Every other type of the schema must have a line below. */
+type NotYet = Exclude<Check['type'], 'tcp'>;
+
+/** What runs each type; its code is loaded when the first check of the type runs. */
+const registry: { readonly [Type in Exclude<Check['type'], NotYet>]: () => Promise<RunCheck<Type>> } = {
+  tcp: async () => (await import('./tcp.ts')).runTcp,
+};
+
+type AnyRunner = RunCheck<Check['type']>;
+
+const loaded = new Map<Check['type'], AnyRunner>();
+
+/** What runs checks of this type. It is to be given checks of this type only. */
+export async function runnerOf(type: Check['type']): Promise<AnyRunner> {
+  const known = loaded.get(type);
+  if (known) return known;
+  const load = (registry as Partial<Record<Check['type'], () => Promise<unknown>>>)[type];
+  if (!load) throw new CheckFailure('run', `checks of type ${type} cannot be run by this version`);
+  const runner = (await load()) as AnyRunner;
+  loaded.set(type, runner);
+  return runner;
+}

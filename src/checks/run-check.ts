@@ -1,0 +1,74 @@
+import { setMaxListeners } from 'node:events';
+import { formatDurationMs } from '../config/quantities.ts';
+import type { Check } from '../config/schema/check.ts';
+import type { CheckResult } from '../model/check-result.ts';
+import { type CheckContext, CheckFailure, type CheckTarget, type DialogueLine } from './check.ts';
+import { CheckEnd, endedBy } from './failure-words.ts';
+import { runnerOf } from './registry.ts';
+
+/** How long a check may take to clean up after its time is over, before its result is given without it. */
+const graceMs = 100;
+
+export type RunOptions = {
+  /** Aborted when nobody waits for the result any more: the check ends at once, with the reason `stopped`. */
+  readonly signal?: AbortSignal;
+  /** Hears the dialogue as it goes. */
+  readonly tell?: (line: DialogueLine) => void;
+};
+
+/**
+ * Runs a check once. It never rejects, and ends `check.timeout` after its beginning whatever the other side does: one
+ * deadline for connecting, shaking hands, sending and waiting together.
+ */
+export function runCheck(
+  check: Check,
+  target: CheckTarget,
+  { signal, tell = silence }: RunOptions = {},
+): Promise<CheckResult> {
+  return new Promise((resolve) => {
+    const startedMs = performance.now();
+    const ending = new AbortController();
+    let grace: NodeJS.Timeout | undefined;
+
+    const finish = (outcome: Outcome): void => {
+      clearTimeout(timer);
+      clearTimeout(grace);
+      signal?.removeEventListener('abort', stop);
+      resolve({ ...outcome, durationMs: performance.now() - startedMs });
+    };
+    const end = (reason: string): void => {
+      ending.abort(new CheckEnd(reason));
+      // The check itself says where it was; one that does not hear the signal is not waited for.
+      grace = setTimeout(() => finish({ isGood: false, phase: 'run', reason }), graceMs);
+    };
+    const stop = (): void => end('stopped');
+    const timer = setTimeout(() => end(`no answer within ${formatDurationMs(check.timeout)}`), check.timeout);
+    if (signal?.aborted) stop();
+    else if (signal) {
+      // Thousands of checks may wait for one signal, which Node would take for a leak.
+      setMaxListeners(0, signal);
+      signal.addEventListener('abort', stop, { once: true });
+    }
+
+    run(check, { target, signal: ending.signal, tell }).then(finish, (error: unknown) =>
+      finish(failureOf(error, ending.signal)),
+    );
+  });
+}
+
+type Outcome = DistributiveOmit<CheckResult, 'durationMs'>;
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+
+async function run(check: Check, context: CheckContext): Promise<Outcome> {
+  const passed = await (await runnerOf(check.type))(check, context);
+  if (context.signal.aborted) throw endedBy(context.signal, 'run');
+  return { isGood: true, ...passed };
+}
+
+function failureOf(error: unknown, signal: AbortSignal): Outcome {
+  if (error instanceof CheckFailure) return { isGood: false, phase: error.phase, reason: error.message };
+  if (signal.aborted) return { isGood: false, phase: 'run', reason: endedBy(signal, 'run').message };
+  return { isGood: false, phase: 'run', reason: `this is a fault of ours: ${String(error)}` };
+}
+
+function silence(): void {}
