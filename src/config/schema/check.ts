@@ -43,12 +43,38 @@ const target = {
 const tls = {
   serverName: key(text('a host name').optional(), 'The name asked for in the handshake (SNI).', {
     examples: ['www.example.org'],
-    leftOut: '`host`, else none',
+    leftOut: '`host` where there is one, else none',
   }),
-  verify: key(flag().default(false), 'Whether the certificate must be valid for that name.'),
+  verify: key(
+    flag().default(false),
+    'Whether the certificate must be valid: in time, of an authority that is trusted, for `serverName` or else the address.',
+  ),
+  ca: key(
+    text('a path').optional(),
+    'A file with the certificates of the authorities that are trusted, PEM.',
+    {
+      examples: ['/etc/ssl/certs/ca-certificates.crt'],
+      leftOut: 'those that come with Node',
+    },
+  ),
+  expiryWarning: key(
+    duration(0, 365 * 24 * hour).default(14 * 24 * hour),
+    'A good result says so where the certificate ends within this.',
+    { examples: ['30d'], leftOut: '14d' },
+  ),
+  certificate: key(text('a path').optional(), 'A file with a certificate that is shown to the server, PEM.', {
+    leftOut: 'none',
+  }),
+  privateKey: key(text('a path').optional(), 'The file with the key of `certificate`, PEM.', {
+    leftOut: 'the file `certificate`',
+  }),
+  privateKeyPassword: key(text().optional(), 'The password of that key.', { leftOut: 'none' }),
 };
 
-const startTls = key(flag().default(false), 'Whether the connection is turned into TLS (STARTTLS).');
+const transport = key(
+  word('plain', 'tls', 'startTls').default('plain'),
+  'Whether it speaks TLS from the beginning, or turns the connection into TLS (STARTTLS).',
+);
 
 const account = {
   user: key(text().optional(), 'Who signs in.', { leftOut: 'nobody' }),
@@ -70,10 +96,87 @@ const statusRange = z
     return { from: from!, to: to ?? from! };
   });
 
+/** A regular expression, compiled by `new RegExp`. */
+const expression = text('a regular expression').superRefine((source, context) => {
+  try {
+    new RegExp(source);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.replace(/^.*: /, '') : String(error);
+    context.addIssue({ code: 'custom', message: `wanted a regular expression of JavaScript: ${reason}` });
+  }
+});
+
+/** What an answer must contain. */
+const content = {
+  contains: key(text().optional(), 'What it must contain.', { leftOut: 'anything' }),
+  matches: key(
+    expression.optional(),
+    'The regular expression (of JavaScript) that must match somewhere in it.',
+    { examples: ['"^(ready|well)"'], leftOut: 'anything' },
+  ),
+  matchOptions: key(
+    list(word('ignoreCase', 'multiline', 'dotAll'), 'options').default([]),
+    'How regular expressions are read: without regard to case; `^` and `$` at every line; `.` matches line ends too.',
+    { leftOut: 'none' },
+  ),
+};
+
+/** What may be sent and wanted over a plain connection. */
+const exchange = {
+  send: key(text().optional(), 'What is sent after connecting.', {
+    examples: ['"PING\\r\\n"'],
+    leftOut: 'nothing',
+  }),
+  endSending: key(flag().default(false), 'Whether our side of the connection is ended after sending.'),
+  ...content,
+};
+
+function digest(digits: number) {
+  const error = `wanted ${digits} hexadecimal digits in lower case`;
+  return z
+    .string({ error })
+    .regex(new RegExp(`^[0-9a-f]{${digits}}$`), { error })
+    .meta({ kind: `${digits} hexadecimal digits` });
+}
+
+const pathKey = text('a path such as /health').regex(/^(\/|http:\/\/[^/])/, {
+  error: 'wanted a path that begins with /, or http://host/path for a proxy',
+});
+
+const statusKey = list(statusRange, 'status codes').min(1, { error: 'wanted one status code or more' });
+
+const pageContent = {
+  ...content,
+  notMatches: key(expression.optional(), 'The regular expression that must match nowhere in the body.', {
+    leftOut: 'nothing',
+  }),
+  sha256: key(digest(64).optional(), 'The SHA-256 of the body.', { leftOut: 'any' }),
+  md5: key(digest(32).optional(), 'The MD5 of the body.', { leftOut: 'any' }),
+};
+
+const statusDoc = { examples: [['200-299', 401]], kind: 'list of status codes and ranges' };
+
+/** One of several pages: a path, and what differs from the check's own keys. */
+const page = object({
+  path: key(pathKey, 'What is asked for.', { examples: ['/login'] }),
+  host: key(text('a host name').optional(), 'The virtual host that is asked.', {
+    leftOut: 'that of the check',
+  }),
+  status: key(statusKey.optional(), 'Good answers.', { ...statusDoc, leftOut: 'those of the check' }),
+  contains: key(text().optional(), 'What the body must contain.', { leftOut: 'anything' }),
+  matches: key(expression.optional(), 'The regular expression that must match somewhere in the body.', {
+    leftOut: 'anything',
+  }),
+  notMatches: pageContent.notMatches,
+  matchOptions: content.matchOptions,
+  sha256: pageContent.sha256,
+  md5: pageContent.md5,
+});
+
 const web = {
   path: key(
-    text('a path such as /health').regex(/^\//, { error: 'wanted a path that begins with /' }).default('/'),
-    'What is asked for.',
+    pathKey.default('/'),
+    'What is asked for; `http://host/path` is sent as it is, as a proxy wants it.',
     { examples: ['/health'] },
   ),
   method: key(word('GET', 'HEAD').default('GET'), 'The method of the request.'),
@@ -82,30 +185,24 @@ const web = {
     examples: ['www.example.org'],
     leftOut: 'the address of the real server',
   }),
-  status: key(
-    list(statusRange, 'status codes')
-      .min(1, { error: 'wanted one status code or more' })
-      .default([{ from: 200, to: 299 }]),
-    'Good answers, single ones and ranges.',
-    { examples: [['200-299', 401]], kind: 'list of status codes and ranges', leftOut: '200-299' },
-  ),
-  contains: key(text().optional(), 'What the body must contain.', { leftOut: 'anything' }),
-  matches: key(text('a regular expression').optional(), 'The regular expression the body must match.', {
-    leftOut: 'anything',
+  status: key(statusKey.default([{ from: 200, to: 299 }]), 'Good answers, single ones and ranges.', {
+    ...statusDoc,
+    leftOut: '200-299',
   }),
-  sha256: key(
-    z
-      .string({ error: 'wanted 64 hexadecimal digits' })
-      .regex(/^[0-9a-f]{64}$/, { error: 'wanted 64 hexadecimal digits in lower case' })
-      .meta({ kind: '64 hexadecimal digits' })
-      .optional(),
-    'The SHA-256 of the body.',
-    { leftOut: 'any' },
-  ),
-  maxBody: key(size(0, 16 * 1024 * 1024).default(65_536), 'How much of the body is looked at.', {
+  ...pageContent,
+  maxBody: key(size(0, 16 * 1024 * 1024).default(65_536), 'How much of the body is read; 0: none of it.', {
     examples: ['64Ki'],
     leftOut: '64Ki',
   }),
+  redirects: key(
+    integer(0, 20).default(0),
+    'How many redirections are followed, always to the same real server, at the port the new address names.',
+  ),
+  pages: key(
+    list(page, 'pages').min(1, { error: 'wanted one page or more' }).optional(),
+    'Several pages instead of `path` and what its body must be; all must be good, asked one after the other.',
+    { leftOut: 'one page: `path`' },
+  ),
 };
 
 /** One kind of check: its type, what every check has, what it has besides. */
@@ -123,8 +220,12 @@ const command = list(text(), 'words').min(1, { error: 'wanted a command: a list 
 export const check = z.discriminatedUnion(
   'type',
   [
-    kind('tcp', 'Connects.', target),
-    kind('tls', 'Connects and shakes hands.', { ...target, ...tls }),
+    kind('tcp', 'Connects; sends and reads where that is wanted.', { ...target, ...exchange }),
+    kind('tls', 'Connects and shakes hands; sends and reads where that is wanted.', {
+      ...target,
+      ...exchange,
+      ...tls,
+    }),
     kind('http', 'Asks for a page.', { ...target, ...web }),
     kind('https', 'Asks for a page over TLS.', { ...target, ...web, ...tls }),
     kind('udp', 'Sends a datagram.', {
@@ -148,7 +249,7 @@ export const check = z.discriminatedUnion(
     }),
     kind('smtp', 'Reads the greeting and says EHLO.', {
       ...target,
-      startTls,
+      transport,
       ...tls,
       helo: key(text('a host name').optional(), 'The name it greets with.', {
         leftOut: 'the name of this host',
@@ -156,24 +257,37 @@ export const check = z.discriminatedUnion(
     }),
     kind('imap', 'Reads the greeting, signs in where a user is given.', {
       ...target,
-      startTls,
+      transport,
       ...tls,
       ...account,
     }),
     kind('pop', 'Reads the greeting, signs in where a user is given.', {
       ...target,
-      startTls,
+      transport,
       ...tls,
       ...account,
     }),
-    kind('ftp', 'Reads the greeting, signs in where a user is given.', { ...target, ...account }),
+    kind('ftp', 'Reads the greeting, signs in where a user is given, fetches a file where one is named.', {
+      ...target,
+      ...account,
+      path: key(text('a path').optional(), 'A file that is fetched; without a user by `anonymous`.', {
+        examples: ['/pub/alive.txt'],
+        leftOut: 'none',
+      }),
+      ...content,
+    }),
     kind('nntp', 'Reads the greeting.', target),
     kind('ldap', 'Searches an entry.', {
       ...target,
       ...account,
       base: key(text().default(''), 'The entry.', { leftOut: 'the root' }),
     }),
-    kind('redis', 'Says PING.', { ...target, ...account }),
+    kind('redis', 'Signs in where a password is given, says PING.', {
+      ...target,
+      transport: key(word('plain', 'tls').default('plain'), 'Whether it speaks TLS.'),
+      ...tls,
+      ...account,
+    }),
     kind('mysql', 'Signs in, asks where a query is given.', {
       ...target,
       ...account,
