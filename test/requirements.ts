@@ -80,6 +80,41 @@ export const requirements = {
     debianPackage: 'nginx-light',
     probe: () => lackingTool('nginx', ['-v'], /nginx/),
   },
+  openssl: {
+    buys: 'certificates that are good, expired and of someone else',
+    debianPackage: 'openssl',
+    probe: () => lackingTool('openssl', ['version'], /OpenSSL/),
+  },
+  postfix: {
+    buys: 'checks of a mail server',
+    debianPackage: 'postfix',
+    probe: () => lackingTool('/usr/sbin/postconf', ['mail_version'], /mail_version/),
+  },
+  dovecot: {
+    buys: 'checks of mailboxes, by IMAP',
+    debianPackage: 'dovecot-imapd',
+    probe: () => lackingTool('dovecot', ['--version'], /^2\./),
+  },
+  'dovecot-pop3': {
+    buys: 'checks of mailboxes, by POP',
+    debianPackage: 'dovecot-pop3d',
+    probe: () => lackingTool('dpkg-query', ['-W', 'dovecot-pop3d'], /dovecot-pop3d\s+\S/),
+  },
+  vsftpd: {
+    buys: 'checks of a file server',
+    debianPackage: 'vsftpd',
+    probe: () => lackingTool('vsftpd', ['-v'], undefined),
+  },
+  'redis-server': {
+    buys: 'checks of Redis',
+    debianPackage: 'redis-server',
+    probe: () => lackingTool('redis-server', ['--version'], /Redis server/),
+  },
+  leafnode: {
+    buys: 'checks of a news server',
+    debianPackage: 'leafnode',
+    probe: () => lackingTool('/usr/sbin/leafnode', ['-v'], undefined),
+  },
   ping: {
     buys: 'ICMP through the director',
     debianPackage: 'iputils-ping',

@@ -9,6 +9,12 @@ import type { TlsSession, TlsWish } from './tls-session.ts';
 /** Longest line that is read, bytes: far more than the longest of the protocols checked (998, RFC 5322, 2.1.1). */
 const longestLine = 8192;
 
+/** How long a goodbye waits for the other side to end. */
+const farewellMs = 250;
+
+/** How often an answer that grows slowly is looked at. */
+const askEveryMs = 20;
+
 /** How the other side is reached. */
 export type Way = {
   /** The address the connection comes from. */
@@ -37,6 +43,13 @@ export type Dialogue = {
   readonly readBytes: (count: number) => Promise<Buffer>;
   /** All bytes until the other side ends, or the first `atMost` of them. */
   readonly readToEnd: (atMost: number) => Promise<{ readonly bytes: Buffer; readonly isWhole: boolean }>;
+  /**
+   * What came by the time `isEnough` says so; else all until the other side ends, or the first `atMost` bytes. It is
+   * asked as more comes, but not for every byte of a slow sender: `isEnough` may cost something.
+   */
+  readonly readUntilEnough: (isEnough: (bytes: Buffer) => boolean, atMost: number) => Promise<Buffer>;
+  /** Says goodbye where the result stands already: nothing that happens meanwhile matters. */
+  readonly farewell: (text: string) => Promise<void>;
   /** Ends our side of the connection; the other side may go on. */
   readonly endSending: () => void;
   /** The stream itself, for a protocol that Node speaks; nothing else of the dialogue is to be used after it. */
@@ -113,6 +126,49 @@ function dialogueOver(line: Line, tell: CheckContext['tell']): Dialogue {
       await line.until('expect', () => waiting(inbox) > atMost || line.hasEnded());
       const isWhole = waiting(inbox) <= atMost;
       return { bytes: received(Math.min(waiting(inbox), atMost)), isWhole };
+    },
+    async readUntilEnough(isEnough, atMost) {
+      let asked = -1;
+      let askedMs = 0;
+      let timer: NodeJS.Timeout | undefined;
+      try {
+        await line.until('expect', () => {
+          const length = Math.min(waiting(inbox), atMost);
+          const isLast = line.hasEnded() || length === atMost;
+          if (length !== asked) {
+            const nextMs = askedMs + askEveryMs - performance.now();
+            if (!isLast && length < 1.25 * asked && nextMs > 0) {
+              timer ??= setTimeout(() => {
+                timer = undefined;
+                line.lookAgain();
+              }, nextMs);
+              return false;
+            }
+            asked = length;
+            askedMs = performance.now();
+            if (isEnough(inbox.bytes.subarray(inbox.start, inbox.start + length))) return true;
+          }
+          return isLast;
+        });
+      } catch (error) {
+        if (waiting(inbox) > 0) received(waiting(inbox));
+        throw error;
+      } finally {
+        clearTimeout(timer);
+      }
+      return received(Math.min(waiting(inbox), atMost));
+    },
+    async farewell(text) {
+      const timer = setTimeout(line.stopWaiting, farewellMs);
+      try {
+        tell({ direction: 'sent', text: shownText(text) });
+        await line.write(text);
+        await line.until('expect', line.hasEnded);
+      } catch {
+        // Whatever it was, the check has its result.
+      } finally {
+        clearTimeout(timer);
+      }
     },
     endSending: () => {
       line.stream().end();

@@ -5,7 +5,8 @@ import type { CheckPhase } from '../model/check-result.ts';
 import { type CheckContext, CheckFailure } from './check.ts';
 import { endedBy, socketFailure } from './failure-words.ts';
 import { append, type Inbox, newInbox, waiting } from './inbox.ts';
-import { judgeSession, secureContext, type TlsSession, type TlsWish } from './tls-session.ts';
+import { secureContextOf } from './tls-files.ts';
+import { judgeSession, type TlsSession, type TlsWish } from './tls-session.ts';
 
 /** A connection with the bytes that came over it. One call at a time. */
 export type Line = {
@@ -15,6 +16,10 @@ export type Line = {
   readonly write: (data: string | Uint8Array) => Promise<void>;
   readonly upgrade: (wish: TlsWish) => Promise<TlsSession>;
   readonly hasEnded: () => boolean;
+  /** Lets what waits fail. */
+  readonly stopWaiting: () => void;
+  /** Lets `until` look again, for what depends on time as well. */
+  readonly lookAgain: () => void;
   readonly stream: () => Socket;
   readonly close: () => void;
 };
@@ -86,6 +91,8 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
     inbox,
     until,
     hasEnded: () => hasEnded,
+    stopWaiting: () => fail(new CheckFailure(phase, 'stopped')),
+    lookAgain: happened,
     stream: () => stream,
     async write(data) {
       let isWritten = false;
@@ -98,6 +105,7 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
     },
     async upgrade(wish) {
       phase = 'tls';
+      const secureContext = await secureContextOf(wish);
       raw.off('data', onData).off('end', onEnd);
       isListening = false;
       let isSecure = false;
@@ -106,7 +114,7 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
         // Judged below, where there are words for it.
         rejectUnauthorized: false,
         checkServerIdentity: () => undefined,
-        secureContext: secureContext(),
+        secureContext,
         ...(wish.serverName !== undefined && { servername: wish.serverName }),
         ...(wish.protocols !== undefined && { ALPNProtocols: [...wish.protocols] }),
       });

@@ -2,11 +2,23 @@ import type { Check } from '../config/schema/check.ts';
 import { CheckFailure, type RunCheck } from './check.ts';
 
 /** Types that this version reads but cannot run. Every other type of the schema must have a line below. */
-type NotYet = Exclude<Check['type'], 'tcp'>;
+type NotYet = Exclude<
+  Check['type'],
+  'tcp' | 'tls' | 'http' | 'https' | 'smtp' | 'imap' | 'pop' | 'ftp' | 'nntp' | 'redis'
+>;
 
 /** What runs each type; its code is loaded when the first check of the type runs. */
 const registry: { readonly [Type in Exclude<Check['type'], NotYet>]: () => Promise<RunCheck<Type>> } = {
   tcp: async () => (await import('./tcp.ts')).runTcp,
+  tls: async () => (await import('./tls.ts')).runTls,
+  http: async () => (await import('./http.ts')).runHttp,
+  https: async () => (await import('./http.ts')).runHttps,
+  smtp: async () => (await import('./smtp.ts')).runSmtp,
+  imap: async () => (await import('./imap.ts')).runImap,
+  pop: async () => (await import('./pop.ts')).runPop,
+  ftp: async () => (await import('./ftp.ts')).runFtp,
+  nntp: async () => (await import('./nntp.ts')).runNntp,
+  redis: async () => (await import('./redis.ts')).runRedis,
 };
 
 type AnyRunner = RunCheck<Check['type']>;

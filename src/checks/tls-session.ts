@@ -1,19 +1,12 @@
-import {
-  checkServerIdentity,
-  createSecureContext,
-  type PeerCertificate,
-  type SecureContext,
-  type TLSSocket,
-} from 'node:tls';
+import { checkServerIdentity, type PeerCertificate, type TLSSocket } from 'node:tls';
 import type { Address } from '../model/address.ts';
-import { CheckFailure } from './check.ts';
+import { CheckFailure, type CheckOf } from './check.ts';
 
-/** How TLS is wanted. */
-export type TlsWish = {
-  /** The name asked for in the handshake (SNI), and the name the certificate must have. */
-  readonly serverName?: string | undefined;
-  /** Whether the certificate must be valid. */
-  readonly verify: boolean;
+/** How TLS is wanted: the keys of a check that say so, and what the protocol above needs. */
+export type TlsWish = Pick<
+  CheckOf<'tls'>,
+  'serverName' | 'verify' | 'ca' | 'certificate' | 'privateKey' | 'privateKeyPassword'
+> & {
   /** Protocols offered by ALPN, best first. */
   readonly protocols?: readonly string[];
 };
@@ -27,14 +20,6 @@ export type TlsSession = {
   /** When the certificate ends to be valid, milliseconds since 1970; absent where there is none. */
   readonly expiresMs?: number;
 };
-
-let sharedContext: SecureContext | undefined;
-
-/** What a handshake begins with; made once, because that costs more than the handshake. */
-export function secureContext(): SecureContext {
-  sharedContext ??= createSecureContext();
-  return sharedContext;
-}
 
 const dayMs = 86_400_000;
 
@@ -84,6 +69,16 @@ function namesOf(certificate: PeerCertificate): string {
   const names = certificate.subjectaltname?.replaceAll(/(?:DNS|IP Address):/g, '') ?? certificate.subject.CN;
   const list = String(names ?? 'nobody').split(', ');
   return list.length > 3 ? `${list.slice(0, 3).join(', ')} and ${list.length - 3} more` : list.join(', ');
+}
+
+/** `detail` with what is to be said of the certificate: that it ends within the check's warning time, or has ended. */
+export function withExpiry(
+  detail: string,
+  session: TlsSession | undefined,
+  check: { readonly expiryWarning: number },
+): string {
+  const text = session && expiryText(session, Date.now(), check.expiryWarning);
+  return text === undefined ? detail : `${detail}, ${text}`;
 }
 
 /** What is to be said of a certificate that ends within `warnWithinMs`, or has ended; undefined where there is nothing. */
