@@ -198,6 +198,11 @@ export const requirements = {
     buys: 'what a person sees and types at a terminal',
     probe: () => lackingTool('script', ['-qec', 'echo at a terminal', '/dev/null'], /^at a terminal/),
   },
+  named: {
+    buys: 'the dns check against a real name server',
+    debianPackage: 'bind9',
+    probe: () => lackingTool('named', ['-v'], /BIND/),
+  },
   git: {
     buys: 'what a clone contains, as opposed to what lies around in this folder',
     debianPackage: 'git',

@@ -2,10 +2,7 @@ import type { Check } from '../config/schema/check.ts';
 import { CheckFailure, type RunCheck } from './check.ts';
 
 /** Types that this version reads but cannot run. Every other type of the schema must have a line below. */
-type NotYet = Exclude<
-  Check['type'],
-  'tcp' | 'tls' | 'http' | 'https' | 'smtp' | 'imap' | 'pop' | 'ftp' | 'nntp' | 'redis'
->;
+type NotYet = 'ping' | 'ldap' | 'mysql' | 'postgresql' | 'radius' | 'sip';
 
 /** What runs each type; its code is loaded when the first check of the type runs. */
 const registry: { readonly [Type in Exclude<Check['type'], NotYet>]: () => Promise<RunCheck<Type>> } = {
@@ -13,12 +10,16 @@ const registry: { readonly [Type in Exclude<Check['type'], NotYet>]: () => Promi
   tls: async () => (await import('./tls.ts')).runTls,
   http: async () => (await import('./http.ts')).runHttp,
   https: async () => (await import('./http.ts')).runHttps,
+  udp: async () => (await import('./udp.ts')).runUdp,
+  dns: async () => (await import('./dns.ts')).runDns,
   smtp: async () => (await import('./smtp.ts')).runSmtp,
   imap: async () => (await import('./imap.ts')).runImap,
   pop: async () => (await import('./pop.ts')).runPop,
   ftp: async () => (await import('./ftp.ts')).runFtp,
   nntp: async () => (await import('./nntp.ts')).runNntp,
   redis: async () => (await import('./redis.ts')).runRedis,
+  file: async () => (await import('./file.ts')).runFile,
+  script: async () => (await import('./script.ts')).runScript,
 };
 
 type AnyRunner = RunCheck<Check['type']>;

@@ -205,6 +205,27 @@ const web = {
   ),
 };
 
+/** Hexadecimal digits, two a byte; `wildcard` may stand for a digit. */
+function hexadecimal(wildcard: '' | 'x') {
+  const error = 'wanted hexadecimal digits, two for each byte';
+  return z
+    .string({ error })
+    .regex(wildcard === 'x' ? /^([0-9a-fx]{2})+$/i : /^([0-9a-f]{2})+$/i, { error })
+    .meta({ kind: 'hexadecimal digits' });
+}
+
+/** A name of DNS (RFC 1035, section 2.3.4): labels of 1 to 63 bytes, 253 with the dots between them. */
+const domainName = text('a domain name').refine(
+  (name) =>
+    name === '.' ||
+    (Buffer.byteLength(name) <= 254 &&
+      name
+        .replace(/\.$/, '')
+        .split('.')
+        .every((label) => label !== '' && Buffer.byteLength(label) <= 63)),
+  { error: 'wanted a domain name: labels of 1 to 63 bytes with dots between, 253 bytes at most' },
+);
+
 /** One kind of check: its type, what every check has, what it has besides. */
 function kind<const Type extends string, Shape extends z.ZodRawShape>(
   type: Type,
@@ -230,22 +251,61 @@ export const check = z.discriminatedUnion(
     kind('https', 'Asks for a page over TLS.', { ...target, ...web, ...tls }),
     kind('udp', 'Sends a datagram.', {
       ...target,
-      send: key(text().optional(), 'What is sent.', { leftOut: 'nothing' }),
+      send: key(text().optional(), 'What is sent.', { leftOut: 'an empty datagram' }),
+      sendHex: key(
+        hexadecimal('').optional(),
+        'What is sent, as hexadecimal digits (in quotes, or YAML may take them for a number), in place of `send`.',
+        {
+          examples: ['ffffffff54'],
+          leftOut: '`send`',
+        },
+      ),
       expect: key(text().optional(), 'What the answer must begin with.', {
-        leftOut: 'no answer is needed, only no ICMP error',
+        leftOut: 'no answer is needed, only no ICMP error within half of `timeout`, one second at most',
       }),
+      expectHex: key(
+        hexadecimal('x').optional(),
+        'What the answer must begin with, as hexadecimal digits, in place of `expect`; `x` is any digit.',
+        { examples: ['00000001xxxx'], leftOut: '`expect`' },
+      ),
+      answer: key(
+        flag().default(false),
+        'Whether an answer must come. Where something is expected of it, it must.',
+      ),
+      minLength: key(integer(0, 65_535).default(0), 'The least bytes of an answer.'),
+      maxLength: key(integer(0, 65_535).default(65_535), 'The most bytes of an answer.'),
     }),
-    kind('ping', 'Sends an ICMP echo request.', { address: target.address }),
+    kind('ping', 'Sends an ICMP echo request.', {
+      address: target.address,
+      attempts: key(
+        integer(1, 10).default(1),
+        'How many requests are sent at most, spread over `timeout`; one answer is enough.',
+      ),
+    }),
     kind('dns', 'Asks a name server.', {
       ...target,
       transport: key(word('udp', 'tcp').default('udp'), 'How it is asked.'),
-      query: key(text('a domain name').default('.'), 'The name that is asked for.', {
+      query: key(domainName.default('.'), 'The name that is asked for; for PTR, an address will do.', {
         examples: ['example.org'],
       }),
-      record: key(word('A', 'AAAA', 'CNAME', 'MX', 'NS', 'SOA', 'TXT').default('SOA'), 'The kind of record.'),
-      expect: key(text().optional(), 'What one of the records must be.', {
-        leftOut: 'any answer without error',
+      record: key(
+        word('A', 'AAAA', 'CNAME', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'TXT').default('SOA'),
+        'The kind of record.',
+      ),
+      rcode: key(
+        word('NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED').default('NOERROR'),
+        'The response code that is good.',
+      ),
+      expect: key(text().optional(), 'What one of the records must be, written as `dig +short` does.', {
+        leftOut: 'any answer, one without records as well',
       }),
+      matches: key(
+        text('a regular expression').optional(),
+        'The regular expression one of the records must match.',
+        {
+          leftOut: 'any answer, one without records as well',
+        },
+      ),
     }),
     kind('smtp', 'Reads the greeting and says EHLO.', {
       ...target,
@@ -277,10 +337,12 @@ export const check = z.discriminatedUnion(
       ...content,
     }),
     kind('nntp', 'Reads the greeting.', target),
-    kind('ldap', 'Searches an entry.', {
+    kind('ldap', 'Signs in where a user is given, and reads an entry.', {
       ...target,
+      startTls,
+      ...tls,
       ...account,
-      base: key(text().default(''), 'The entry.', { leftOut: 'the root' }),
+      base: key(text().default(''), 'The distinguished name of the entry.', { leftOut: 'the root' }),
     }),
     kind('redis', 'Signs in where a password is given, says PING.', {
       ...target,
@@ -300,14 +362,26 @@ export const check = z.discriminatedUnion(
       database: key(text().optional(), 'The database.', { leftOut: 'that of the user’s name' }),
       query: key(text().optional(), 'A query that must give a row.', { leftOut: 'none' }),
     }),
-    kind('radius', 'Asks for access.', { ...target, ...account, secret: key(text(), 'The shared secret.') }),
+    kind('radius', 'Asks for access where a user is given, else for the state of the server.', {
+      ...target,
+      ...account,
+      secret: key(text(), 'The shared secret.'),
+    }),
     kind('sip', 'Sends OPTIONS.', {
       ...target,
       transport: key(word('udp', 'tcp').default('udp'), 'How it is asked.'),
       user: key(text().optional(), 'Whom it asks for.', { leftOut: 'nobody' }),
     }),
     kind('file', 'Looks at a file of this host.', {
-      path: key(text('a path'), 'The file; it must hold 0, or not be there.'),
+      path: key(
+        text('a path'),
+        'The file. It must hold the number 0, or not be there; see `factor` for other numbers.',
+      ),
+      factor: key(
+        integer(-254, 254).default(0),
+        'Where it is not 0, the number in the file is good: times this, and added to `base`, it is the weight. -254 or less, before it is added, is bad.',
+      ),
+      base: key(integer(0, 65_535).default(0), 'The weight where the file holds 0, for `factor`.'),
     }),
     kind('script', 'Runs a program of this host.', {
       command: key(command, 'The program with its arguments, without a shell. Exit code 0 is good.', {
@@ -317,6 +391,15 @@ export const check = z.discriminatedUnion(
         flag().default(false),
         'Exit codes 2 to 255 are good as well, and two less than the code is the weight.',
       ),
+      appendTarget: key(
+        flag().default(false),
+        'Whether four arguments follow those of the command: virtual address (or mark) and port, real address and port.',
+      ),
+      user: key(text('a user').optional(), 'Whom it runs as.', {
+        examples: ['nobody'],
+        leftOut: 'the user of the daemon',
+      }),
+      group: key(text('a group').optional(), 'The group it runs as.', { leftOut: 'that of `user`' }),
     }),
   ],
   { error: 'wanted keys and values, `type` among them' },
