@@ -203,6 +203,16 @@ export const requirements = {
     debianPackage: 'bind9',
     probe: () => lackingTool('named', ['-v'], /BIND/),
   },
+  freeradius: {
+    buys: 'the radius check against a real server',
+    debianPackage: 'freeradius',
+    probe: () => lackingTool('freeradius', ['-v'], /FreeRADIUS/),
+  },
+  kamailio: {
+    buys: 'the sip check against a real server',
+    debianPackage: 'kamailio',
+    probe: () => lackingTool('kamailio', ['-v'], /kamailio/),
+  },
   git: {
     buys: 'what a clone contains, as opposed to what lies around in this folder',
     debianPackage: 'git',

@@ -2,7 +2,7 @@ import type { Check } from '../config/schema/check.ts';
 import { CheckFailure, type RunCheck } from './check.ts';
 
 /** Types that this version reads but cannot run. Every other type of the schema must have a line below. */
-type NotYet = 'ping' | 'ldap' | 'mysql' | 'postgresql' | 'radius' | 'sip';
+type NotYet = 'ldap' | 'mysql' | 'postgresql';
 
 /** What runs each type; its code is loaded when the first check of the type runs. */
 const registry: { readonly [Type in Exclude<Check['type'], NotYet>]: () => Promise<RunCheck<Type>> } = {
@@ -11,6 +11,7 @@ const registry: { readonly [Type in Exclude<Check['type'], NotYet>]: () => Promi
   http: async () => (await import('./http.ts')).runHttp,
   https: async () => (await import('./http.ts')).runHttps,
   udp: async () => (await import('./udp.ts')).runUdp,
+  ping: async () => (await import('./ping.ts')).runPing,
   dns: async () => (await import('./dns.ts')).runDns,
   smtp: async () => (await import('./smtp.ts')).runSmtp,
   imap: async () => (await import('./imap.ts')).runImap,
@@ -18,6 +19,8 @@ const registry: { readonly [Type in Exclude<Check['type'], NotYet>]: () => Promi
   ftp: async () => (await import('./ftp.ts')).runFtp,
   nntp: async () => (await import('./nntp.ts')).runNntp,
   redis: async () => (await import('./redis.ts')).runRedis,
+  radius: async () => (await import('./radius.ts')).runRadius,
+  sip: async () => (await import('./sip.ts')).runSip,
   file: async () => (await import('./file.ts')).runFile,
   script: async () => (await import('./script.ts')).runScript,
 };
