@@ -213,6 +213,11 @@ export const requirements = {
     debianPackage: 'kamailio',
     probe: () => lackingTool('kamailio', ['-v'], /kamailio/),
   },
+  slapd: {
+    buys: 'the ldap check against a real server',
+    debianPackage: 'slapd',
+    probe: () => lackingTool('slapd', ['-VV'], /OpenLDAP/),
+  },
   git: {
     buys: 'what a clone contains, as opposed to what lies around in this folder',
     debianPackage: 'git',

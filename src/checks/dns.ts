@@ -10,6 +10,7 @@ import {
   nameToAsk,
   recordTypes,
 } from './dns-message.ts';
+import { matches as doesMatch } from './pattern.ts';
 import { shownText } from './shown-text.ts';
 
 /** Asks a name server, by UDP or TCP, and judges its response code and the records of its answer. */
@@ -49,7 +50,7 @@ function decode(bytes: Buffer): DnsAnswer {
   }
 }
 
-type Wish = Pick<CheckOf<'dns'>, 'query' | 'record' | 'rcode' | 'expect' | 'matches'>;
+type Wish = Pick<CheckOf<'dns'>, 'query' | 'record' | 'rcode' | 'expect' | 'matches' | 'matchOptions'>;
 
 /** Whether this answers our query: its number, and the question where it is repeated (RFC 5452, section 9.1). */
 function isAnswerTo({ id, isAnswer, question }: DnsAnswer, ourId: number, { query, record }: Wish): boolean {
@@ -61,14 +62,14 @@ function isAnswerTo({ id, isAnswer, question }: DnsAnswer, ourId: number, { quer
   );
 }
 
-function judge({ record, rcode, expect, matches }: Wish, answer: DnsAnswer): Passed {
+function judge({ record, rcode, expect, matches, matchOptions }: Wish, answer: DnsAnswer): Passed {
   if (answer.code !== rcode) throw unexpected(`got ${answer.code}, want ${rcode}`);
   if (expect === undefined && matches === undefined) return { detail: answerText(answer) };
   if (answer.isCutOff) throw unexpected('the answer does not fit a datagram: ask with "transport: tcp"');
   const texts = answer.records.filter(({ type }) => type === recordTypes[record]).map(({ text }) => text);
-  const pattern = matches === undefined ? undefined : new RegExp(matches);
   const isGood = (text: string): boolean =>
-    (expect === undefined || comparable(text) === comparable(expect)) && (pattern?.test(text) ?? true);
+    (expect === undefined || comparable(text) === comparable(expect)) &&
+    (matches === undefined || doesMatch(matches, matchOptions, text));
   const good = texts.find(isGood);
   if (good !== undefined) return { detail: `${answer.code}, ${shownText(good)}` };
   const wanted = [

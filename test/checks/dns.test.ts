@@ -123,7 +123,7 @@ requires('named')('a name server', () => {
   });
 
   test.each(['udp', 'tcp'])('that is frozen answers nothing in time (%s)', async (transport) => {
-    server.freeze();
+    await server.freeze();
     const result = await dns({ transport, query: 'example.org', timeout: '300ms' });
     server.thaw();
     expect(result).toMatchObject({ isGood: false, phase: 'expect', reason: 'no answer within 300ms' });

@@ -108,7 +108,7 @@ requires('freeradius')('a RADIUS server', () => {
   });
 
   test('that is frozen answers nothing in time', async () => {
-    server.freeze();
+    await server.freeze();
     const { result } = await radius({ timeout: '300ms' });
     server.thaw();
     expect(result).toMatchObject({ isGood: false, phase: 'expect', reason: 'no answer within 300ms' });

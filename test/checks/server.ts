@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,8 +11,8 @@ export type RealServer = {
   readonly pid: number;
   /** What it has said so far. */
   readonly said: () => string;
-  /** Holds it as it is: it answers nothing, and its sockets stay. */
-  readonly freeze: () => void;
+  /** Holds it as it is, all its processes and threads: it answers nothing, and its sockets stay. */
+  readonly freeze: () => Promise<void>;
   readonly thaw: () => void;
   readonly stop: () => Promise<void>;
 };
@@ -74,7 +75,10 @@ export async function startServer(
   return {
     pid: child.pid!,
     said: () => said,
-    freeze: () => kill(child, 'SIGSTOP'),
+    async freeze() {
+      kill(child, 'SIGSTOP');
+      while (!(await isStopped(child.pid!))) await new Promise((resolve) => setTimeout(resolve, 10));
+    },
     thaw: () => kill(child, 'SIGCONT'),
     stop: () =>
       new Promise((resolve) => {
@@ -95,4 +99,22 @@ function kill({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   } catch {
     // It has ended.
   }
+}
+
+/** Whether no thread of a group of processes runs any more: a signal reaches them one after the other. */
+async function isStopped(group: number): Promise<boolean> {
+  const pids = (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name));
+  for (const pid of pids) {
+    const found = /\) (\S) [0-9]+ ([0-9]+) /.exec(await statOf(`/proc/${pid}`));
+    if (Number(found?.[2]) !== group || found?.[1] === 'Z') continue;
+    const tasks = await readdir(`/proc/${pid}/task`).catch(() => []);
+    const states = await Promise.all(tasks.map((task) => statOf(`/proc/${pid}/task/${task}`)));
+    if (!states.every((state) => state === '' || /\) T /.test(state))) return false;
+  }
+  return true;
+}
+
+/** What the kernel says of a process or thread (proc(5)); nothing where it has ended. */
+function statOf(folder: string): Promise<string> {
+  return readFile(`${folder}/stat`, 'utf8').catch(() => '');
 }

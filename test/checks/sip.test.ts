@@ -59,7 +59,7 @@ request_route {
   });
 
   test.each(['udp', 'tcp'])('that is frozen answers nothing in time (%s)', async (transport) => {
-    server.freeze();
+    await server.freeze();
     const result = await sip({ transport, timeout: '300ms' });
     server.thaw();
     expect(result).toMatchObject({ isGood: false, phase: 'expect', reason: 'no answer within 300ms' });

@@ -76,6 +76,11 @@ const transport = key(
   'Whether it speaks TLS from the beginning, or turns the connection into TLS (STARTTLS).',
 );
 
+const databaseTransport = key(
+  word('plain', 'startTls').default('plain'),
+  'Whether the connection is turned into TLS, as the protocol has it, before anyone signs in.',
+);
+
 const account = {
   user: key(text().optional(), 'Who signs in.', { leftOut: 'nobody' }),
   password: key(text().optional(), `The password; best from the environment: \`"\${CHECK_PASSWORD}"\`.`, {
@@ -299,13 +304,10 @@ export const check = z.discriminatedUnion(
       expect: key(text().optional(), 'What one of the records must be, written as `dig +short` does.', {
         leftOut: 'any answer, one without records as well',
       }),
-      matches: key(
-        text('a regular expression').optional(),
-        'The regular expression one of the records must match.',
-        {
-          leftOut: 'any answer, one without records as well',
-        },
-      ),
+      matches: key(expression.optional(), 'The regular expression one of the records must match.', {
+        leftOut: 'any answer, one without records as well',
+      }),
+      matchOptions: content.matchOptions,
     }),
     kind('smtp', 'Reads the greeting and says EHLO.', {
       ...target,
@@ -339,10 +341,14 @@ export const check = z.discriminatedUnion(
     kind('nntp', 'Reads the greeting.', target),
     kind('ldap', 'Signs in where a user is given, and reads an entry.', {
       ...target,
-      startTls,
+      transport,
       ...tls,
       ...account,
       base: key(text().default(''), 'The distinguished name of the entry.', { leftOut: 'the root' }),
+      matches: key(expression.optional(), 'The regular expression that its distinguished name must match.', {
+        leftOut: 'anything',
+      }),
+      matchOptions: content.matchOptions,
     }),
     kind('redis', 'Signs in where a password is given, says PING.', {
       ...target,
@@ -352,12 +358,16 @@ export const check = z.discriminatedUnion(
     }),
     kind('mysql', 'Signs in, asks where a query is given.', {
       ...target,
+      transport: databaseTransport,
+      ...tls,
       ...account,
       database: key(text().optional(), 'The database.', { leftOut: 'none' }),
       query: key(text().optional(), 'A query that must give a row.', { leftOut: 'none' }),
     }),
     kind('postgresql', 'Signs in, asks where a query is given.', {
       ...target,
+      transport: databaseTransport,
+      ...tls,
       ...account,
       database: key(text().optional(), 'The database.', { leftOut: 'that of the user’s name' }),
       query: key(text().optional(), 'A query that must give a row.', { leftOut: 'none' }),
