@@ -14,6 +14,11 @@ const common = {
     examples: ['1s'],
     leftOut: '5s',
   }),
+  retryInterval: key(
+    duration(0, 24 * hour).optional(),
+    'From a bad result to the next check, while a real server is not yet taken out.',
+    { examples: ['1s'], leftOut: 'the interval' },
+  ),
   rise: key(integer(1, 1000).default(1), 'Good results in a row that bring a real server back.'),
   fall: key(integer(1, 1000).default(3), 'Bad results in a row that take it out.'),
   initial: key(word('up', 'down').default('up'), 'What a real server counts as before its first result.'),

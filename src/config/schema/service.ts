@@ -45,6 +45,10 @@ const persistence = object({
   ),
 });
 
+/** One check or a list of them: once read, always a list. */
+const severalChecks = list(check, 'checks').min(1, { error: 'wanted one check or more' });
+const everyCheck = 'With a list of checks it is usable while all of them are good.';
+
 const common = {
   method: key(method().optional(), 'How packets reach it.', { leftOut: 'the method of the service' }),
   tunnel: key(tunnel.optional(), 'Encapsulation of the method `tunnel`.', {
@@ -79,11 +83,16 @@ export const realServer = object({
     'Connections below which it gets new ones again; 0 is three quarters of the upper threshold.',
   ),
   check: key(
-    z.union([check, z.literal('none')], { error: 'wanted keys and values, or none' }).optional(),
-    'Its own check, or `none`.',
+    z
+      .union([check, severalChecks, z.literal('none')], {
+        error: 'wanted keys and values, a list of checks, or none',
+      })
+      .transform((value) => (typeof value === 'string' || Array.isArray(value) ? value : [value]))
+      .optional(),
+    `Its own check, or \`none\`. ${everyCheck}`,
     {
       leftOut: 'the check of the service',
-      kind: '[check](#check) or `none`',
+      kind: '[check](#check), a list of them, or `none`',
     },
   ),
 });
@@ -143,7 +152,14 @@ export const virtualService = object({
     flag().default(false),
     'UDP: each datagram is scheduled on its own, no connection is remembered.',
   ),
-  check: key(check.optional(), 'How its real servers are checked.', { leftOut: 'not at all' }),
+  check: key(
+    z
+      .union([check, severalChecks], { error: 'wanted keys and values, or a list of checks' })
+      .transform((value) => (Array.isArray(value) ? value : [value]))
+      .optional(),
+    `How each of its real servers is checked. ${everyCheck}`,
+    { leftOut: 'not at all', kind: '[check](#check), or a list of them' },
+  ),
   quorum: key(
     integer(1, intMax).default(1),
     'Sum of the weights of usable real servers below which the sorry server takes over.',
