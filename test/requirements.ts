@@ -126,6 +126,11 @@ export const requirements = {
     // Without IPVS in the kernel every invocation fails, --version too; that it can be run is what counts here.
     probe: () => lackingTool('ipvsadm', ['--version'], /ipvsadm|ipvs/i),
   },
+  ldirectord: {
+    buys: 'files of ldirectord as the real ldirectord judges them',
+    debianPackage: 'ldirectord',
+    probe: () => lackingTool('ldirectord', ['-v'], /Linux Director/),
+  },
   promtool: {
     buys: 'the metrics as Prometheus reads them',
     debianPackage: 'prometheus',

@@ -49,6 +49,9 @@ export type Adapter = {
   read(source: Source, context: AdapterContext): Adapted;
 };
 
+/** Says what became of a line. */
+export type Tell = (kind: NoteKind, span: Span, reason: string) => void;
+
 /** Collects notes: one a line, of the gravest kind that was noted for it, with all reasons of that kind. */
 export function noteBook(source: Source): {
   note(kind: NoteKind, span: Span, reason: string): void;

@@ -1,8 +1,9 @@
 import type { Adapter } from './adapter.ts';
 import { ipvsadmAdapter } from './ipvsadm.ts';
+import { ldirectordAdapter } from './ldirectord.ts';
 
 /** Every format of another program that is read. */
-export const adapters: readonly Adapter[] = [ipvsadmAdapter];
+export const adapters: readonly Adapter[] = [ipvsadmAdapter, ldirectordAdapter];
 
 /** The adapter of this name. */
 export function adapterNamed(name: string): Adapter | undefined {

@@ -13,7 +13,7 @@ import {
 import type { SyncDaemon } from '../ipvsadm/command.ts';
 import { formatDurationMs } from '../quantities.ts';
 import type { MapNode, TreeNode } from '../tree.ts';
-import type { NoteKind } from './adapter.ts';
+import type { Tell } from './adapter.ts';
 import { listAt, mapAt, scalarAt } from './build-tree.ts';
 import type { Member, RuleTable, Service } from './ipvsadm-table.ts';
 import { nameOfService } from './service-names.ts';
@@ -25,9 +25,6 @@ export type RuleSettings = {
   };
   sync?: { readonly daemon: SyncDaemon | (Omit<SyncDaemon, 'role'> & { role: 'both' }); readonly span: Span };
 };
-
-/** Says what a configuration cannot say, or says otherwise. */
-export type Tell = (kind: NoteKind, span: Span, reason: string) => void;
 
 const greatestWeight = 65_535;
 const longestTimeoutSeconds = Math.floor((2 ** 31 - 1) / 1000);
