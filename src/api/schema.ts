@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Address, parseAddress } from '../model/address.ts';
 import { isReason, overrideStates } from '../model/override.ts';
 import type { Operation } from '../model/table.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { configuration } from './schema/configuration.ts';
 
 /** A JSON Schema, as far as it is looked into here. */

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { projectText, withoutComments } from './project.ts';
+import { projectFiles, projectText, withoutComments } from './project.ts';
 
 /** The npm packages that are loaded with a file: what it imports at once, and what that does. Types are not loaded. */
 function packagesOf(path: string, seen = new Set<string>()): string[] {
@@ -29,4 +29,11 @@ test.each([
 
 test('the walk sees packages where there are some', () => {
   expect(packagesOf('src/config/load.ts')).toContain('zod');
+});
+
+/** `import { z }` is an object that everything in the package hangs on, 600 kB of it in each bundle. */
+test('the schema library is imported so that the bundle takes of it what is used', () => {
+  const whole = /import (?!type\b)[^;]*\bz\b[^;*]*} from 'zod'/;
+  const taking = projectFiles('src', ['.ts']).filter(({ text }) => whole.test(text));
+  expect(taking.map(({ path }) => path)).toEqual([]);
 });

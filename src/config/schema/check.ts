@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { address } from './addresses.ts';
 import { duration, flag, integer, key, list, object, size, text, word } from './keys.ts';
 

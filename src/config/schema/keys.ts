@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { formatDurationMs, parseDurationMs, parseSize } from '../quantities.ts';
 
 /** What the reference says about a key, and what editors show. */

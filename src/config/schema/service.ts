@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { schedulerNames } from '../../model/virtual-service.ts';
 import { endpoint, parseMask, virtualAddress } from './addresses.ts';
 import { check } from './check.ts';
