@@ -4,6 +4,7 @@ import { placeOf, problemAt, type Span } from '../model/problem.ts';
 import { destinationKey, serviceFamily, serviceKey } from '../model/service-id.ts';
 import type { ServiceEntry } from '../model/table.ts';
 import { checkOperation } from '../model/validate.ts';
+import type { ServiceId } from '../model/virtual-service.ts';
 import { entriesOf, serves, serviceIdsOf } from './desired.ts';
 import { problemsOfFailover } from './failover-rules.ts';
 import { spanAt } from './read-values.ts';
@@ -122,6 +123,7 @@ function judgeService(service: ServiceConfiguration, path: Path, report: Report)
 function judgeRealServers(service: ServiceConfiguration, path: Path, report: Report): void {
   const members = service.realServers.map((value, i) => ({ value, path: [...path, 'realServers', i] }));
   namesOnce(members, 'real server', report, () => `virtual service "${service.name}"`);
+  const ids = serviceIdsOf(service);
   const taken = new Set<string>();
   for (const { value: realServer, path: at } of members) {
     const port = realServer.address.port ?? 0;
@@ -135,23 +137,24 @@ function judgeRealServers(service: ServiceConfiguration, path: Path, report: Rep
         [...at, 'lowerThreshold'],
         `"lowerThreshold": wanted at most the upper threshold, ${realServer.upperThreshold}, found ${realServer.lowerThreshold}`,
       );
-    judgeMember(service, realServer, at, `real server ${shown}`, report);
+    judgeMember(service, ids, realServer, at, `real server ${shown}`, report);
   }
   if (service.sorryServer)
-    judgeMember(service, service.sorryServer, [...path, 'sorryServer'], 'sorry server', report);
+    judgeMember(service, ids, service.sorryServer, [...path, 'sorryServer'], 'sorry server', report);
   if (service.tunnel) judgeTunnel(service.tunnel, [...path, 'tunnel'], report);
 }
 
 /** What holds for real servers and the sorry server alike: family, port, tunnel. */
 function judgeMember(
   service: ServiceConfiguration,
+  all: readonly ServiceId[],
   member: NonNullable<ServiceConfiguration['sorryServer']>,
   path: Path,
   what: string,
   report: Report,
 ): void {
   const method = member.method ?? service.method;
-  const ids = serviceIdsOf(service).filter((id) => serves(member, service, id));
+  const ids = all.filter((id) => serves(member, service, id));
   if (ids.length === 0 && (service.address ?? service.fwmark) !== undefined) {
     const family = familyOf(member.address.address);
     report(

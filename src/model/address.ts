@@ -10,7 +10,9 @@ export type Address = string & { readonly __brand: 'Address' };
 
 /** Reads the forms inet_pton(3) takes and no other: no short IPv4, no leading zeros, no zone, no prefix length. */
 export function parseAddress(text: string): Address | undefined {
-  const bytes = text.includes(':') ? parseIpv6(text) : parseIpv4(text);
+  // Of IPv4 there is one form.
+  if (!text.includes(':')) return readIpv4(text) === undefined ? undefined : (text as Address);
+  const bytes = parseIpv6(text);
   return bytes && addressFromBytes(bytes);
 }
 
@@ -65,21 +67,21 @@ export function isUnicast(address: Address): boolean {
 
 /** 224.0.0.0/4 or ff00::/8. */
 export function isMulticast(address: Address): boolean {
-  const bytes = addressToBytes(address);
-  return bytes.length === 4 ? bytes[0]! >> 4 === 0xe : bytes[0] === 0xff;
+  if (familyOf(address) === 6) return parseIpv6(address)![0] === 0xff;
+  const first = Number.parseInt(address, 10);
+  return first >= 224 && first < 240;
 }
 
 /** 127.0.0.0/8 or ::1. */
 export function isLoopback(address: Address): boolean {
-  return familyOf(address) === 4 ? addressToBytes(address)[0] === 127 : address === '::1';
+  return familyOf(address) === 4 ? address.startsWith('127.') : address === '::1';
 }
 
 /** 169.254.0.0/16 (RFC 3927) or fe80::/10 (RFC 4291, 2.5.6). */
 export function isLinkLocal(address: Address): boolean {
-  const bytes = addressToBytes(address);
-  return bytes.length === 4
-    ? bytes[0] === 169 && bytes[1] === 254
-    : bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80;
+  if (familyOf(address) === 4) return address.startsWith('169.254.');
+  const [first, second] = parseIpv6(address)!;
+  return first === 0xfe && (second! & 0xc0) === 0x80;
 }
 
 /**
@@ -103,14 +105,33 @@ function isMapped(address: Address): boolean {
 }
 
 function parseIpv4(text: string): Uint8Array | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4) return undefined;
-  const bytes = new Uint8Array(4);
-  for (const [i, part] of parts.entries()) {
-    if (!/^(0|[1-9][0-9]{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    bytes[i] = Number(part);
+  const number = readIpv4(text);
+  if (number === undefined) return undefined;
+  return Uint8Array.of(number >>> 24, number >>> 16, number >>> 8, number);
+}
+
+const [digit0, digit9, dot] = [0x30, 0x39, 0x2e];
+
+/** A dotted quad as one number, sign by sign: a configuration is full of them. */
+function readIpv4(text: string): number | undefined {
+  let number = 0;
+  let byte = -1;
+  let bytes = 0;
+  for (let at = 0; at < text.length; at++) {
+    const sign = text.charCodeAt(at);
+    if (sign >= digit0 && sign <= digit9) {
+      // A number that goes on after a zero would be an octal one.
+      if (byte === 0) return undefined;
+      byte = (byte < 0 ? 0 : byte * 10) + sign - digit0;
+      if (byte > 255) return undefined;
+    } else {
+      if (sign !== dot || byte < 0) return undefined;
+      number = number * 256 + byte;
+      byte = -1;
+      bytes++;
+    }
   }
-  return bytes;
+  return bytes === 3 && byte >= 0 ? number * 256 + byte : undefined;
 }
 
 function parseShortIpv4(text: string): Address | undefined {

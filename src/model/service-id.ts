@@ -27,10 +27,17 @@ export function serviceFamily(id: ServiceId): 4 | 6 {
   return id.kind === 'address' ? familyOf(id.address) : id.family;
 }
 
+/** Whether two names are of the same virtual service. */
+export function equalServiceId(a: ServiceId, b: ServiceId): boolean {
+  if (a.kind === 'fwmark') return b.kind === 'fwmark' && a.mark === b.mark && a.family === b.family;
+  if (b.kind === 'fwmark') return false;
+  return a.address === b.address && a.port === b.port && a.protocol === b.protocol;
+}
+
 /** Whether two virtual services have the same name and the same settings. */
 export function equalService(a: VirtualService, b: VirtualService): boolean {
   return (
-    serviceKey(a.id) === serviceKey(b.id) &&
+    equalServiceId(a.id, b.id) &&
     a.scheduler === b.scheduler &&
     a.onePacket === b.onePacket &&
     a.schedulerFlags.flag1 === b.schedulerFlags.flag1 &&

@@ -1,5 +1,5 @@
 import { type Address, familyOf, isLinkLocal, isUnicast } from './address.ts';
-import { destinationKey, serviceFamily, serviceKey } from './service-id.ts';
+import { destinationKey, equalServiceId, serviceFamily, serviceKey } from './service-id.ts';
 import { type Sysctls, sysctlRanges } from './sysctls.ts';
 import type { Operation, Refusal, RefusalReason, ServiceEntry, Table } from './table.ts';
 import {
@@ -77,14 +77,12 @@ export function checkOperation(operation: Operation, table: Table, host: Host = 
 
 /** The entry of a virtual service in a table. */
 export function findService(table: Table, id: ServiceId): ServiceEntry | undefined {
-  const key = serviceKey(id);
-  return table.services.find(({ service }) => serviceKey(service.id) === key);
+  return table.services.find(({ service }) => equalServiceId(service.id, id));
 }
 
 /** A destination by its address and port. */
 export function findDestination(entry: ServiceEntry, id: DestinationId): Destination | undefined {
-  const key = destinationKey(id);
-  return entry.destinations.find((destination) => destinationKey(destination) === key);
+  return entry.destinations.find(({ address, port }) => address === id.address && port === id.port);
 }
 
 function checkService(service: VirtualService): Refusal | undefined {
