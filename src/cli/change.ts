@@ -108,7 +108,7 @@ export async function consent(
 
 /** A change for a program. */
 export function changeValue(
-  { strangers, covered: _covered, ...change }: Intention,
+  { strangers, covered: _covered, timeouts: _timeouts, ...change }: Intention,
   absent?: readonly AbsentAddress[],
 ) {
   return { ...change, strangers: strangers.map(serviceKey), ...(absent && { absentAddresses: absent }) };

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { equalDestination, equalService } from '../model/service-id.ts';
 import type { ServiceEntry, Table } from '../model/table.ts';
 import type { Timeouts } from '../model/virtual-service.ts';
-import { type Prepared, prepareWhole, readDocument } from './whole-file.ts';
+import { documentText, type Prepared, prepareWhole, readDocument } from './whole-file.ts';
 
 /** What the configuration that was applied last made of the table. */
 export type Applied = {
@@ -59,12 +59,7 @@ export function writeApplied(directory: string | undefined, applied: Applied): v
 export function prepareApplied(directory: string | undefined, applied: Applied): Prepared | undefined {
   if (directory === undefined) return undefined;
   const path = fileIn(directory);
-  const { table, ...rest } = applied;
-  const head = JSON.stringify({ version, ...rest }).slice(0, -1);
-  const prepared = prepareWhole(
-    path,
-    `${head},"table":{"services":[${table.services.map(textOf).join(',')}]}}\n`,
-  );
+  const prepared = prepareWhole(path, documentText(version, applied));
   return {
     ...prepared,
     commit() {
@@ -73,15 +68,6 @@ export function prepareApplied(directory: string | undefined, applied: Applied):
       last = stamp === undefined ? undefined : { stamp, applied };
     },
   };
-}
-
-const texts = new WeakMap<ServiceEntry, string>();
-
-/** An entry as JSON; that of one that did not change since is known. */
-function textOf(entry: ServiceEntry): string {
-  const text = texts.get(entry) ?? JSON.stringify(entry);
-  texts.set(entry, text);
-  return text;
 }
 
 /** Whether two tables have the same entries in the same order. */

@@ -47,6 +47,30 @@ export function changeBetween(wanted: Wanted, observed: Observed, made: Table = 
   return { steps, strangers, concerns: concernsOf(wanted.names, there, operations) };
 }
 
+/** A change in numbers, with its first steps: of ten thousand steps not all are to be told. */
+export type Outline = {
+  readonly signs: Readonly<Record<Step['sign'], number>>;
+  /** As many as were asked for, or all there are. */
+  readonly first: readonly Step[];
+};
+
+/** What `changeBetween` would tell of a table that is all one's own, in outline. Pure. */
+export function outlineBetween(wanted: Omit<Wanted, 'own'>, observed: Observed, told: number): Outline {
+  const operations = [
+    ...plan(wanted.table, tableOf(observed.services)),
+    ...timeoutOperations(wanted, observed),
+  ];
+  const signs = { '+': 0, '-': 0, '~': 0 };
+  for (const operation of operations) signs[signOf(operation)]++;
+  const there = indexOf(observed);
+  return { signs, first: operations.slice(0, told).map((one) => stepOf(one, there, wanted.names)) };
+}
+
+function signOf({ kind }: Operation): Step['sign'] {
+  if (kind === 'add-service' || kind === 'add-destination') return '+';
+  return kind === 'delete-service' || kind === 'delete-destination' || kind === 'flush' ? '-' : '~';
+}
+
 /** The rules of what a plane shows. */
 export function tableOf(services: readonly ServiceState[]): Table {
   return {
@@ -59,29 +83,28 @@ export function tableOf(services: readonly ServiceState[]): Table {
 
 /** An operation told without what it meets: only what it makes. */
 export function bareStep(operation: Operation): Pick<Step, 'sign' | 'what' | 'detail'> {
+  const sign = signOf(operation);
   switch (operation.kind) {
     case 'add-service':
     case 'edit-service': {
       const { service } = operation;
-      const sign = operation.kind === 'add-service' ? '+' : '~';
       return { sign, what: serviceKey(service.id), detail: settingsText(service) };
     }
     case 'add-destination':
     case 'edit-destination': {
       const { id, destination } = operation;
-      const sign = operation.kind === 'add-destination' ? '+' : '~';
       return { sign, what: member(plainNames, id, destination), detail: settingsOf(destination) };
     }
     case 'delete-service':
-      return { sign: '-', what: serviceKey(operation.id), detail: '' };
+      return { sign, what: serviceKey(operation.id), detail: '' };
     case 'delete-destination':
-      return { sign: '-', what: member(plainNames, operation.id, operation.destination), detail: '' };
+      return { sign, what: member(plainNames, operation.id, operation.destination), detail: '' };
     default:
-      return { sign: '~', what: operation.kind, detail: '' };
+      return { sign, what: operation.kind, detail: '' };
   }
 }
 
-function timeoutOperations({ timeouts }: Wanted, observed: Observed): Operation[] {
+function timeoutOperations({ timeouts }: Pick<Wanted, 'timeouts'>, observed: Observed): Operation[] {
   const differs = (['tcp', 'tcpFin', 'udp'] as const).some(
     (name) => timeouts[name] !== undefined && timeouts[name] !== observed.timeouts[name],
   );
@@ -118,13 +141,13 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
     case 'add-service': {
       const { id } = operation.service;
       const after = settingsText(operation.service);
-      return { ...plainStep(operation, '+', names.service(id)), detail: after, after };
+      return { ...plainStep(operation, names.service(id)), detail: after, after };
     }
     case 'edit-service': {
       const { service } = operation;
       const before = there.services.get(serviceKey(service.id))!;
       return {
-        ...plainStep(operation, '~', names.service(service.id)),
+        ...plainStep(operation, names.service(service.id)),
         detail: differences(serviceSettings(before.service), serviceSettings(service)),
         before: settingsText(before.service),
         after: settingsText(service),
@@ -135,7 +158,7 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
       const before = there.services.get(serviceKey(operation.id))!;
       const connections = connectionsOf(before);
       return {
-        ...plainStep(operation, '-', names.service(operation.id)),
+        ...plainStep(operation, names.service(operation.id)),
         detail: `with its ${count(before.destinations.length, 'real server')}`,
         before: settingsText(before.service),
         connections,
@@ -145,7 +168,7 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
     case 'add-destination': {
       const { destination, id } = operation;
       return {
-        ...plainStep(operation, '+', member(names, id, destination)),
+        ...plainStep(operation, member(names, id, destination)),
         detail: briefly(names, id, destination),
         after: memberText(destination),
       };
@@ -156,7 +179,7 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
       const connections = before.activeConnections + before.inactiveConnections;
       const effect = editEffect(before.destination, destination, connections);
       return {
-        ...plainStep(operation, '~', member(names, id, destination)),
+        ...plainStep(operation, member(names, id, destination)),
         detail: differences(destinationSettings(before.destination), destinationSettings(destination)),
         before: memberText(before.destination),
         after: memberText(destination),
@@ -169,7 +192,7 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
       const before = there.destination(id, destination);
       const connections = before.activeConnections + before.inactiveConnections;
       return {
-        ...plainStep(operation, '-', member(names, id, destination)),
+        ...plainStep(operation, member(names, id, destination)),
         detail: briefly(names, id, before.destination),
         before: memberText(before.destination),
         connections,
@@ -180,7 +203,7 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
       const before = secondsOf(there.timeouts);
       const after = { ...before, ...secondsOf(operation.timeouts) };
       return {
-        ...plainStep(operation, '~', 'timeouts'),
+        ...plainStep(operation, 'timeouts'),
         detail: differences(before, after),
         before: Object.values(before).join(', '),
         after: Object.values(after).join(', '),
@@ -188,21 +211,21 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
     }
     case 'set-sysctls':
       return {
-        ...plainStep(operation, '~', 'sysctls'),
+        ...plainStep(operation, 'sysctls'),
         detail: Object.entries(operation.sysctls)
           .map(([name, value]) => `${name} = ${value}`)
           .join(', '),
       };
     case 'zero':
-      return { ...plainStep(operation, '~', 'counters'), detail: 'to 0' };
+      return { ...plainStep(operation, 'counters'), detail: 'to 0' };
     case 'flush':
-      return { ...plainStep(operation, '-', 'everything'), detail: '' };
+      return { ...plainStep(operation, 'everything'), detail: '' };
   }
 }
 
-const plainStep = (operation: Operation, sign: Step['sign'], what: string) => ({
+const plainStep = (operation: Operation, what: string) => ({
   operation,
-  sign,
+  sign: signOf(operation),
   what,
   connections: 0,
 });

@@ -5,7 +5,7 @@ import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Counters, Observed, Table } from '../model/table.ts';
 import type { Timeouts } from '../model/virtual-service.ts';
 import { readApplied } from './applied.ts';
-import { changeBetween, type Step } from './change.ts';
+import { changeBetween, outlineBetween, type Step } from './change.ts';
 import type { FileText } from './file-texts.ts';
 import { stateDirectory } from './state-directory.ts';
 import { type Names, plainNames, type Wanted } from './wanted.ts';
@@ -123,30 +123,53 @@ function namesFrom(kept: Readonly<Record<string, string>>): Names {
 }
 
 /** The part of a generation that is compared with another one's. */
-export type Comparable = Pick<Generation, 'table' | 'timeouts' | 'names'>;
+export type Comparable = Pick<Generation, 'table' | 'timeouts'> & { readonly names: Names };
+
+/** What of a generation that is kept is compared. */
+export const comparable = ({ table, timeouts, names }: Generation): Comparable => ({
+  ...{ table, timeouts },
+  names: namesFrom(names),
+});
 
 /** The steps from one generation to another; from nothing where there is none before. Pure. */
 export function stepsBetween(before: Comparable | undefined, after: Comparable): readonly Step[] {
-  const there = before ?? { table: { services: [] }, timeouts: after.timeouts, names: {} };
-  const names = namesFrom({ ...there.names, ...after.names });
-  const wanted = { table: after.table, timeouts: after.timeouts, own: true, names };
-  return changeBetween(wanted, idle(there.table, there.timeouts)).steps;
+  const { wanted, there } = ends(before, after);
+  return changeBetween({ ...wanted, own: true }, there).steps;
+}
+
+function ends(before: Comparable | undefined, { table, timeouts, names }: Comparable) {
+  return before
+    ? {
+        wanted: { table, timeouts, names: namesOfEither(names, before.names) },
+        there: idle(before.table, before.timeouts),
+      }
+    : { wanted: { table, timeouts, names }, there: idle({ services: [] }, timeouts) };
+}
+
+/** What is gone has only the name it had. */
+function namesOfEither(names: Names, before: Names): Names {
+  return {
+    service: (id) => (names.service(id) === serviceKey(id) ? before : names).service(id),
+    serviceName: (id) => (names.serviceName(id) === serviceKey(id) ? before : names).serviceName(id),
+    realServer: (id, one) =>
+      (names.realServer(id, one) === destinationKey(one) ? before : names).realServer(id, one),
+  };
 }
 
 /** Steps that a summary names. */
 const toldSteps = 3;
 
-/** Steps in one line: `+2 ~1 -0: web/web3 weight 3 -> 0`. */
-export function summaryOf(steps: readonly Pick<Step, 'sign' | 'what' | 'detail'>[]): string {
-  if (steps.length === 0) return 'nothing changed';
-  const counted = (['+', '~', '-'] as const).map(
-    (sign) => `${sign}${steps.filter((step) => step.sign === sign).length}`,
+/** The steps between in one line: `+2 ~1 -0: web/web3 weight 3 -> 0`. Pure. */
+export function summaryBetween(before: Comparable | undefined, after: Comparable): string {
+  const { wanted, there } = ends(before, after);
+  const { signs, first } = outlineBetween(wanted, there, toldSteps);
+  if (first.length === 0) return 'nothing changed';
+  const told = first.map(({ sign, what, detail }) =>
+    `${sign === '~' ? '' : `${sign} `}${what} ${detail}`.trimEnd(),
   );
-  const told = steps
-    .slice(0, toldSteps)
-    .map(({ sign, what, detail }) => `${sign === '~' ? '' : `${sign} `}${what} ${detail}`.trimEnd());
-  const more = steps.length > toldSteps ? `; and ${steps.length - toldSteps} more` : '';
-  return `${counted.join(' ')}: ${told.join('; ')}${more}`;
+  const untold = signs['+'] + signs['~'] + signs['-'] - first.length;
+  const more = untold > 0 ? `; and ${untold} more` : '';
+  return `+${signs['+']} ~${signs['~']} -${signs['-']}: ${told.join('; ')}${more}`;
 }
 
 const none: Counters = { connections: 0n, packetsIn: 0n, packetsOut: 0n, bytesIn: 0n, bytesOut: 0n };

@@ -1,5 +1,6 @@
 import type { Step } from './change.ts';
 import {
+  comparable,
   type Generation,
   generationNumbers,
   readGeneration,
@@ -60,7 +61,9 @@ export function reportGeneration(planeDirectory: string | undefined, number: num
     isInForce: appliedBefore(planeDirectory)?.generation === number,
     ...(before !== undefined && { before }),
     ...((earlier || isFirst) && {
-      steps: stepsBetween(earlier, found).map(({ sign, what, detail }) => ({ sign, what, detail })),
+      steps: stepsBetween(earlier && comparable(earlier), comparable(found)).map(
+        ({ sign, what, detail }) => ({ sign, what, detail }),
+      ),
     }),
   };
 }

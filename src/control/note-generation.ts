@@ -1,16 +1,17 @@
 import type { ConfigurationSource } from '../model/event.ts';
+import type { Timeouts } from '../model/virtual-service.ts';
 import { type Applied, equalTables, readApplied } from './applied.ts';
 import type { Controller } from './controller.ts';
 import type { NoteEvent } from './events.ts';
 import type { FileText } from './file-texts.ts';
 import {
   type Comparable,
+  comparable,
   type Generation,
   generationNumbers,
   namesKept,
   readGeneration,
-  stepsBetween,
-  summaryOf,
+  summaryBetween,
   writeGeneration,
 } from './generations.ts';
 import { stateDirectory } from './state-directory.ts';
@@ -38,6 +39,8 @@ type Outcome = {
   readonly isNew: boolean;
   /** What was done to the data plane. */
   readonly steps: number;
+  /** As they are in it now. */
+  readonly timeouts: Timeouts;
 };
 
 /** Whether a configuration is the one that is in force. Timeouts that it leaves out stay as they are. */
@@ -67,29 +70,40 @@ export function newestGeneration(directory: string | undefined): Generation | un
   return newest === undefined ? undefined : readGeneration(directory, newest);
 }
 
+/** The generation this process kept last: who holds the lock for long is asked to compare with it again and again. */
+let last: { readonly directory: string; readonly generation: number; readonly made: Comparable } | undefined;
+
+/** The newest generation that is kept, as far as the next one is compared with it. */
+function comparedBefore(directory: string | undefined): Comparable | undefined {
+  const [newest] = generationNumbers(directory);
+  if (last && last.directory === directory && last.generation === newest) return last.made;
+  const kept = newestGeneration(directory);
+  return kept && comparable(kept);
+}
+
 /** Keeps a generation that came into force, and tells of it. */
 export async function noteGeneration(
   controller: Controller,
   wanted: Wanted,
-  { generation, isNew, steps }: Outcome,
+  { generation, isNew, steps, timeouts }: Outcome,
   { file, now, by = 'apply', texts = [], rolledBackTo, instead, note, failed }: Origin,
 ): Promise<void> {
   if (!isNew && steps === 0) return;
   const directory = stateDirectory(controller.directory);
-  const { timeouts } = await controller.read();
-  const { table, own } = wanted;
-  const made: Comparable = { table, timeouts, names: namesKept(wanted.names, table) };
+  const { table, own, names } = wanted;
+  const made: Comparable = { table, timeouts, names };
   const summary = isNew
-    ? summaryOf(stepsBetween(newestGeneration(directory), made))
+    ? summaryBetween(comparedBefore(directory), made)
     : `${steps} ${steps === 1 ? 'entry' : 'entries'} as it says again`;
   if (isNew)
     try {
       writeGeneration(directory, {
-        ...made,
+        ...{ table, timeouts, names: namesKept(names, table) },
         ...{ generation, at: now.toISOString(), file, by, summary, own, files: texts },
         ...(rolledBackTo !== undefined && { rolledBackTo }),
         ...(instead !== undefined && { instead }),
       });
+      if (directory !== undefined) last = { directory, generation, made };
     } catch (error) {
       failed?.(error instanceof Error ? error.message : String(error));
     }

@@ -1,6 +1,7 @@
 import { type Covered, coverTable, type Override } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, Table } from '../model/table.ts';
+import type { Timeouts } from '../model/virtual-service.ts';
 import { type Applied, prepareApplied } from './applied.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
@@ -23,6 +24,8 @@ export type Intention = Change & {
   readonly overrides: readonly Override[];
   /** What these cover in the table that is wanted. */
   readonly covered: readonly Covered[];
+  /** As they are before. */
+  readonly timeouts: Timeouts;
 };
 
 export type Order = {
@@ -61,6 +64,7 @@ export async function intend(
     dropped: [...gone],
     overrides,
     covered: [...covered, ...alone],
+    timeouts: observed.timeouts,
   };
 }
 
@@ -80,10 +84,11 @@ export async function putInForce(
   const { table, timeouts } = wanted;
   const applied = appliedBefore(directory);
   const steps = intention.steps.map(({ operation }) => operation);
+  const outcome = { steps: steps.length, timeouts: { ...intention.timeouts, ...timeouts } };
   if (applied && isSame(applied, wanted, rolledBackTo)) {
     const { generation } = applied;
     await applyDecided(controller, intention, intention);
-    await noteGeneration(controller, wanted, { generation, isNew: false, steps: steps.length }, origin);
+    await noteGeneration(controller, wanted, { ...outcome, generation, isNew: false }, origin);
     return generation;
   }
   const generation = nextGeneration(directory);
@@ -103,7 +108,7 @@ export async function putInForce(
     await settle(controller).catch(() => undefined);
     throw error;
   }
-  await noteGeneration(controller, wanted, { generation, isNew: true, steps: steps.length }, origin);
+  await noteGeneration(controller, wanted, { ...outcome, generation, isNew: true }, origin);
   return generation;
 }
 

@@ -11,6 +11,8 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { HeadgateError } from '../model/errors.ts';
+import type { Table } from '../model/table.ts';
+import { tableText } from './table-text.ts';
 
 /** A file that is written whole beside its name, and takes its name by `commit`, which needs no room on the disk. */
 export type Prepared = {
@@ -87,8 +89,17 @@ export function readDocument<T extends object>(path: string, version: number): T
 }
 
 /** Writes a JSON document with the version of its form, whole or not at all. Throws HG_STATE. */
-export function writeDocument(path: string, version: number, value: object): void {
-  writeWhole(path, `${JSON.stringify({ version, ...value })}\n`);
+export function writeDocument(path: string, version: number, value: Document): void {
+  writeWhole(path, documentText(version, value));
+}
+
+/** What a document says; a table in it may be much of it. */
+type Document = Readonly<Record<string, unknown>> & { readonly table?: Table };
+
+/** A JSON document with the version of its form. */
+export function documentText(version: number, { table, ...rest }: Document): string {
+  const text = JSON.stringify({ version, ...rest });
+  return `${table ? `${text.slice(0, -1)},"table":${tableText(table)}}` : text}\n`;
 }
 
 function orHgState<T>(path: string, work: () => T): T {
