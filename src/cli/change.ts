@@ -55,6 +55,7 @@ export async function applyFile(
       `Cannot apply "${file}": a daemon (process ${daemon.status.pid}) keeps the data plane as "${daemon.status.configuration.file}" says`,
     );
   const { change, absent } = await withController(file, async (controller, wanted, texts) => {
+    if (wanted.table.services.length > 0) await controller.getReady?.();
     const origin = originOf(controller, resolve(file), streams);
     const found = await intend(controller, wanted, options);
     const absent = await absentAddresses(controller, found.steps);

@@ -8,7 +8,15 @@ import type { Override } from '../model/override.ts';
  */
 export type Controller = Pick<
   DataPlane,
-  'capabilities' | 'directory' | 'read' | 'apply' | 'connections' | 'outlook' | 'survey' | 'close'
+  | 'capabilities'
+  | 'directory'
+  | 'getReady'
+  | 'read'
+  | 'apply'
+  | 'connections'
+  | 'outlook'
+  | 'survey'
+  | 'close'
 > & {
   /** What people have decided, where a daemon keeps it; absent: it is in the state directory. */
   overrides?(): Promise<readonly Override[]>;

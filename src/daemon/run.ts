@@ -43,6 +43,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const first = readFile();
   const startedAt = now().toISOString();
   const opened = await options.open(first);
+  if (first.wanted.table.services.length > 0) await opened.getReady?.();
   const { controller, edition } = countEditions(opened, Date.parse(startedAt).toString(36));
   const { name } = controller.capabilities;
   const turns = openTurns();

@@ -25,6 +25,11 @@ export type DataPlane = {
   readonly capabilities: Capabilities;
   /** A folder for what has to live exactly as long as the plane; absent where it ends with the process. */
   readonly directory?: string;
+  /**
+   * Begins what the first change will need and what takes long, and goes on with it in the background: a hint. Nobody
+   * sees anything of it, and what goes wrong with it is told by the change. Absent: nothing takes long.
+   */
+  getReady?(): Promise<void>;
   /** Services, destinations, counts, counters and timeouts as they are now. */
   read(): Promise<Observed>;
   /**

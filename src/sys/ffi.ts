@@ -3,12 +3,14 @@ import { errnoName, errnoText } from './errno.ts';
 
 /**
  * The one place that calls C. Everything is synchronous on purpose: an asynchronous foreign call sits in one of libuv's
- * four threads, and a few blocked ones starve the file system and keep the process from exiting.
+ * four threads, and a few blocked ones starve the file system and keep the process from exiting. The exception,
+ * `syscallAside`, is for calls that work and do not wait.
  *
  * A Buffer whose address is written into memory the kernel reads must stay referenced until the call returns; a local
  * variable that is not used afterwards does not count, the optimiser drops it. Pass such Buffers as `held`.
  */
-type Library = { func(name: string, result: string, parameters: readonly string[]): (...args: any[]) => any };
+type Foreign = ((...args: any[]) => any) & { async(...args: any[]): void };
+type Library = { func(name: string, result: string, parameters: readonly string[]): Foreign };
 type Koffi = {
   load(path: null): Library;
   address(value: ArrayBufferView | ArrayBuffer): bigint;
@@ -118,6 +120,28 @@ export function syscall(number: number, args: readonly number[], held?: unknown)
   const outcome = result < 0 ? -lastErrno() : result;
   referenced.memory = undefined;
   return outcome;
+}
+
+/** What calls in other threads need alive. */
+const referencedAside = new Set<unknown>();
+let syscall6Aside: Foreign | undefined;
+
+/**
+ * A raw system call in one of libuv's threads, while this one goes on: the result, or a negative number that does not say
+ * why. For calls in which the kernel computes for long and waits for nobody.
+ */
+export function syscallAside(number: number, args: readonly number[], held?: unknown): Promise<number> {
+  syscall6Aside ??= ffi().libc.func('syscall', 'long', Array(7).fill('long'));
+  const memory = { held };
+  referencedAside.add(memory);
+  const six = [0, 1, 2, 3, 4, 5].map((i) => args[i] ?? 0);
+  return new Promise((resolve, reject) => {
+    syscall6Aside!.async(number, ...six, (error: unknown, result: number) => {
+      referencedAside.delete(memory);
+      if (error) reject(error);
+      else resolve(result);
+    });
+  });
 }
 
 const cMmap = bindLibc('mmap', 'uintptr_t', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'long']);

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { BpfObjectError, VerifierError } from '../../src/sys/bpf/errors.ts';
-import { type LoadedObject, loadObject } from '../../src/sys/bpf/load.ts';
+import { type LoadedObject, loadObject, loadObjectAside } from '../../src/sys/bpf/load.ts';
 import type { ObjectSpec } from '../../src/sys/bpf/object.ts';
 import { openRingBuffer } from '../../src/sys/bpf/ringbuf.ts';
 import { syscallProgram, testRunSkb, testRunXdp } from '../../src/sys/bpf/test-run.ts';
@@ -159,6 +159,27 @@ requires(
     );
     expect(openDescriptors()).toBe(before);
     loadObject(spec).close();
+    expect(openDescriptors()).toBe(before);
+  });
+
+  it('loads the same programs in other threads', async () => {
+    const loading = loadObjectAside(spec, { variables: { limit: 10, enabled: true } });
+    const aside = await loading;
+    const tags = ({ programs }: LoadedObject) =>
+      Object.values(programs).map((program) => [program.name, program.type, program.info().tag]);
+    expect(tags(aside).sort()).toEqual(tags(object).sort());
+    testRunSkb(aside.programs.main_program!.fd, frame, { mark: 21, cb: [0, 5] });
+    expect(Number(aside.maps.seen!.lookup(0)!.readBigUInt64LE())).toBe(21 * 2 + 11 + 10);
+    aside.close();
+  });
+
+  it('says why one was refused in another thread, and leaves nothing open', async () => {
+    const openDescriptors = () => readdirSync('/proc/self/fd').length;
+    const refused = parseFile(compile('refused', folder.path));
+    const before = openDescriptors();
+    const error: unknown = await loadObjectAside(refused).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(VerifierError);
+    expect((error as VerifierError).message).toMatch(/invalid access to packet, off=40 size=1/);
     expect(openDescriptors()).toBe(before);
   });
 

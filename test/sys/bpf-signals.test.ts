@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, it } from 'vitest';
-import { loadInstance } from '../../src/dataplane/ebpf/create.ts';
+import { loadInstance, loadInstanceAside } from '../../src/dataplane/ebpf/create.ts';
 import { requires } from '../requirements.ts';
 
 requires('root', 'bpf')('loading a program that takes the verifier long', () => {
@@ -17,6 +17,7 @@ requires('root', 'bpf')('loading a program that takes the verifier long', () => 
     try {
       await first;
       loadInstance(1024, []).close();
+      (await loadInstanceAside(1024)).close();
       const before = heard;
       await new Promise((resolve) => setTimeout(resolve, 20));
       expect(heard, 'those that were held back arrive').toBeGreaterThan(before);

@@ -118,8 +118,11 @@ async function perform(session: Session, command: Exclude<Command, { kind: 'chan
     case 'version':
       io.stdout.write(versionLine);
       return exitStatus.done;
-    case 'restore':
-      return execute(session, await parseRules(program, await readRules(io.stdin), names));
+    case 'restore': {
+      const text = await readRules(io.stdin);
+      if (text.trim() !== '') await getReady(session);
+      return execute(session, await parseRules(program, text, names));
+    }
     case 'save': {
       const { services } = await (await session.controller()).read();
       io.stdout.write(await printRules(services, command.numeric, names));
@@ -135,6 +138,12 @@ async function perform(session: Session, command: Exclude<Command, { kind: 'chan
       io.stdout.write(await listing(session, command));
       return exitStatus.done;
   }
+}
+
+/** A data plane that cannot be opened is told of when there is something for it. */
+async function getReady({ controller }: Session): Promise<void> {
+  const plane = await controller().catch(() => undefined);
+  await plane?.getReady?.();
 }
 
 async function listing(

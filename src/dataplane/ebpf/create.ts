@@ -5,7 +5,7 @@ import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-s
 import { HeadgateError } from '../../model/errors.ts';
 import { sysctlDefaults } from '../../model/sysctls.ts';
 import { structLayout } from '../../sys/bpf/layout.ts';
-import { type LoadedObject, loadObject } from '../../sys/bpf/load.ts';
+import { type LoadedObject, type LoadOptions, loadObject, loadObjectAside } from '../../sys/bpf/load.ts';
 import { type ObjectSpec, parseObject } from '../../sys/bpf/object.ts';
 import { pin } from '../../sys/bpf/pin.ts';
 import type { ProgramHandle } from '../../sys/bpf/program.ts';
@@ -85,12 +85,11 @@ export function addProgram(instance: Instance, name: AttachedProgram): void {
 }
 
 /**
- * Makes the maps for a table of `size` connections, loads the programs, starts the sweeper and pins it all. The folder
- * appears under its name in one step, complete or not at all.
+ * Starts the sweeper of an instance that was loaded, pins it all and lets go of it. The folder appears under its name in
+ * one step, complete or not at all.
  */
-export function createInstance(directory: string, size: number): void {
+export function createInstance(directory: string, loaded: LoadedObject): void {
   const unfinished = unfinishedOf(directory);
-  const loaded = loadInstance(size);
   try {
     startSweeper(loaded.programs.headgate_start!);
     pinInstance(loaded, unfinished);
@@ -105,7 +104,23 @@ export function createInstance(directory: string, size: number): void {
 
 /** Maps of this build's layout, settings filled in, and its programs; nothing runs or is pinned yet. */
 export function loadInstance(size: number, more: readonly AttachedProgram[] = []): LoadedObject {
-  const loaded = loadObject(parseOwnObject(), {
+  const loaded = loadObject(parseOwnObject(), instanceOptions(size, more));
+  fillSettings(loaded, size);
+  return loaded;
+}
+
+/**
+ * The same in threads of their own. Verifying the programs is most of what setting a plane up takes, and leaves no trace
+ * for anybody else until it is used.
+ */
+export async function loadInstanceAside(size: number): Promise<LoadedObject> {
+  const loaded = await loadObjectAside(parseOwnObject(), instanceOptions(size, []));
+  fillSettings(loaded, size);
+  return loaded;
+}
+
+function instanceOptions(size: number, more: readonly AttachedProgram[]): LoadOptions {
+  return {
     maps: {
       connections: { maxEntries: size + 1 },
       connection_details: { maxEntries: size + 1 },
@@ -114,9 +129,7 @@ export function loadInstance(size: number, more: readonly AttachedProgram[] = []
     },
     variables: constants(size),
     programs: [...ethernetPrograms, ...more, 'headgate_start'],
-  });
-  fillSettings(loaded, size);
-  return loaded;
+  };
 }
 
 /** Pins maps and programs in a new folder. */

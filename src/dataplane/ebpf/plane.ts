@@ -7,6 +7,7 @@ import { type Sysctls, sysctlDefaults } from '../../model/sysctls.ts';
 import type { Observed, Operation, Refusal, ServiceState } from '../../model/table.ts';
 import type { Timeouts } from '../../model/virtual-service.ts';
 import { VerifierError } from '../../sys/bpf/errors.ts';
+import type { LoadedObject } from '../../sys/bpf/load.ts';
 import { isSystemError } from '../../sys/ffi.ts';
 import { type LinkWatch, watchLinks } from '../../sys/netlink/link-watch.ts';
 import type { DataPlane } from '../data-plane.ts';
@@ -47,12 +48,21 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
   /** A survey came first: what is broken stays as it is until something is to be changed. */
   let looking = false;
   let watch: LinkWatch | undefined;
+  const size = options.connections ?? defaultConnections;
+  /** Programs on their way into the kernel, for an instance that is not there yet. */
+  let coming: Promise<LoadedObject> | undefined;
 
   return {
     capabilities: {
       name: 'ebpf',
       description: `BPF programs at tc, instance ${options.instance}`,
       ignores: ['persistence', 'one-packet', 'thresholds'],
+    },
+    async getReady() {
+      if (coming || open || existsSync(directory)) return;
+      const { loadInstanceAside } = await import('./create.ts');
+      coming = loadInstanceAside(size);
+      coming.catch(() => undefined);
     },
     read: async () => inPlane('read the table', () => read()),
     apply: async (operations) => inPlane('apply a change', () => apply(operations)),
@@ -88,7 +98,10 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       return true;
     },
     cover: async () => inPlane('cover the interfaces', cover),
-    close: async () => close(),
+    async close() {
+      close();
+      await abandon();
+    },
     cleanUp: async () => inPlane('remove the plane', cleanUp),
   };
 
@@ -138,7 +151,10 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     looking = false;
     const found = await find();
     if (found) return found;
-    (await import('./create.ts')).createInstance(directory, options.connections ?? defaultConnections);
+    const { createInstance, loadInstanceAside } = await import('./create.ts');
+    const loading = coming ?? loadInstanceAside(size);
+    coming = undefined;
+    createInstance(directory, await loading);
     try {
       const made = (await find())!;
       if (options.sysctls) made.tables.apply({ kind: 'set-sysctls', sysctls: options.sysctls });
@@ -174,7 +190,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
         services: [],
         timeouts: timeoutsOf((state) => tcpTimeoutsSeconds[state] ?? udpTimeoutsSeconds[0]!),
         sysctls: { ...sysctlDefaults, ...options.sysctls },
-        connectionTableSize: options.connections ?? defaultConnections,
+        connectionTableSize: size,
       };
     }
     const { maps, tables } = plane;
@@ -232,8 +248,19 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     attached = false;
   }
 
+  /** Lets go of programs that nobody needed in the end. */
+  async function abandon(): Promise<void> {
+    const unused = coming;
+    coming = undefined;
+    await unused?.then(
+      (loaded) => loaded.close(),
+      () => undefined,
+    );
+  }
+
   async function cleanUp(): Promise<void> {
     close();
+    await abandon();
     removePins(`${directory}_unfinished`);
     if (!existsSync(directory)) return;
     detachEverywhere();

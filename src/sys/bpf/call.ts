@@ -1,4 +1,4 @@
-import { addressOf, SystemError, syscall } from '../ffi.ts';
+import { addressOf, SystemError, syscall, syscallAside } from '../ffi.ts';
 import { bpfCommand } from './uapi.ts';
 
 export type BpfCommand = keyof typeof bpfCommand;
@@ -25,6 +25,12 @@ export function tryBpf(command: BpfCommand, attributes: Buffer, held?: unknown):
     [bpfCommand[command], addressOf(attributes), attributes.length],
     [attributes, held],
   );
+}
+
+/** The same in another thread: the result, or a negative number that does not say why. */
+export function tryBpfAside(command: BpfCommand, attributes: Buffer, held: unknown): Promise<number> {
+  const args = [bpfCommand[command], addressOf(attributes), attributes.length];
+  return syscallAside(bpfSyscall, args, [attributes, held]);
 }
 
 /** bpf(2), throwing a SystemError that says what it was for. */

@@ -5,8 +5,8 @@ import { BpfObjectError } from './errors.ts';
 import { createMap, type MapHandle, openMap } from './map.ts';
 import type { ObjectSpec } from './object.ts';
 import { sanitiseBtf } from './object-btf.ts';
-import type { MapSpec } from './object-parts.ts';
-import { loadProgram, type ProgramHandle } from './program.ts';
+import type { MapSpec, ProgramSpec } from './object-parts.ts';
+import { loadProgram, loadProgramAside, type ProgramEnvironment, type ProgramHandle } from './program.ts';
 import { encodeVariable, type VariableValue } from './variable.ts';
 
 export type LoadOptions = {
@@ -41,6 +41,47 @@ export type LoadedObject = {
  * does not fit), SystemError (the kernel refuses a map), VerifierError (it refuses a program).
  */
 export function loadObject(spec: ObjectSpec, options: LoadOptions = {}): LoadedObject {
+  const begun = beginObject(spec, options);
+  try {
+    for (const program of begun.wanted) begun.add(loadProgram(program, begun.environment));
+    return begun.finish();
+  } catch (error) {
+    begun.close();
+    throw error;
+  }
+}
+
+/**
+ * The same with the programs loaded in threads of their own, all at once: the maps are made when this returns, and the
+ * verifier is at work. Rejects with what `loadObject` throws.
+ */
+export async function loadObjectAside(spec: ObjectSpec, options: LoadOptions = {}): Promise<LoadedObject> {
+  const begun = beginObject(spec, options);
+  const loaded = await Promise.allSettled(
+    begun.wanted.map((program) => loadProgramAside(program, begun.environment)),
+  );
+  for (const one of loaded) if (one.status === 'fulfilled') begun.add(one.value);
+  try {
+    const refused = loaded.find((one) => one.status === 'rejected');
+    if (refused) throw refused.reason;
+    return begun.finish();
+  } catch (error) {
+    begun.close();
+    throw error;
+  }
+}
+
+/** An object whose maps are made and whose programs are to be loaded. */
+type BegunObject = {
+  readonly wanted: readonly ProgramSpec[];
+  readonly environment: ProgramEnvironment;
+  add(program: ProgramHandle): void;
+  /** All programs are there. */
+  finish(): LoadedObject;
+  close(): void;
+};
+
+function beginObject(spec: ObjectSpec, options: LoadOptions): BegunObject {
   refuseUnknownNames(spec, options);
   const opened: (() => void)[] = [];
   const close = () => {
@@ -48,41 +89,54 @@ export function loadObject(spec: ObjectSpec, options: LoadOptions = {}): LoadedO
   };
   const maps: Record<string, MapHandle> = {};
   const programs: Record<string, ProgramHandle> = {};
+  const namePrefix = options.namePrefix ?? '';
   try {
     const btfFd = spec.btf ? loadBtf(spec.btf.bytes, () => sanitiseBtf(spec.btf!)) : undefined;
-    try {
-      for (const map of Object.values(spec.maps)) {
-        const override = options.maps?.[map.name] ?? {};
-        if (override.fd !== undefined) {
-          maps[map.name] = reuseMap(map, override.fd);
-          continue;
-        }
-        const handle = newMap(withOverride(map, override), btfFd, options.namePrefix ?? '');
-        maps[map.name] = handle;
-        opened.push(handle.close);
-        fillDataSection(spec, map, handle, options.variables ?? {});
-      }
-      for (const program of Object.values(spec.programs)) {
-        if (options.programs && !options.programs.includes(program.name)) continue;
-        const handle = loadProgram(program, {
-          license: spec.license,
-          maps,
-          btfFd,
-          namePrefix: options.namePrefix ?? '',
-        });
-        programs[program.name] = handle;
-        opened.push(handle.close);
-      }
-    } finally {
+    let closeBtf = () => {
       if (btfFd !== undefined) closeFd(btfFd);
-    }
+      closeBtf = () => undefined;
+    };
+    opened.push(() => closeBtf());
     for (const map of Object.values(spec.maps)) {
-      if (options.maps?.[map.name]?.fd === undefined) fillSlots(map, maps, programs);
+      const override = options.maps?.[map.name] ?? {};
+      if (override.fd !== undefined) {
+        maps[map.name] = reuseMap(map, override.fd);
+        continue;
+      }
+      const handle = newMap(withOverride(map, override), btfFd, namePrefix);
+      maps[map.name] = handle;
+      opened.push(handle.close);
+      fillDataSection(spec, map, handle, options.variables ?? {});
     }
+    const isWanted = ({ name }: ProgramSpec) => options.programs?.includes(name) ?? true;
+    return {
+      wanted: Object.values(spec.programs).filter(isWanted),
+      environment: { license: spec.license, maps, btfFd, namePrefix },
+      add(program) {
+        programs[program.name] = program;
+        opened.push(program.close);
+      },
+      finish() {
+        closeBtf();
+        for (const map of Object.values(spec.maps)) {
+          if (options.maps?.[map.name]?.fd === undefined) fillSlots(map, maps, programs);
+        }
+        return loadedObject(spec, maps, programs, { opened, close });
+      },
+      close,
+    };
   } catch (error) {
     close();
     throw error;
   }
+}
+
+function loadedObject(
+  spec: ObjectSpec,
+  maps: LoadedObject['maps'],
+  programs: LoadedObject['programs'],
+  { opened, close }: { readonly opened: (() => void)[]; readonly close: () => void },
+): LoadedObject {
   const memory = new Map<string, Mapping>();
   opened.push(() => {
     for (const mapping of memory.values()) mapping.close();

@@ -1,7 +1,7 @@
 import { errnoByName, errnoName } from '../errno.ts';
 import { closeFd } from '../ffi.ts';
 import { withoutSignals } from '../signals.ts';
-import { bpfError, newAttributes, putAddress, tryBpf } from './call.ts';
+import { bpfError, newAttributes, putAddress, tryBpf, tryBpfAside } from './call.ts';
 import { BpfObjectError, VerifierError } from './errors.ts';
 import { type ProgramInfo, programInfo } from './info.ts';
 import { kernelName, type MapHandle } from './map.ts';
@@ -48,6 +48,32 @@ function programHandle(fd: number, name: string, type: number, expectedAttachTyp
 
 /** BPF_PROG_LOAD. Throws VerifierError when the verifier refuses the program, SystemError when the kernel does (EPERM). */
 export function loadProgram(program: ProgramSpec, environment: ProgramEnvironment): ProgramHandle {
+  return load(program, loadRequest(program, environment));
+}
+
+/** The same in another thread, where the verifier takes its time while others load and this one goes on. */
+export async function loadProgramAside(
+  program: ProgramSpec,
+  environment: ProgramEnvironment,
+): Promise<ProgramHandle> {
+  const request = loadRequest(program, environment);
+  const fd = await tryBpfAside('PROG_LOAD', request.attributes, request.held);
+  // Why it was refused is asked for here; where it was a signal's fault it is not refused again.
+  return fd < 0
+    ? load(program, request)
+    : programHandle(fd, program.name, program.type, program.expectedAttachType);
+}
+
+type LoadRequest = { readonly attributes: Buffer; readonly held: unknown };
+
+function load(program: ProgramSpec, { attributes, held }: LoadRequest): ProgramHandle {
+  // The verifier gives up with EAGAIN as soon as a signal waits (kernel/bpf/verifier.c, do_check).
+  const result = withoutSignals(() => tryBpf('PROG_LOAD', attributes, held));
+  if (result < 0) throw explainRefusal(program.name, attributes, held, -result);
+  return programHandle(result, program.name, program.type, program.expectedAttachType);
+}
+
+function loadRequest(program: ProgramSpec, environment: ProgramEnvironment): LoadRequest {
   const instructions = resolveReferences(program, environment.maps);
   const license = Buffer.from(`${environment.license}\0`);
   const attributes = newAttributes();
@@ -67,11 +93,7 @@ export function loadProgram(program: ProgramSpec, environment: ProgramEnvironmen
     putAddress(attributes, 96, program.lineInfo);
     attributes.writeUInt32LE(program.lineInfo.length / 16, 104);
   }
-  const held = [instructions, license, program];
-  // The verifier gives up with EAGAIN as soon as a signal waits (kernel/bpf/verifier.c, do_check).
-  const result = withoutSignals(() => tryBpf('PROG_LOAD', attributes, held));
-  if (result < 0) throw explainRefusal(program.name, attributes, held, -result);
-  return programHandle(result, program.name, program.type, program.expectedAttachType);
+  return { attributes, held: [instructions, license, program] };
 }
 
 function resolveReferences(
