@@ -127,7 +127,7 @@ __noinline int pass_error(struct __sk_buff *skb, struct packet *outer, __u32 egr
 		if (!egress)
 			find_hop(skb, &rewrite.address, &outer->destination, &hop, outer->family);
 	} else {
-		if (!(destination->flags & DESTINATION_AVAILABLE))
+		if (!(destination->flags & DESTINATION_AVAILABLE) && fate_of(destination) != FATE_KEEP)
 			return drop(EVENT_DESTINATION_GONE);
 		rewrite.port = connection->real_port;
 		rewrite.address = destination->address;

@@ -7,6 +7,7 @@
 #include "cut.h"
 #include "encapsulate.h"
 #include "enter.h"
+#include "fate.h"
 #include "forward.h"
 #include "fragment.h"
 #include "icmp.h"
@@ -76,7 +77,7 @@ static __always_inline int send_to_be_cut(struct __sk_buff *skb, const struct pa
 	return send_to_turn(skb, packet, turn_mark(TURN_CUT, 0));
 }
 
-/* A packet from the client, on to its destination. */
+/* A packet from the client, on to its destination; VERDICT_ANEW when its connection has ended with it. */
 __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u32 slot, __u32 now)
 {
 	struct connection *connection = connection_at(slot);
@@ -87,8 +88,14 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 	if (!connection || !packet)
 		return VERDICT_DROP;
 	destination = destination_at(connection->destination);
-	if (!destination || !(destination->flags & DESTINATION_AVAILABLE))
+	if (!destination)
 		return drop(EVENT_DESTINATION_GONE);
+	if (!(destination->flags & DESTINATION_AVAILABLE)) {
+		int fate = meet_fate(skb, packet, slot);
+
+		if (fate != VERDICT_KEEP)
+			return fate;
+	}
 	if (!packet->again) {
 		count_packet(connection->destination, packet->length, 0);
 		pass_state(connection, packet, DIRECTION_INPUT, slot, now);
@@ -278,6 +285,7 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 	struct service *service;
 	struct counters *counters;
 	__u32 service_slot, destination, slot;
+	int result;
 
 	if (!packet)
 		return VERDICT_PASS;
@@ -305,7 +313,9 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 	counters = bpf_map_lookup_elem(&destination_counters, &destination);
 	if (counters)
 		counters->connections++;
-	return forward_request(skb, packet, slot, now);
+	result = forward_request(skb, packet, slot, now);
+	/* A destination that is deleted this very moment. */
+	return result == VERDICT_ANEW ? VERDICT_DROP : result;
 }
 
 /* A later fragment follows its first. */

@@ -28,6 +28,7 @@
 #include "fragment.h"
 #include "cut.h"
 #include "flow.h"
+#include "reset.h"
 #include "error.h"
 #include "tunnel-error.h"
 #include "xdp.h"
@@ -74,13 +75,16 @@ __noinline int read_packet(struct __sk_buff *skb, __u32 l3, struct packet *packe
 	return result;
 }
 
-/* 1 when a SYN reuses the ports of a connection that has ended: it opens a new one (conn_reuse_mode 1). */
+/*
+ * 1 when a SYN opens a new connection in place of one: that has ended (conn_reuse_mode 1), or whose destination gets no
+ * new ones (expire_nodest_conn).
+ */
 static __always_inline int is_reuse(const struct packet *packet, const struct connection *connection)
 {
 	__u32 state = connection->word & WORD_STATE;
 
 	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_RST)) == TCP_SYN &&
-	       (state == STATE_TIME_WAIT || state == STATE_CLOSE);
+	       (state == STATE_TIME_WAIT || state == STATE_CLOSE || leaves_quiescent(connection));
 }
 
 /* From which sides a packet may belong to a service, as the filters tell. */
@@ -149,10 +153,13 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 	if (slot) {
 		struct connection *connection = connection_at(slot);
 
-		if (!connection || !is_reuse(&packet, connection))
-			return forward_request(skb, &packet, slot, now);
-		if (end_connection(connection, connection->word))
+		if (!connection || !is_reuse(&packet, connection)) {
+			result = forward_request(skb, &packet, slot, now);
+			if (result != VERDICT_ANEW)
+				return result;
+		} else if (end_connection(connection, connection->word)) {
 			note_expiry(slot, now);
+		}
 	}
 	return schedule(skb, &packet, now);
 }
@@ -209,7 +216,19 @@ int headgate_report(struct __sk_buff *skb)
 
 	if ((skb->mark & 0xff000000) != TURN_MAGIC)
 		return VERDICT_DROP;
-	return kind == TURN_CUT ? forward_again(skb, value) : make_report(skb, kind, value);
+	switch (kind) {
+	case TURN_CUT:
+		return forward_again(skb, value);
+	case TURN_RESET:
+		skb->mark = 0;
+		return make_reset(skb);
+	case TURN_ONWARD:
+	case TURN_TUNNEL:
+		skb->mark = 0;
+		return send_onward(skb, value, kind == TURN_TUNNEL);
+	default:
+		return make_report(skb, kind, value);
+	}
 }
 
 SEC("tc")

@@ -19,13 +19,16 @@
 #define GLOBAL_BURST 50          /* net.ipv4.icmp_msgs_burst */
 #define PEER_BURST 6             /* XRLIM_BURST_FACTOR */
 
-/* Why a packet takes the turn: what the ICMP error says, both families' type and code; or to be fragmented (cut.h). */
+/* Why a packet takes the turn: what the ICMP error says, both families' type and code; to be fragmented (cut.h); or for resets (reset.h). */
 enum turn {
 	REPORT_PORT_UNREACHABLE = 1,
 	REPORT_TIME_EXCEEDED,
 	REPORT_TOO_BIG,
 	TURN_CUT,
 	REPORT_SAME,                 /* type << 8 | code as they are in the mark */
+	TURN_RESET,                  /* to become resets for both ends of its connection */
+	TURN_ONWARD,                 /* to go on to the destination whose slot is in the mark */
+	TURN_TUNNEL,                 /* the same through a tunnel */
 };
 
 /* The kernel's two limits: one for all (icmp_global_allow), one per receiver (inet_peer_xrlim_allow). */

@@ -95,7 +95,7 @@ struct connection_detail {
 
 enum destination_flag {
 	DESTINATION_USED = 1,        /* the slot holds a destination, listed or deleted */
-	DESTINATION_AVAILABLE = 2,   /* listed; without it connections are dropped silently */
+	DESTINATION_AVAILABLE = 2,   /* listed; without it connections meet the fate that the service says */
 	DESTINATION_OVERLOAD = 4,    /* at its upper threshold */
 };
 
@@ -184,6 +184,16 @@ enum service_flag {
 	SERVICE_FLAG2 = 16,          /* sh-port, mh-port */
 	SERVICE_FLAG3 = 32,
 	SERVICE_FWMARK = 64,
+	SERVICE_FATE_SHIFT = 8,      /* enum fate; stays when the service is deleted */
+};
+
+/* What becomes of a connection whose destination is deleted. */
+enum fate {
+	FATE_DROP = 0,               /* silence; another connection with expire_nodest_conn */
+	FATE_KEEP,
+	FATE_EXPIRE,                 /* another connection */
+	FATE_RESET,
+	FATE_MASK = 3,
 };
 
 /* Buckets of the sh and dh tables (CONFIG_IP_VS_SH_TAB_BITS, CONFIG_IP_VS_DH_TAB_BITS). */
@@ -244,6 +254,7 @@ struct settings {
 	__u32 hold;                  /* 1: no new connections (a layout conversion is under way) */
 	__u32 catch_all;             /* services with port 0 exist */
 	__u32 pmtu_disc;             /* sysctl of that name: 0 when tunnels fragment what does not fit */
+	__u32 expire_nodest_conn;    /* sysctl of that name: 1 when FATE_DROP is FATE_EXPIRE */
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */
 	__u32 reply_filter[FILTER_BITS / 32];   /* addresses that replies may come from */
 };
@@ -281,6 +292,8 @@ enum event {
 	EVENT_ICMP_SENT,
 	EVENT_ICMP_LIMITED,          /* ICMP errors not sent: rate limit */
 	EVENT_FRAGMENTED,            /* cut into fragments, being longer than the next hop's MTU */
+	EVENT_CONNECTION_ENDED,      /* ended, being without its destination; what may open another does */
+	EVENT_CONNECTION_RESET,      /* ended, being without its destination; both ends are told */
 	EVENT_COUNT,
 };
 

@@ -191,6 +191,7 @@ const struct {
 	enum hop_kind hop_kind;
 	enum scheduler scheduler;
 	enum service_flag service_flag;
+	enum fate fate;
 	enum event event;
 	enum state state;
 	enum method method;

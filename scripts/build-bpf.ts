@@ -37,6 +37,7 @@ const enums = [
   'hop_kind',
   'scheduler',
   'service_flag',
+  'fate',
   'event',
   'state',
   'method',

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { type Address, parseAddress } from '../model/address.ts';
 import { isReason, overrideStates } from '../model/override.ts';
 import type { Operation } from '../model/table.ts';
-import { schedulerNames } from '../model/virtual-service.ts';
+import { schedulerNames, whenGoneWords } from '../model/virtual-service.ts';
 
 /** What clients may send. The table's own rules (src/model/validate.ts) come after these. */
 
@@ -33,6 +33,7 @@ const service = z.strictObject({
     .strictObject({ timeoutSeconds: whole, netmask: whole, engine: z.string().exactOptional() })
     .exactOptional(),
   onePacket: z.boolean(),
+  whenGone: z.enum(whenGoneWords).exactOptional(),
 });
 
 const destination = z.strictObject({
@@ -75,7 +76,7 @@ const operation = z.discriminatedUnion('kind', [
   }),
   z.strictObject({
     kind: kind('set-sysctls'),
-    sysctls: z.strictObject({ pmtu_disc: whole.exactOptional() }),
+    sysctls: z.strictObject({ pmtu_disc: whole.exactOptional(), expire_nodest_conn: whole.exactOptional() }),
   }),
   z.strictObject({ kind: kind('zero'), id: serviceId.exactOptional() }),
   z.strictObject({ kind: kind('flush') }),

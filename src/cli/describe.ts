@@ -1,7 +1,8 @@
 import type { Amounts, Description, RealServerDescription, ServiceDescription } from '../control/describe.ts';
 import { count } from '../model/count.ts';
 import type { Path } from '../model/outlook.ts';
-import type { Destination, Timeouts, VirtualService } from '../model/virtual-service.ts';
+import type { Destination, Timeouts, VirtualService, WhenGone } from '../model/virtual-service.ts';
+import { whenGoneOf } from '../model/when-gone.ts';
 import { aligned } from './columns.ts';
 import type { Streams } from './context.ts';
 import { realServersText } from './get.ts';
@@ -80,7 +81,8 @@ function compared(inForce: Settings | undefined, configured: Settings | undefine
   });
 }
 
-function serviceSettings({ scheduler, schedulerFlags, persistence, onePacket }: VirtualService): Settings {
+function serviceSettings(service: VirtualService): Settings {
+  const { scheduler, schedulerFlags, persistence, onePacket } = service;
   const flags = Object.entries(schedulerFlags).flatMap(([name, on]) =>
     on ? [name.replace('flag', 'flag-')] : [],
   );
@@ -88,8 +90,16 @@ function serviceSettings({ scheduler, schedulerFlags, persistence, onePacket }: 
     scheduler: [scheduler, ...flags].join(', '),
     persistence: persistence ? persistenceText(persistence) : 'none',
     'one-packet': onePacket ? 'yes: every datagram is scheduled anew' : 'no',
+    'when gone': whenGoneText[whenGoneOf(service)],
   };
 }
+
+const whenGoneText: Readonly<Record<WhenGone, string>> = {
+  drop: 'drop: connections of a real server that is gone fall silent',
+  keep: 'keep: connections of a real server that is gone go on to it',
+  expire: 'expire: connections of a real server that is gone end with their next packet',
+  reset: 'reset: connections of a real server that is gone end, and both ends are told',
+};
 
 function persistenceText({
   timeoutSeconds,

@@ -36,6 +36,7 @@ virtualServices:
   - name: http-192.0.2.10
     address: 192.0.2.10:80
     scheduler: rr
+    whenGone: drop
     realServers:
       - { address: 10.0.0.11 }
 `;
@@ -64,6 +65,7 @@ test('-o json has the configuration, every note and the counts', async () => {
           name: 'http-192.0.2.10',
           address: '192.0.2.10:80',
           scheduler: 'rr',
+          whenGone: 'drop',
           realServers: [{ address: '10.0.0.11' }],
         },
       ],

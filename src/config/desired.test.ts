@@ -18,7 +18,7 @@ const first = (settings: string) => desired(service(settings)).services[0]!;
 
 describe('toDesired()', () => {
   // ipvsadm(8): the scheduler is wlc, the method -g, the weight 1, no thresholds; the port is the service's.
-  test('fills in what ipvsadm would', () => {
+  test('fills in what ipvsadm would, but for connections of a real server that is gone', () => {
     expect(desired(service('address: 192.0.2.1:80, realServers: [{ address: 10.0.0.1 }]'))).toEqual({
       services: [
         {
@@ -27,6 +27,7 @@ describe('toDesired()', () => {
             scheduler: 'wlc',
             schedulerFlags: { flag1: false, flag2: false, flag3: false },
             onePacket: false,
+            whenGone: 'expire',
           },
           destinations: [
             {

@@ -3,6 +3,7 @@ import { destinationOf, type RealServer } from '../model/real-server.ts';
 import { serviceFamily } from '../model/service-id.ts';
 import type { ServiceEntry, Table } from '../model/table.ts';
 import type { Persistence, SchedulerFlags, ServiceId, Timeouts, Tunnel } from '../model/virtual-service.ts';
+import { withWhenGone } from '../model/when-gone.ts';
 import type { Configuration, RealServerConfiguration, ServiceConfiguration } from './schema/configuration.ts';
 
 /** The table a configuration wants: every real server in its place, as if all were usable. */
@@ -30,13 +31,16 @@ export function entriesOf(service: ServiceConfiguration): readonly ServiceEntry[
 function makeEntries(service: ServiceConfiguration): ServiceEntry[] {
   const ids = serviceIdsOf(service);
   return ids.map((id) => ({
-    service: {
-      id,
-      scheduler: service.scheduler,
-      schedulerFlags: flagsOf(service),
-      onePacket: service.onePacket,
-      ...(service.persistence && { persistence: persistenceOf(service.persistence, id) }),
-    },
+    service: withWhenGone(
+      {
+        id,
+        scheduler: service.scheduler,
+        schedulerFlags: flagsOf(service),
+        onePacket: service.onePacket,
+        ...(service.persistence && { persistence: persistenceOf(service.persistence, id) }),
+      },
+      service.whenGone,
+    ),
     destinations: service.realServers
       .filter((realServer) => serves(realServer, service, id))
       .map((realServer) => destinationOf(memberOf(realServer, service), id)),

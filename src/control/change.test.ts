@@ -65,7 +65,7 @@ describe('a change, told', () => {
       concerns: [],
     });
     expect((await told(memory, web(one))).lines).toEqual([
-      '- web/10.0.0.12:80 masquerade, weight 1 cuts off 3 connections',
+      '- web/10.0.0.12:80 masquerade, weight 1 3 connections end with their next packet',
     ]);
     expect(
       (await told(memory, web(`${one}, { name: web2, address: 10.0.0.12:80, weight: 9 }`))).lines,

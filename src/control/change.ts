@@ -2,7 +2,14 @@ import { count } from '../model/count.ts';
 import { plan } from '../model/plan.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { DestinationState, Observed, Operation, ServiceState, Table } from '../model/table.ts';
-import type { Destination, DestinationId, ServiceId, VirtualService } from '../model/virtual-service.ts';
+import type {
+  Destination,
+  DestinationId,
+  ServiceId,
+  VirtualService,
+  WhenGone,
+} from '../model/virtual-service.ts';
+import { editedService, whenGoneOf } from '../model/when-gone.ts';
 import { type Names, plainNames, type Wanted } from './wanted.ts';
 
 /** One operation, told to a person. */
@@ -42,7 +49,7 @@ export function changeBetween(wanted: Wanted, observed: Observed, made: Table = 
   const present = tableOf(observed.services.filter((state) => wanted.own || !isStranger(state)));
   const operations = [...plan(wanted.table, present), ...timeoutOperations(wanted, observed)];
   if (operations.length === 0) return { steps: [], strangers, concerns: [] };
-  const there = indexOf(observed);
+  const there = indexOf(observed, operations);
   const steps = operations.map((operation) => stepOf(operation, there, wanted.names));
   return { steps, strangers, concerns: concernsOf(wanted.names, there, operations) };
 }
@@ -116,9 +123,11 @@ type Index = Pick<Observed, 'timeouts'> & {
   readonly services: ReadonlyMap<string, ServiceState>;
   /** One that must be there. */
   destination(id: ServiceId, destination: DestinationId): DestinationState;
+  /** What will become of connections whose real server is gone. */
+  whenGone(id: ServiceId): WhenGone;
 };
 
-function indexOf({ services, timeouts }: Observed): Index {
+function indexOf({ services, timeouts }: Observed, operations: readonly Operation[]): Index {
   const byKey = new Map(services.map((state) => [serviceKey(state.service.id), state]));
   /** Made for the services that something is asked about. */
   const members = new Map<string, ReadonlyMap<string, DestinationState>>();
@@ -129,9 +138,18 @@ function indexOf({ services, timeouts }: Observed): Index {
     members.set(key, found);
     return found;
   };
+  const edits = new Map(
+    operations.flatMap((one) =>
+      one.kind === 'edit-service' ? [[serviceKey(one.service.id), one.service] as const] : [],
+    ),
+  );
   return {
     timeouts,
     services: byKey,
+    whenGone(id) {
+      const [{ service }, edit] = [byKey.get(serviceKey(id))!, edits.get(serviceKey(id))];
+      return whenGoneOf(edit ? editedService(service, edit) : service);
+    },
     destination: (id, destination) => membersOf(serviceKey(id)).get(destinationKey(destination))!,
   };
 }
@@ -148,7 +166,10 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
       const before = there.services.get(serviceKey(service.id))!;
       return {
         ...plainStep(operation, names.service(service.id)),
-        detail: differences(serviceSettings(before.service), serviceSettings(service)),
+        detail: differences(
+          serviceSettings(before.service),
+          serviceSettings(editedService(before.service, service)),
+        ),
         before: settingsText(before.service),
         after: settingsText(service),
         connections: connectionsOf(before),
@@ -162,7 +183,7 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
         detail: `with its ${count(before.destinations.length, 'real server')}`,
         before: settingsText(before.service),
         connections,
-        ...(connections > 0 && { effect: `cuts off ${count(connections, 'connection')}` }),
+        ...(connections > 0 && { effect: goneEffect(there.whenGone(operation.id), connections) }),
       };
     }
     case 'add-destination': {
@@ -196,7 +217,7 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
         detail: briefly(names, id, before.destination),
         before: memberText(before.destination),
         connections,
-        ...(connections > 0 && { effect: `cuts off ${count(connections, 'connection')}` }),
+        ...(connections > 0 && { effect: goneEffect(there.whenGone(id), connections) }),
       };
     }
     case 'set-timeouts': {
@@ -235,7 +256,8 @@ const member = (names: Names, id: ServiceId, destination: DestinationId): string
 
 type Settings = Readonly<Record<string, string>>;
 
-function serviceSettings({ scheduler, schedulerFlags, onePacket, persistence }: VirtualService): Settings {
+function serviceSettings(service: VirtualService): Settings {
+  const { scheduler, schedulerFlags, onePacket, persistence } = service;
   const flags = Object.entries(schedulerFlags)
     .filter(([, on]) => on)
     .map(([name]) => name.replace('flag', 'flag-'));
@@ -244,6 +266,7 @@ function serviceSettings({ scheduler, schedulerFlags, onePacket, persistence }: 
     flags: flags.length > 0 ? `scheduler flags ${flags.join(' ')}` : 'no scheduler flags',
     persistence: persistence ? persistenceText(persistence) : 'no persistence',
     onePacket: onePacket ? 'one-packet' : 'whole connections',
+    whenGone: `whenGone ${whenGoneOf(service)}`,
   };
 }
 
@@ -263,7 +286,14 @@ const maskText = (netmask: number): string =>
 /** Settings that are not the plainest. */
 function settingsText(service: VirtualService): string {
   const { scheduler, ...rest } = serviceSettings(service);
-  const plain = ['no scheduler flags', 'no persistence', 'whole connections'];
+  const plain = [
+    'no scheduler flags',
+    'no persistence',
+    'whole connections',
+    // What a configuration has by itself, and what ipvsadm makes.
+    'whenGone expire',
+    'whenGone drop',
+  ];
   const others = Object.values(rest).filter((text) => !plain.includes(text));
   return [scheduler, ...others].join(', ');
 }
@@ -315,6 +345,20 @@ function lastWord(before: string | undefined, after: string | undefined, name: s
   if (after === undefined) return `no ${name} threshold`;
   const [word] = after.split(' ');
   return before?.startsWith(`${word} `) ? after.slice(word!.length + 1) : after;
+}
+
+function goneEffect(whenGone: WhenGone, connections: number): string {
+  const [those, s] = [count(connections, 'connection'), connections === 1 ? 's' : ''];
+  switch (whenGone) {
+    case 'keep':
+      return `${those} go${s && 'es'} on to it`;
+    case 'drop':
+      return `${those} fall${s} silent`;
+    case 'expire':
+      return `${those} end${s} with ${connections === 1 ? 'its' : 'their'} next packet`;
+    case 'reset':
+      return `${those} end${s} with a reset`;
+  }
 }
 
 function editEffect(before: Destination, after: Destination, connections: number): string | undefined {

@@ -15,8 +15,9 @@ const [leastConnections, mostConnections] = [256, 1 << 27];
 /**
  * Opens this network namespace's data plane in this process and holds its lock until `close`. The table is made for
  * HEADGATE_CONNECTIONS connections, else for `connections` (default 1 Mi), when the first change sets the plane up, with
- * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1). HEADGATE_XDP names the interfaces that run the fast path,
- * and no others then do; while it is not set, those that do go on. Rejects with a HeadgateError.
+ * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1), expire_nodest_conn as HEADGATE_EXPIRE_NODEST_CONN (0).
+ * HEADGATE_XDP names the interfaces that run the fast path, and no others then do; while it is not set, those that do go
+ * on. Rejects with a HeadgateError.
  */
 export async function openController(
   options: { readonly connections?: number } = {},
@@ -69,11 +70,19 @@ function connectionsFromEnvironment(): number | undefined {
   );
 }
 
+const sysctlVariables: Readonly<Record<keyof Sysctls, string>> = {
+  pmtu_disc: 'HEADGATE_PMTU_DISC',
+  expire_nodest_conn: 'HEADGATE_EXPIRE_NODEST_CONN',
+};
+
 function sysctlsFromEnvironment(): Partial<Sysctls> | undefined {
-  const text = process.env.HEADGATE_PMTU_DISC;
-  if (text === undefined || text === '') return undefined;
-  if (text === '0' || text === '1') return { pmtu_disc: Number(text) };
-  throw new HeadgateError('HG_USAGE', `Cannot read HEADGATE_PMTU_DISC "${text}": wanted 0 or 1`);
+  const said = Object.entries(sysctlVariables).flatMap(([name, variable]) => {
+    const text = process.env[variable];
+    if (text === undefined || text === '') return [];
+    if (text === '0' || text === '1') return [[name, Number(text)]];
+    throw new HeadgateError('HG_USAGE', `Cannot read ${variable} "${text}": wanted 0 or 1`);
+  });
+  return said.length > 0 ? Object.fromEntries(said) : undefined;
 }
 
 /** HEADGATE_XDP="eth0,eth1:generic"; empty: none. */

@@ -13,6 +13,8 @@ export const planeEvents = [
   'icmp_sent',
   'icmp_limited',
   'fragmented',
+  'connection_ended',
+  'connection_reset',
   'connect_failed',
   'datagram_dropped',
   'accept_failed',

@@ -1,6 +1,7 @@
 import { destinationKey, serviceKey } from './service-id.ts';
 import type { Operation, ServiceEntry, Table } from './table.ts';
 import type { ServiceId } from './virtual-service.ts';
+import { editedService, normaliseService } from './when-gone.ts';
 
 /**
  * The table after an operation that checkOperation did not refuse. A service that goes takes its destinations along;
@@ -9,11 +10,13 @@ import type { ServiceId } from './virtual-service.ts';
 export function applyOperation(table: Table, operation: Operation): Table {
   switch (operation.kind) {
     case 'add-service':
-      return { services: [...table.services, { service: operation.service, destinations: [] }] };
+      return {
+        services: [...table.services, { service: normaliseService(operation.service), destinations: [] }],
+      };
     case 'edit-service':
       return changeService(table, operation.service.id, (entry) => ({
         ...entry,
-        service: operation.service,
+        service: editedService(entry.service, operation.service),
       }));
     case 'delete-service': {
       const key = serviceKey(operation.id);

@@ -1,6 +1,7 @@
 import { destinationKey, equalDestination, equalService, serviceKey } from './service-id.ts';
 import type { Operation, ServiceEntry, Table } from './table.ts';
-import type { Destination } from './virtual-service.ts';
+import type { Destination, VirtualService } from './virtual-service.ts';
+import { whenGoneOf } from './when-gone.ts';
 
 /**
  * The operations that turn the observed table into the desired one: one for each entry that differs, none for an
@@ -28,8 +29,15 @@ function planService(
 ): Operation[] {
   const operations: Operation[] = [];
   if (!observed) operations.push({ kind: 'add-service', service });
-  else if (!equalService(service, observed.service)) operations.push({ kind: 'edit-service', service });
+  else if (!equalService(service, observed.service))
+    operations.push({ kind: 'edit-service', service: explicit(service, observed.service) });
   return [...operations, ...planDestinations(service.id, destinations, observed?.destinations ?? [])];
+}
+
+/** An edit leaves alone what it does not say. */
+function explicit(service: VirtualService, observed: VirtualService): VirtualService {
+  const whenGone = whenGoneOf(service);
+  return whenGone === whenGoneOf(observed) ? service : { ...service, whenGone };
 }
 
 function planDestinations(

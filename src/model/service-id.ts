@@ -7,6 +7,7 @@ import type {
   Tunnel,
   VirtualService,
 } from './virtual-service.ts';
+import { whenGoneOf } from './when-gone.ts';
 
 /** IANA protocol numbers. */
 export const protocolNumbers: Record<Protocol, number> = { tcp: 6, udp: 17, sctp: 132 };
@@ -40,6 +41,7 @@ export function equalService(a: VirtualService, b: VirtualService): boolean {
     equalServiceId(a.id, b.id) &&
     a.scheduler === b.scheduler &&
     a.onePacket === b.onePacket &&
+    whenGoneOf(a) === whenGoneOf(b) &&
     a.schedulerFlags.flag1 === b.schedulerFlags.flag1 &&
     a.schedulerFlags.flag2 === b.schedulerFlags.flag2 &&
     a.schedulerFlags.flag3 === b.schedulerFlags.flag3 &&

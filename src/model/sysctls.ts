@@ -8,10 +8,18 @@ export type Sysctls = {
    * fragment whatever does not fit.
    */
   readonly pmtu_disc: number;
+  /**
+   * 1: where IPVS's rule holds, a connection whose destination was deleted ends with the client's next packet, and that is
+   * scheduled anew; so is a SYN of a connection whose destination has weight 0. 0: such packets are dropped.
+   */
+  readonly expire_nodest_conn: number;
 };
 
 /** The kernel's defaults (ip_vs_control_net_init_sysctl). */
-export const sysctlDefaults: Sysctls = { pmtu_disc: 1 };
+export const sysctlDefaults: Sysctls = { pmtu_disc: 1, expire_nodest_conn: 0 };
 
 /** Least and greatest value of each. */
-export const sysctlRanges: Readonly<Record<keyof Sysctls, readonly [number, number]>> = { pmtu_disc: [0, 1] };
+export const sysctlRanges: Readonly<Record<keyof Sysctls, readonly [number, number]>> = {
+  pmtu_disc: [0, 1],
+  expire_nodest_conn: [0, 1],
+};

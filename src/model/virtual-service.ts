@@ -37,6 +37,14 @@ export type Persistence = {
   readonly engine?: string;
 };
 
+/**
+ * What becomes of a service's connections whose real server is no longer in it, when the client's next packet comes: `drop`
+ * is IPVS's rule (silence until the entry expires; with the sysctl expire_nodest_conn as `expire`), `keep` lets them go on,
+ * `expire` ends them and schedules anew what may open a connection, `reset` ends them and tells both ends.
+ */
+export const whenGoneWords = ['drop', 'keep', 'expire', 'reset'] as const;
+export type WhenGone = (typeof whenGoneWords)[number];
+
 /** A virtual service and its settings, without destinations. */
 export type VirtualService = {
   readonly id: ServiceId;
@@ -45,6 +53,8 @@ export type VirtualService = {
   readonly persistence?: Persistence;
   /** One-packet scheduling: every UDP datagram is scheduled on its own. */
   readonly onePacket: boolean;
+  /** What becomes of connections whose real server is gone. Absent: `drop`; of an edit: as it was. */
+  readonly whenGone?: WhenGone;
 };
 
 /** How packets reach a real server (ipvsadm -m, -g, -i). */

@@ -88,6 +88,8 @@ function serviceNode(
     tunnel: tunnel && tunnelNode(tunnel, span),
     persistence: service.persistence && persistenceNode(service, service.persistence, span, tell),
     onePacket: service.onePacket ? true : undefined,
+    // IPVS's rule, which is not the one a configuration has by itself.
+    whenGone: 'drop',
     realServers:
       kept.length === 0
         ? undefined

@@ -65,6 +65,7 @@ virtualServices:
     address: 192.0.2.10:80
     method: masquerade
     persistence: { timeout: 5m, netmask: 24 }
+    whenGone: drop
     realServers:
       - { address: 10.0.0.11:8080, weight: 3, upperThreshold: 200, lowerThreshold: 100 }
       - { address: 10.0.0.12 }
@@ -75,16 +76,19 @@ virtualServices:
     scheduler: sh
     schedulerFlags: [ fallback, port ]
     method: masquerade
+    whenGone: drop
     realServers:
       - { address: "[2001:db8:1::11]:80" }
 
   - name: http-udp-192.0.2.10
     address: 192.0.2.10:80/udp
     onePacket: true
+    whenGone: drop
 
   - name: all-udp-192.0.2.10
     address: 192.0.2.10:*/udp
     persistence: 1d1h1m1s
+    whenGone: drop
 
   - name: fwmark-7-ipv6
     fwmark: 7
@@ -92,6 +96,7 @@ virtualServices:
     scheduler: rr
     method: tunnel
     tunnel: { type: gue, port: 6080 }
+    whenGone: drop
     realServers:
       - { address: 2001:db8:1::12 }
 failover:
@@ -122,6 +127,7 @@ virtualServices:
   # first
   - name: http-192.0.2.10
     address: 192.0.2.10:80
+    whenGone: drop
     realServers:
       # one
       - { address: 10.0.0.11 }

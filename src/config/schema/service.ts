@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { schedulerNames } from '../../model/virtual-service.ts';
+import { schedulerNames, whenGoneWords } from '../../model/virtual-service.ts';
 import { endpoint, parseMask, virtualAddress } from './addresses.ts';
 import { check } from './check.ts';
 import { flag, integer, key, list, name, object, parsed, seconds, word } from './keys.ts';
@@ -151,6 +151,11 @@ export const virtualService = object({
   onePacket: key(
     flag().default(false),
     'UDP: each datagram is scheduled on its own, no connection is remembered.',
+  ),
+  whenGone: key(
+    word(...whenGoneWords).default('expire'),
+    'What becomes of connections whose real server is taken out, by a check or by a person. `drop`: their packets are dropped in silence until they expire, as IPVS does it. `keep`: they go on to it. `expire`: each ends with the client’s next packet, and one that may open a connection goes to another real server at once. `reset`: each ends with the client’s next packet, and both ends are told.',
+    { examples: ['reset'] },
   ),
   check: key(
     z

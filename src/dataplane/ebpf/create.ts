@@ -152,6 +152,7 @@ function fillSettings(loaded: LoadedObject, size: number): void {
   settings.set(0, 'hash', numbers.connection_hash.CONNECTION_HASH_CLIENT);
   settings.set(0, 'connections', size);
   settings.set(0, 'pmtu_disc', sysctlDefaults.pmtu_disc);
+  settings.set(0, 'expire_nodest_conn', sysctlDefaults.expire_nodest_conn);
   tcpTimeoutsSeconds.forEach((seconds, state) => {
     settings.set(0, 'timeout', seconds * hertz, state);
   });

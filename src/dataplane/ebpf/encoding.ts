@@ -6,7 +6,9 @@ import type {
   ServiceId,
   Tunnel,
   VirtualService,
+  WhenGone,
 } from '../../model/virtual-service.ts';
+import { whenGoneOf, withWhenGone } from '../../model/when-gone.ts';
 import { numbers } from './layout.generated.ts';
 import type { Records } from './records.ts';
 
@@ -56,6 +58,19 @@ const schedulerNumbers: Readonly<Record<VirtualService['scheduler'], number>> = 
 
 const flagNumbers = numbers.service_flag;
 
+const { FATE_DROP, FATE_KEEP, FATE_EXPIRE, FATE_RESET, FATE_MASK } = numbers.fate;
+const fateNumbers: Readonly<Record<WhenGone, number>> = {
+  drop: FATE_DROP,
+  keep: FATE_KEEP,
+  expire: FATE_EXPIRE,
+  reset: FATE_RESET,
+};
+
+/** What the record of a deleted service still tells: what becomes of its connections. */
+export function flagsOfDeleted(service: VirtualService): number {
+  return fateNumbers[whenGoneOf(service)] << flagNumbers.SERVICE_FATE_SHIFT;
+}
+
 /** The key of the service index: struct service_key. */
 export function encodeServiceKey(id: ServiceId): Buffer {
   const key = Buffer.alloc(20);
@@ -99,7 +114,8 @@ export function writeService(services: Records<'service'>, slot: number, service
       (schedulerFlags.flag1 ? flagNumbers.SERVICE_FLAG1 : 0) |
       (schedulerFlags.flag2 ? flagNumbers.SERVICE_FLAG2 : 0) |
       (schedulerFlags.flag3 ? flagNumbers.SERVICE_FLAG3 : 0) |
-      (id.kind === 'fwmark' ? flagNumbers.SERVICE_FWMARK : 0),
+      (id.kind === 'fwmark' ? flagNumbers.SERVICE_FWMARK : 0) |
+      flagsOfDeleted(service),
   );
 }
 
@@ -108,7 +124,7 @@ export function readService(services: Records<'service'>, slot: number): Virtual
   const flags = services.get(slot, 'flags');
   const scheduler = services.get(slot, 'scheduler');
   const engine = services.get(slot, 'engine');
-  return {
+  const service: VirtualService = {
     id: readServiceId(services, slot),
     scheduler: keyOf(schedulerNumbers, scheduler),
     schedulerFlags: {
@@ -125,6 +141,7 @@ export function readService(services: Records<'service'>, slot: number): Virtual
       },
     }),
   };
+  return withWhenGone(service, keyOf(fateNumbers, (flags >> flagNumbers.SERVICE_FATE_SHIFT) & FATE_MASK));
 }
 
 /** What identifies the service of a record. */

@@ -222,7 +222,10 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
         };
       }),
       timeouts: timeoutsOf((state) => settings.get(0, 'timeout', state) / hertz),
-      sysctls: { pmtu_disc: settings.get(0, 'pmtu_disc') },
+      sysctls: {
+        pmtu_disc: settings.get(0, 'pmtu_disc'),
+        expire_nodest_conn: settings.get(0, 'expire_nodest_conn'),
+      },
       connectionTableSize: settings.get(0, 'connections'),
     };
   }

@@ -11,11 +11,13 @@ import type {
   Timeouts,
   VirtualService,
 } from '../../model/virtual-service.ts';
+import { editedService, normaliseService } from '../../model/when-gone.ts';
 import type { MapHandle } from '../../sys/bpf/map.ts';
 import { joinCounters, leaveCounters, zeroCounters } from './counters.ts';
 import {
   encodeAddress,
   encodeServiceKey,
+  flagsOfDeleted,
   readDestination,
   readService,
   readServiceId,
@@ -178,7 +180,8 @@ export function openTables(maps: TableMaps): Tables {
     });
   }
 
-  function addService(service: VirtualService): Refusal | undefined {
+  function addService(wanted: VirtualService): Refusal | undefined {
+    const service = normaliseService(wanted);
     const key = serviceKey(service.id);
     const slot = slotForService(service.id);
     if (slot === undefined) return full('virtual services', services.count - 1);
@@ -269,8 +272,8 @@ export function openTables(maps: TableMaps): Tables {
         return refusal;
       }
     }
-    entry.service = service;
-    writeService(services, entry.slot, service);
+    entry.service = editedService(entry.service, service);
+    writeService(services, entry.slot, entry.service);
     return undefined;
   }
 
@@ -278,7 +281,7 @@ export function openTables(maps: TableMaps): Tables {
     maps.serviceIndex.delete(encodeServiceKey(entry.service.id));
     for (const { destination } of [...entry.destinations.values()]) deleteDestination(entry, destination);
     services.set(entry.slot, 'table', 0);
-    services.set(entry.slot, 'flags', 0);
+    services.set(entry.slot, 'flags', flagsOfDeleted(entry.service));
     unscheduled.delete(entry);
     listed.delete(serviceKey(entry.service.id));
     retired.set(serviceKey(entry.service.id), entry.slot);
@@ -383,8 +386,11 @@ export function openTables(maps: TableMaps): Tables {
     return undefined;
   }
 
-  function setSysctls({ pmtu_disc: discover }: Partial<Sysctls>): undefined {
-    if (discover !== undefined) settings.set(0, 'pmtu_disc', discover);
+  function setSysctls(sysctls: Partial<Sysctls>): undefined {
+    for (const name of ['pmtu_disc', 'expire_nodest_conn'] as const) {
+      const value = sysctls[name];
+      if (value !== undefined) settings.set(0, name, value);
+    }
     return undefined;
   }
 

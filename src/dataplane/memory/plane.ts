@@ -1,6 +1,7 @@
 import { nextTcpState, tcpStateNames, udpStateNames } from '../../model/connection-states.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import type { DestinationId } from '../../model/virtual-service.ts';
+import { whenGoneOf } from '../../model/when-gone.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { admit, type Failures } from '../userspace/admission.ts';
 import type { Flow } from '../userspace/connection-table.ts';
@@ -30,10 +31,10 @@ export type MemoryPacket = {
   readonly flags?: number;
 };
 
-/** What became of a packet: `no-connection` is for the next one to open, `dropped` is for nobody. */
+/** What became of a packet: `dropped` is for nobody, `reset` for the sender, who is told that its connection has ended. */
 export type MemoryVerdict =
   | { readonly kind: 'forwarded'; readonly to: DestinationId }
-  | { readonly kind: 'dropped' | 'refused' | 'not-ours' };
+  | { readonly kind: 'dropped' | 'refused' | 'reset' | 'not-ours' };
 
 export type MemoryPlane = DataPlane & {
   /** A packet between a client and a virtual address. */
@@ -60,7 +61,7 @@ export function openMemoryPlane(options: MemoryOptions = {}): MemoryPlane {
     random: options.random ?? ((bound) => Math.floor(Math.random() * bound)),
     checkSupport: () => undefined,
     listen: async () => ({ close: () => undefined }),
-    // As the kernel: connections stay, and their packets are dropped until the destination comes back.
+    // As the kernel: connections stay, for the next packet to meet their fate.
     removed: () => undefined,
   });
   const { workshop } = engine;
@@ -91,8 +92,12 @@ export function openMemoryPlane(options: MemoryOptions = {}): MemoryPlane {
     const key = `${virtual.protocol} ${destinationKey(client)} ${destinationKey(virtual)}`;
     const found = flows.get(key);
     const known = found && isReuse(found, packet) ? forget(found) : found;
-    if (known && !known.member.available) return { kind: 'dropped' };
-    if (known) return forward(known, packet);
+    if (known && (known.member.available || packet.direction === 'out')) return forward(known, packet);
+    if (known) {
+      const fate = meetFate(known, packet);
+      if (fate) return fate;
+      known.abort();
+    }
     const pool = findPool(virtual);
     if (!pool || packet.direction === 'out') return { kind: 'not-ours' };
     if (virtual.protocol === 'tcp' && !hasFlag(packet, tcpFlags.syn)) return { kind: 'not-ours' };
@@ -117,6 +122,17 @@ export function openMemoryPlane(options: MemoryOptions = {}): MemoryPlane {
     const verdict = forward(flow, packet);
     if (pool.service.onePacket && virtual.protocol === 'udp') flow.abort();
     return verdict;
+  }
+
+  /** As bpf/fate.h; undefined: the connection ends, and the packet is one without a connection. */
+  function meetFate(flow: Flow, packet: MemoryPacket): MemoryVerdict | undefined {
+    const whenGone = whenGoneOf(flow.member.pool.service);
+    if (whenGone === 'keep') return forward(flow, packet);
+    if (whenGone === 'drop') return { kind: 'dropped' };
+    const opens = flow.protocol === 'tcp' && hasFlag(packet, tcpFlags.syn) && !hasFlag(packet, tcpFlags.rst);
+    if (whenGone === 'expire' || opens) return undefined;
+    flow.abort();
+    return { kind: 'reset' };
   }
 
   function forward(flow: Flow, { direction, bytes, flags }: MemoryPacket): MemoryVerdict {

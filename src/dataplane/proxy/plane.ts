@@ -2,6 +2,7 @@ import { type Address, addressToBytes } from '../../model/address.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import type { Operation, Refusal } from '../../model/table.ts';
 import type { Destination, ServiceId, VirtualService } from '../../model/virtual-service.ts';
+import { whenGoneOf } from '../../model/when-gone.ts';
 import type { DataPlane } from '../data-plane.ts';
 import type { Failures, Workshop } from '../userspace/admission.ts';
 import { createEngine, type Listener } from '../userspace/engine.ts';
@@ -48,8 +49,9 @@ export function openProxyPlane(options: ProxyOptions = {}): ProxyPlane {
     random: (bound) => Math.floor(Math.random() * bound),
     checkSupport,
     listen: (workshop, pool) => listen(workshop, pool, tcpOptions),
-    // A socket cannot be silent as the kernel is: clients see that their connection was cut off.
+    // A socket cannot be silent as the kernel is, for it goes on acknowledging: clients see that they were cut off.
     removed: ({ table }, member) => {
+      if (whenGoneOf(member.pool.service) === 'keep') return;
       for (const flow of table.flows) if (flow.member === member) flow.abort();
     },
   });

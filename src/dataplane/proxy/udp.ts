@@ -46,7 +46,13 @@ export function listenUdp(workshop: Workshop, pool: Pool, virtual: DestinationId
       listener.on('error', () => {
         workshop.failures.acceptFailed++;
       });
-      resolve({ close: () => listener.close() });
+      resolve({
+        close() {
+          // Replies leave through it.
+          for (const flow of [...flows.values()]) flow.abort();
+          listener.close();
+        },
+      });
     });
   });
 

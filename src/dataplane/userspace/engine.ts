@@ -3,6 +3,7 @@ import { serviceKey } from '../../model/service-id.ts';
 import type { Connection, Observed, Operation, Refusal, Table } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
 import type { ServiceId, VirtualService } from '../../model/virtual-service.ts';
+import { normaliseService } from '../../model/when-gone.ts';
 import type { Failures, Workshop } from './admission.ts';
 import { createConnectionTable } from './connection-table.ts';
 import {
@@ -50,7 +51,7 @@ export type Engine = {
   estimate(): void;
   /** What schedulers do now and then. Due every minute. */
   tick(): void;
-  /** Forgets every rule, as a flush does, after the operations that are under way. */
+  /** Forgets every rule and ends every connection, after the operations that are under way. */
   stop(): Promise<void>;
 };
 
@@ -104,6 +105,7 @@ export function createEngine(options: EngineOptions): Engine {
       const stopped = last.then(() => {
         rules = { services: [] };
         for (const key of [...entries.keys()]) endService(key);
+        for (const flow of [...table.flows]) flow.abort();
       });
       last = stopped;
       return stopped;
@@ -171,7 +173,7 @@ export function createEngine(options: EngineOptions): Engine {
 
   async function startService(service: VirtualService): Promise<Refusal | undefined> {
     const key = serviceKey(service.id);
-    const pool = createPool(service, deleted.get(key) ?? new Map());
+    const pool = createPool(normaliseService(service), deleted.get(key) ?? new Map());
     const listener = await options.listen(workshop, pool);
     if ('reason' in listener) return listener;
     deleted.set(key, pool.deleted);

@@ -3,6 +3,7 @@ import { type Scheduling, startScheduler } from '../../model/schedulers/by-name.
 import { type DestinationView, lastWeightAfter } from '../../model/schedulers/scheduler.ts';
 import { destinationKey, serviceFamily } from '../../model/service-id.ts';
 import type { Destination, DestinationId, VirtualService } from '../../model/virtual-service.ts';
+import { editedService } from '../../model/when-gone.ts';
 import { newTraffic, type Traffic } from './traffic.ts';
 
 /** A deleted destination is remembered for this long, and while it has connections (IP_VS_DEST_TRASH_PERIOD). */
@@ -57,7 +58,7 @@ export function createPool(service: VirtualService, deleted: Pool['deleted']): P
 /** Gives the service other settings; a scheduler that stays the same keeps its state. */
 export function editService(pool: Pool, service: VirtualService): void {
   const { scheduler } = pool.service;
-  pool.service = service;
+  pool.service = editedService(pool.service, service);
   if (!service.persistence) pool.templates.clear();
   if (scheduler === service.scheduler) return;
   pool.scheduling = startScheduler(service.scheduler, pool.members, serviceFamily(service.id));

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What becomes of a connection whose destination is deleted, as its service says, when the client's next packet comes:
+ * the kernel's rule is ip_vs_in_hook (net/netfilter/ipvs/ip_vs_core.c), silence or, with expire_nodest_conn, another
+ * connection. Nothing of this is asked of a packet whose destination is there.
+ */
+#ifndef HEADGATE_FATE_H
+#define HEADGATE_FATE_H
+
+#include "icmp.h"
+
+/* Answers of forward_request and meet_fate beside verdicts. */
+#define VERDICT_ANEW 0x100       /* the connection has ended: the packet is one without a connection */
+#define VERDICT_KEEP 0x101       /* the packet goes on */
+#define END_TRIES 4
+
+static __always_inline struct service *service_of(const struct destination *destination)
+{
+	__u32 slot = destination->service;
+
+	return bpf_map_lookup_elem(&services, &slot);
+}
+
+/* What a service wants for its connections; the record of a deleted one still tells. */
+static __always_inline __u32 fate_of(const struct destination *destination)
+{
+	struct service *service = service_of(destination);
+	__u32 fate = service ? service->flags >> SERVICE_FATE_SHIFT & FATE_MASK : FATE_DROP;
+
+	return fate == FATE_DROP && settings.expire_nodest_conn ? FATE_EXPIRE : fate;
+}
+
+static __always_inline int opens_connection(const struct packet *packet)
+{
+	return packet->protocol != IPPROTO_TCP || (packet->tcp_flags & (TCP_SYN | TCP_RST)) == TCP_SYN;
+}
+
+/*
+ * 1 when a SYN of a connection whose destination has weight 0 opens another one (ip_vs_in_hook): with expire_nodest_conn,
+ * and where the service follows the kernel's rule.
+ */
+static __always_inline int leaves_quiescent(const struct connection *connection)
+{
+	struct destination *destination;
+	struct service *service;
+
+	if (!settings.expire_nodest_conn)
+		return 0;
+	destination = destination_at(connection->destination);
+	if (!destination || destination->weight)
+		return 0;
+	service = service_of(destination);
+	return service && (service->flags >> SERVICE_FATE_SHIFT & FATE_MASK) == FATE_DROP;
+}
+
+/* Ends a connection whatever state it changes to meanwhile; 1 for the caller that ended it. */
+static __always_inline int end_surely(struct connection *connection, __u32 slot)
+{
+	int i;
+
+	for (i = 0; i < END_TRIES; i++) {
+		if (end_connection(connection, connection->word)) {
+			note_expiry(slot, now_jiffies());
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/*
+ * A packet of the client whose connection's destination is deleted: a verdict, or VERDICT_KEEP or VERDICT_ANEW. A new
+ * connection is never refused for an old one's sake: a SYN is scheduled anew also where connections are reset.
+ */
+__noinline int meet_fate(struct __sk_buff *skb, const struct packet *packet, __u32 slot)
+{
+	struct connection *connection = connection_at(slot);
+	struct destination *destination;
+	__u32 fate;
+
+	if (!packet || !connection)
+		return VERDICT_DROP;
+	destination = destination_at(connection->destination);
+	if (!destination)
+		return VERDICT_DROP;
+	fate = fate_of(destination);
+	if (fate == FATE_KEEP)
+		return VERDICT_KEEP;
+	/* What comes behind another packet of its datagram has no headers to go by. */
+	if (fate == FATE_DROP || packet->fragment == FRAGMENT_LATER || packet->again) {
+		count_event(EVENT_DESTINATION_GONE);
+		return VERDICT_DROP;
+	}
+	if (fate == FATE_RESET && packet->protocol == IPPROTO_TCP && !opens_connection(packet)) {
+		if (!settings.internal_ifindex)
+			return VERDICT_DROP;
+		return send_to_turn(skb, packet, turn_mark(TURN_RESET, 0));
+	}
+	end_surely(connection, slot);
+	if (fate == FATE_RESET && packet->protocol != IPPROTO_TCP) {
+		count_event(EVENT_CONNECTION_RESET);
+		return report(skb, packet, REPORT_PORT_UNREACHABLE, 0);
+	}
+	count_event(EVENT_CONNECTION_ENDED);
+	return VERDICT_ANEW;
+}
+
+#endif
