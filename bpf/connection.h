@@ -242,15 +242,52 @@ static __always_inline void virtual_address(const struct connection *connection,
 		__builtin_memcpy(address->word, detail->virtual_head, sizeof(detail->virtual_head));
 }
 
-/* Counts one connection of a destination up or down, as active or inactive. */
-static __always_inline void count_connection(struct destination *destination, __u32 word, __s32 by)
+/* A destination's active (low half) and inactive connections (high half) as the one word they are changed by. */
+typedef __u64 __attribute__((may_alias)) counts_word;
+
+/* What one connection adds to its destination's counts. */
+static __always_inline __u64 share_of(__u32 word)
 {
-	if (word & WORD_TEMPLATE)
-		__sync_fetch_and_add(&destination->persistent, by);
-	else if (word & WORD_INACTIVE)
-		__sync_fetch_and_add(&destination->inactive, by);
-	else
-		__sync_fetch_and_add(&destination->active, by);
+	return word & WORD_INACTIVE ? 1ULL << 32 : 1;
+}
+
+/* Adds to a destination's counts; returns how many connections, active and inactive, it has then. */
+static __always_inline __u32 add_counts(struct destination *destination, __u64 by)
+{
+	__u64 counts = __sync_fetch_and_add((counts_word *)&destination->active, by) + by;
+
+	return (__u32)counts + (__u32)(counts >> 32);
+}
+
+/* Counts a new connection or template of a destination, which is overloaded from its upper threshold on (ip_vs_bind_dest). */
+static __always_inline void count_in(struct destination *destination, __u32 word)
+{
+	__u32 total;
+
+	if (word & WORD_TEMPLATE) {
+		__sync_fetch_and_add(&destination->persistent, 1);
+		return;
+	}
+	total = add_counts(destination, share_of(word));
+	if (destination->upper && total >= destination->upper && !(destination->flags & DESTINATION_OVERLOAD))
+		__sync_fetch_and_or(&destination->flags, DESTINATION_OVERLOAD);
+}
+
+/* Counts a connection or template no more; below its lower threshold, or 75 % of the upper, a destination serves again. */
+static __always_inline void count_out(struct destination *destination, __u32 word)
+{
+	__u32 total, level;
+
+	if (word & WORD_TEMPLATE) {
+		__sync_fetch_and_add(&destination->persistent, -1);
+		return;
+	}
+	total = add_counts(destination, -share_of(word));
+	if (!(destination->flags & DESTINATION_OVERLOAD))
+		return;
+	level = destination->lower ? destination->lower : destination->upper - destination->upper / 4;
+	if (total < level)
+		__sync_fetch_and_and(&destination->flags, ~DESTINATION_OVERLOAD);
 }
 
 /* Tells the sweeper that a slot may expire at `moment` (jiffies). */
@@ -294,7 +331,7 @@ static __always_inline int end_connection(struct connection *connection, __u32 w
 		return 0;
 	destination = destination_at(connection->destination);
 	if (destination)
-		count_connection(destination, word, -1);
+		count_out(destination, word);
 	__sync_fetch_and_add(&runtime.entries, -1);
 	return 1;
 }

@@ -90,7 +90,7 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	}
 	/* A full barrier: whoever sees the word sees the rest. */
 	__sync_lock_test_and_set(&connection->word, word);
-	count_connection(destination, word, 1);
+	count_in(destination, word);
 	__sync_fetch_and_add(&runtime.entries, 1);
 	for (i = 0; i < INSERT_TRIES; i++) {
 		__u32 head = *(volatile __u32 *)first;
@@ -108,7 +108,7 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	same = 0;
 undo:
 	/* No chain holds the entry, so nobody else can have changed its word. */
-	count_connection(destination, word, -1);
+	count_out(destination, word);
 	__sync_fetch_and_add(&runtime.entries, -1);
 	connection->word = 0;
 	free_slot(slot, connection);

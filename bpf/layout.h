@@ -96,7 +96,7 @@ struct connection_detail {
 enum destination_flag {
 	DESTINATION_USED = 1,        /* the slot holds a destination, listed or deleted */
 	DESTINATION_AVAILABLE = 2,   /* listed; without it connections meet the fate that the service says */
-	DESTINATION_OVERLOAD = 4,    /* at its upper threshold */
+	DESTINATION_OVERLOAD = 4,    /* came to its upper threshold, and has not been below the lower one since */
 };
 
 enum hop_kind {
@@ -107,7 +107,7 @@ enum hop_kind {
 
 /* One destination: the first line is read for every packet, the second when connections come and go. */
 struct destination {
-	__u32 flags;                 /* (user) */
+	__u32 flags;                 /* (user, but for DESTINATION_OVERLOAD) changed by single steps of both sides */
 	__u32 method;                /* (user) */
 	struct address address;      /* (user) */
 	__be16 port;                 /* (user) */
@@ -119,7 +119,7 @@ struct destination {
 	__s32 weight;                /* (user) */
 	__u32 next;                  /* (user) next of the service's list, newest first, 0 at its end */
 
-	__u32 active __attribute__((aligned(64)));
+	__u32 active __attribute__((aligned(64))); /* together with inactive one word of eight bytes */
 	__u32 inactive;
 	__u32 persistent;
 	__u32 service;               /* (user) slot of the service */

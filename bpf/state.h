@@ -115,10 +115,8 @@ __noinline int change_state(__u32 slot, __u32 flags, __u32 direction)
 				continue;
 			if ((next ^ word) & WORD_INACTIVE) {
 				destination = destination_at(connection->destination);
-				if (destination) {
-					count_connection(destination, next, 1);
-					count_connection(destination, word, -1);
-				}
+				if (destination)
+					add_counts(destination, share_of(next) - share_of(word));
 			}
 		}
 		if (timeout != connection->timeout) {

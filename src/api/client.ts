@@ -18,7 +18,7 @@ export type DaemonStatus = {
   readonly dataPlane: {
     readonly name: 'ebpf' | 'ipvs' | 'proxy' | 'memory';
     readonly description: string;
-    readonly ignores?: readonly ('persistence' | 'one-packet' | 'thresholds')[];
+    readonly ignores?: readonly ('persistence' | 'one-packet')[];
   };
   readonly directory?: string;
   readonly configuration: {

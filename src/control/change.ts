@@ -69,7 +69,7 @@ export function outlineBetween(wanted: Omit<Wanted, 'own'>, observed: Observed, 
   ];
   const signs = { '+': 0, '-': 0, '~': 0 };
   for (const operation of operations) signs[signOf(operation)]++;
-  const there = indexOf(observed);
+  const there = indexOf(observed, operations);
   return { signs, first: operations.slice(0, told).map((one) => stepOf(one, there, wanted.names)) };
 }
 

@@ -210,9 +210,7 @@ function describeRealServer(
     ...(configured && { configured }),
     ...trafficOf(one, own, path),
     ...(room !== undefined && { room }),
-    ignored: ignoredSettings({ ...state, destinations: [one] }, findings.dataPlane).filter(
-      (setting) => setting === 'thresholds',
-    ),
+    ignored: [],
     ...story,
     problems: problems.filter((problem) => problem.about.some((whom) => whom === about || whom === name)),
   };

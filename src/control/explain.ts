@@ -1,5 +1,6 @@
 import { type Address, familyOf } from '../model/address.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
+import { releaseLevel } from '../model/overload.ts';
 import { decisionOn, decisionText, type Override, readyCommand } from '../model/override.ts';
 import { startScheduler } from '../model/schedulers/by-name.ts';
 import { expectedDelay, overhead } from '../model/schedulers/load.ts';
@@ -132,12 +133,21 @@ function isOf(row: Connection, { protocol, client, virtual }: Question): boolean
 type State = ServiceState['destinations'][number];
 
 function viewOf(
-  { destination, activeConnections: active, inactiveConnections }: State,
+  { destination, activeConnections: active, inactiveConnections, overloaded }: State,
   lastWeight = destination.weight,
 ): DestinationView {
   const { address, port, weight } = destination;
   const total = active + inactiveConnections;
-  return { address, port, weight, lastWeight, active, total, overloaded: false, available: true };
+  return {
+    address,
+    port,
+    weight,
+    lastWeight,
+    active,
+    total,
+    overloaded: overloaded ?? false,
+    available: true,
+  };
 }
 
 /** What each scheduler goes by (net/netfilter/ipvs/ip_vs_*.c), as a sentence about its choice. */
@@ -241,10 +251,19 @@ function candidateOf(
     active: activeConnections,
     inactive: inactiveConnections,
     ...(figure === undefined ? {} : { figure }),
-    ...(destination.weight > 0
-      ? {}
-      : { excluded: decision ? decisionText(decision) : 'weight 0: it keeps what it has and gets no more' }),
+    ...excludedBy(one, decision),
   };
+}
+
+function excludedBy(one: State, decision: Override | undefined): { readonly excluded?: string } {
+  const { destination, overloaded } = one;
+  if (destination.weight === 0)
+    return {
+      excluded: decision ? decisionText(decision) : 'weight 0: it keeps what it has and gets no more',
+    };
+  return overloaded
+    ? { excluded: `overloaded: no more before it has fewer than ${releaseLevel(destination)}` }
+    : {};
 }
 
 function figureOf(view: DestinationView, scheduler: SchedulerName | 'none'): string | undefined {
@@ -325,11 +344,14 @@ export function nobodyProblem(
     };
   const decisions = destinations.map(({ destination }) => decisionOn(overrides, service.id, destination));
   const decision = decisions.find((one) => one !== undefined);
+  const full = destinations.find(({ overloaded, destination }) => overloaded && destination.weight > 0);
   return {
     what: `none of the ${destinations.length} real servers of ${key} may have new connections`,
     remedy: decision
       ? readyCommand(decision)
-      : `give one of them a weight above 0: headgate ipvsadm -e ${ruleWords(service.id, { ...first.destination, weight: 1 })}`,
+      : full
+        ? `add a real server, or raise an upper threshold: ${destinationKey(full.destination)} has ${full.destination.upperThreshold}`
+        : `give one of them a weight above 0: headgate ipvsadm -e ${ruleWords(service.id, { ...first.destination, weight: 1 })}`,
   };
 }
 

@@ -1,5 +1,6 @@
 import { count } from '../model/count.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
+import { releaseLevel } from '../model/overload.ts';
 import { decisionText, type Override, readyCommand } from '../model/override.ts';
 import { destinationKey } from '../model/service-id.ts';
 import type { DestinationState, Operation } from '../model/table.ts';
@@ -7,7 +8,7 @@ import type { Destination, ForwardingMethod } from '../model/virtual-service.ts'
 import { type Problem, reachProblems } from './explain.ts';
 
 /**
- * `overloaded`: at its upper threshold; `unreachable`: no packet gets there. Both are only said of weights above 0.
+ * `overloaded`: at its upper threshold, or not yet below its lower one; `unreachable`: no packet gets there. Both are only said of weights above 0.
  * `maintenance`: a person has said so.
  */
 export type RealServerState = 'ready' | 'draining' | 'drained' | 'maintenance' | 'overloaded' | 'unreachable';
@@ -30,8 +31,6 @@ export type RealServerReport = {
 export type Surroundings = {
   /** Absent where the plane does not say where packets go. */
   readonly outlook: Outlook | undefined;
-  /** Whether the plane leaves out who has as many connections as its upper threshold. */
-  readonly hasThresholds: boolean;
   /** What was changed at runtime in its service. */
   readonly changes: readonly Operation[];
   /** What a person has decided about it. */
@@ -42,7 +41,7 @@ export type Surroundings = {
 export function judgeRealServer(
   name: string,
   one: DestinationState,
-  { outlook, hasThresholds, changes, decision }: Surroundings,
+  { outlook, changes, decision }: Surroundings,
 ): { readonly report: RealServerReport; readonly problems: readonly Problem[] } {
   const { destination, activeConnections: active, inactiveConnections: inactive } = one;
   const { weight, upperThreshold, method } = destination;
@@ -75,9 +74,11 @@ export function judgeRealServer(
   }
   const problems = reachProblems(destination, outlook);
   if (problems.length > 0) return found('unreachable', problems[0]!.what, problems);
-  // Between the thresholds it depends on which of the two it met last; that, nobody outside the plane knows.
-  if (hasThresholds && upperThreshold > 0 && total >= upperThreshold) {
-    const what = `${count(total, 'connection')}, and its upper threshold is ${upperThreshold}`;
+  if (one.overloaded) {
+    const what =
+      total >= upperThreshold
+        ? `${count(total, 'connection')}, and its upper threshold is ${upperThreshold}`
+        : `${count(total, 'connection')}, and it serves again below ${releaseLevel(destination)}`;
     const remedy = 'raise its upper threshold, or add a real server';
     return found('overloaded', what, [{ what, remedy }]);
   }

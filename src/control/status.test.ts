@@ -249,19 +249,30 @@ describe('the status of a data plane', () => {
     expect(found.realServers[1]).toBe('web2 overloaded: 2 connections, and its upper threshold is 2');
   });
 
-  test('is degraded by a setting that the data plane does not act on', async () => {
-    controller = { ...controller, capabilities: { ...plane.capabilities, ignores: ['thresholds'] } };
+  test('says below what an overloaded real server serves again', async () => {
     await put(two);
-    await controller.apply([
-      { kind: 'edit-destination', id: web, destination: server(12, { upperThreshold: 2 }) },
-    ]);
+    const thresholds = { upperThreshold: 3, lowerThreshold: 2 };
+    await controller.apply([{ kind: 'edit-destination', id: web, destination: server(12, thresholds) }]);
+    connect(6);
+    const first = { address: '203.0.113.1' as Address, port: 1 };
+    const virtual = { protocol: 'tcp', address: web.address, port: web.port } as const;
+    plane.packet(first, virtual, { direction: 'in', bytes: 40, flags: tcpFlags.rst });
+    plane.advance(11_000);
+    const found = words(await report(source(two)));
+    expect(found.realServers[1]).toBe('web2 overloaded: 2 connections, and it serves again below 2');
+  });
+
+  test('is degraded by a setting that the data plane does not act on', async () => {
+    controller = { ...controller, capabilities: { ...plane.capabilities, ignores: ['persistence'] } };
+    const persistent = two.replace('scheduler: rr', 'scheduler: rr\n    persistence: {}');
+    await put(persistent);
     connect(4);
-    expect(words(await report(source(two)))).toMatchObject({
+    expect(words(await report(source(persistent)))).toMatchObject({
       health: 'degraded',
-      services: ['web changed carrying degraded 2'],
+      services: ['web accepted carrying degraded 2'],
       realServers: ['web1 ready: it answers on eth1', 'web2 ready: it answers on eth1'],
       problems: [
-        expect.stringMatching(/^web: a threshold is set, and the data plane memory does not act on it/),
+        expect.stringMatching(/^web: persistence is set, and the data plane memory does not act on it/),
       ],
     });
   });

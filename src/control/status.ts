@@ -222,10 +222,9 @@ export function judge(
   const name = names.service(id);
   const changes = index.changes.get(serviceKey(id)) ?? [];
   const ignored = ignoredSettings(state, findings.dataPlane);
-  const hasThresholds = !findings.dataPlane.ignores?.includes('thresholds');
   const members = destinations.map((one) =>
     judgeRealServer(names.realServer(id, one.destination), one, {
-      ...{ outlook, hasThresholds, changes },
+      ...{ outlook, changes },
       decision: decisionOn(findings.overrides ?? [], id, one.destination),
     }),
   );
@@ -273,13 +272,12 @@ export function judge(
 
 /** What a service is set to and the data plane does not act on. */
 export function ignoredSettings(
-  { service, destinations }: ServiceState,
+  { service }: ServiceState,
   { ignores = [] }: Capabilities,
 ): readonly Ignored[] {
   const isSet: Record<Ignored, boolean> = {
     persistence: service.persistence !== undefined,
     'one-packet': service.onePacket,
-    thresholds: destinations.some(({ destination }) => destination.upperThreshold > 0),
   };
   return ignores.filter((setting) => isSet[setting]);
 }
@@ -287,7 +285,6 @@ export function ignoredSettings(
 const settingWords = {
   persistence: 'persistence',
   'one-packet': 'one-packet scheduling',
-  thresholds: 'a threshold',
 } as const;
 
 function ignoredProblem(setting: Ignored, { name }: Capabilities): Problem {

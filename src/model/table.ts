@@ -28,6 +28,8 @@ export type DestinationState = {
   readonly activeConnections: number;
   readonly inactiveConnections: number;
   readonly persistentConnections: number;
+  /** It came to its upper threshold and is not below its lower one since: no scheduler takes it. Absent: it is not. */
+  readonly overloaded?: true;
   readonly counters: Counters;
   readonly rates: Rates;
 };

@@ -1,3 +1,4 @@
+import { numbers } from '../../src/dataplane/ebpf/layout.generated.ts';
 import { type Address, addressFromBytes } from '../../src/model/address.ts';
 import type { DestinationId } from '../../src/model/virtual-service.ts';
 import { decode, encode, type Packet, tcp, text, udp } from '../packets/frame.ts';
@@ -5,7 +6,10 @@ import { type Outcome, openHarness } from '../packets/harness.ts';
 import { amount } from '../packets/random.ts';
 import { at } from '../packets/services.ts';
 import { virtualAddresses } from '../packets/world.ts';
+import { until } from '../proxy/site.ts';
 import type { Rig, Subject } from './rig.ts';
+
+const { STATE_CLOSE } = numbers.state;
 
 /** The mark of a packet that is to be answered with an ICMP error. */
 const refusedMark = 0x48010000;
@@ -68,6 +72,17 @@ async function start(): Promise<Rig> {
         },
       };
     },
+    async forget(conversation) {
+      const { settings, runtime } = harness.instance;
+      const lifetime = settings.get(0, 'timeout', STATE_CLOSE);
+      const before = runtime.get(0, 'entries');
+      settings.set(0, 'timeout', 2, STATE_CLOSE);
+      await conversation.reset();
+      settings.set(0, 'timeout', lifetime, STATE_CLOSE);
+      await until(() => {
+        if (runtime.get(0, 'entries') >= before) throw new Error('the entry is still there');
+      });
+    },
     close: harness.close,
   };
 }
@@ -86,7 +101,6 @@ export const ebpf: Subject = {
   name: 'ebpf',
   deviations: {
     'persistence keeps a client with its real server': 'the program has no templates yet (docs/limits.md)',
-    'an upper threshold sends clients elsewhere': 'the program has no thresholds yet (docs/limits.md)',
     'one-packet services schedule every datagram':
       'the program has no one-packet scheduling yet (docs/limits.md)',
   },

@@ -59,6 +59,11 @@ async function start(): Promise<Rig> {
         },
       };
     },
+    async forget(conversation) {
+      await conversation.reset();
+      // Longer than a reset connection is remembered, shorter than any other.
+      plane.advance(12_000);
+    },
     close: () => plane.close(),
   };
 }

@@ -50,6 +50,7 @@ async function start(): Promise<Rig> {
           ? Uint8Array.of(127, 9, n >> 8, n & 255)
           : Uint8Array.of(0xfd, 0x99, 0, 0, 0, 0, 0, 0, 7, n & 255, n >> 8, 0, 0, 9, n & 31, 7),
       ),
+    forget: (conversation) => conversation.reset(),
     open: (id, client) => (id.protocol === 'tcp' ? talk(id, client) : exchange(id, client)),
     async close() {
       await plane.close();

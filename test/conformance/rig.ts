@@ -31,6 +31,8 @@ export type Rig = {
   client(family: Family, n: number): Address;
   /** A client opens a connection, or sends its first datagram; undefined: nobody takes it. */
   open(id: AddressServiceId, client: DestinationId): Promise<Conversation | undefined>;
+  /** A connection's entry goes: reset by the client, and its time is up. */
+  forget(conversation: Conversation): Promise<void>;
   close(): Promise<void>;
 };
 

@@ -4,7 +4,7 @@
 export const layoutId = 0xd311c649;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0xff42c982, 0x6bd30fb8] as const;
+export const buildId = [0x45d08f03, 0x73cdbf2b] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {

@@ -20,6 +20,8 @@ import { buildId, layoutId, numbers } from './layout.generated.ts';
 import { mapRecords } from './records.ts';
 import { openTables, type TableMaps, type Tables } from './tables.ts';
 
+const { DESTINATION_OVERLOAD } = numbers.destination_flag;
+
 /** Connections a table holds when nobody says otherwise. */
 export const defaultConnections = 1 << 20;
 
@@ -56,7 +58,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     capabilities: {
       name: 'ebpf',
       description: `BPF programs at tc, instance ${options.instance}`,
-      ignores: ['persistence', 'one-packet', 'thresholds'],
+      ignores: ['persistence', 'one-packet'],
     },
     async getReady() {
       if (coming || open || existsSync(directory)) return;
@@ -216,6 +218,9 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
             activeConnections: destinations.get(slot, 'active'),
             inactiveConnections: destinations.get(slot, 'inactive'),
             persistentConnections: destinations.get(slot, 'persistent'),
+            ...((destinations.get(slot, 'flags') & DESTINATION_OVERLOAD) !== 0 && {
+              overloaded: true as const,
+            }),
             counters: counters.destinations[index]!,
             rates: rates.destinations[index]!,
           })),

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { overloadAfterEdit } from '../../model/overload.ts';
 import { normaliseDestination } from '../../model/real-server.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import type { Sysctls } from '../../model/sysctls.ts';
@@ -30,7 +31,7 @@ import type { Records } from './records.ts';
 import { equipScheduler, rescheduleDestinations, stepBack } from './scheduling.ts';
 import { tunnelSource } from './tunnel-source.ts';
 
-const { DESTINATION_USED, DESTINATION_AVAILABLE } = numbers.destination_flag;
+const { DESTINATION_USED, DESTINATION_AVAILABLE, DESTINATION_OVERLOAD } = numbers.destination_flag;
 const { SERVICE_USED } = numbers.service_flag;
 const { SCHEDULER_WLC } = numbers.scheduler;
 
@@ -106,7 +107,7 @@ export function openTables(maps: TableMaps): Tables {
     for (const { slot } of listing) {
       if (!linked.has(slot)) {
         // A command that was killed marked it but did not get to link it, or unlinked it and did not get to mark it.
-        destinations.set(slot, 'flags', DESTINATION_USED);
+        changeFlags(slot, { clear: DESTINATION_AVAILABLE });
         destinations.set(slot, 'deleted', uptimeSeconds());
         deleted.set(deletedKey(slot), slot);
         continue;
@@ -301,13 +302,19 @@ export function openTables(maps: TableMaps): Tables {
     destinations.set(slot, 'hop_kind', 0);
     destinations.set(slot, 'last_weight', 0);
     destinations.set(slot, 'added', nextOrder());
+    const earlier = revived ? readDestination(destinations, slot) : destination;
     writeDestination(destinations, slot, destination);
     giveTunnelSource(slot, destination);
     const listing = { slot, destination };
     joinCounters(maps, entry.slot, slot, { fresh: !revived, neverUsed: slot > used });
     if (destination.method === 'masquerade')
       openFilter('reply_filter', destinations.address(slot, 'address'), entry.service.id);
-    destinations.set(slot, 'flags', DESTINATION_USED | DESTINATION_AVAILABLE);
+    if (revived) {
+      judgeOverload(slot, earlier, destination);
+      changeFlags(slot, { set: DESTINATION_AVAILABLE });
+    } else {
+      destinations.set(slot, 'flags', DESTINATION_USED | DESTINATION_AVAILABLE);
+    }
     destinations.set(slot, 'next', services.get(entry.slot, 'first'));
     services.set(entry.slot, 'first', slot);
     entry.destinations.set(key, listing);
@@ -336,11 +343,29 @@ export function openTables(maps: TableMaps): Tables {
     const listing = entry.destinations.get(destinationKey(destination))!;
     if (destination.method === 'masquerade')
       openFilter('reply_filter', destinations.address(listing.slot, 'address'), entry.service.id);
+    const before = listing.destination;
     listing.destination = destination;
     giveTunnelSource(listing.slot, destination);
     writeDestination(destinations, listing.slot, destination);
+    judgeOverload(listing.slot, before, destination);
     changed(entry);
     return undefined;
+  }
+
+  /** Whether a destination is overloaded once its thresholds are others. */
+  function judgeOverload(slot: number, before: Destination, after: Destination): void {
+    const overloaded = (destinations.get(slot, 'flags') & DESTINATION_OVERLOAD) !== 0;
+    const total = destinations.get(slot, 'active') + destinations.get(slot, 'inactive');
+    if (overloadAfterEdit(overloaded, total, before, after)) changeFlags(slot, { set: DESTINATION_OVERLOAD });
+    else changeFlags(slot, { clear: DESTINATION_OVERLOAD });
+  }
+
+  /** The program sets and clears flags at the same time. */
+  function changeFlags(slot: number, { set = 0, clear = 0 }: { set?: number; clear?: number }): void {
+    for (;;) {
+      const flags = destinations.get(slot, 'flags');
+      if (destinations.swap(slot, 'flags', flags, (flags & ~clear) | set)) return;
+    }
   }
 
   /** The outer header's source, which the program keeps up to date where the kernel tells it (Linux 6.7). */
@@ -361,7 +386,7 @@ export function openTables(maps: TableMaps): Tables {
     stepBack(maps, entry, slot, before?.slot ?? 0);
     if (before) destinations.set(before.slot, 'next', next);
     else services.set(entry.slot, 'first', next);
-    destinations.set(slot, 'flags', DESTINATION_USED);
+    changeFlags(slot, { clear: DESTINATION_AVAILABLE });
     destinations.set(slot, 'deleted', uptimeSeconds());
     entry.destinations.delete(key);
     deleted.set(`${entry.slot} ${key}`, slot);

@@ -204,6 +204,7 @@ export function createEngine(options: EngineOptions): Engine {
           activeConnections: member.active,
           inactiveConnections: member.total - member.active,
           persistentConnections: held.get(member) ?? 0,
+          ...(member.overloaded && { overloaded: true as const }),
           ...shownTraffic(member.traffic),
         })),
       })),
