@@ -98,11 +98,16 @@ export function setReceiveBuffer(fd: number, bytes: number): void {
 }
 
 /** Waits until a descriptor is readable; false after the timeout. Blocks the event loop: for tests and short waits. */
-export function waitReadable(fd: number, timeoutMs: number): boolean {
-  const pollfd = Buffer.alloc(8);
-  pollfd.writeInt32LE(fd, 0);
-  pollfd.writeInt16LE(pollIn, 4);
-  const result = cPoll(pollfd, 1, Math.ceil(timeoutMs));
+export const waitReadable = (fd: number, timeoutMs: number): boolean => waitAnyReadable([fd], timeoutMs);
+
+/** Waits until one of several descriptors is readable; false after the timeout. Blocks the event loop. */
+export function waitAnyReadable(fds: readonly number[], timeoutMs: number): boolean {
+  const pollfds = Buffer.alloc(Math.max(fds.length, 1) * 8);
+  for (const [i, fd] of fds.entries()) {
+    pollfds.writeInt32LE(fd, i * 8);
+    pollfds.writeInt16LE(pollIn, i * 8 + 4);
+  }
+  const result = cPoll(pollfds, fds.length, Math.max(0, Math.ceil(timeoutMs)));
   if (result < 0 && errnoName(lastErrno()) === 'EINTR') return false;
   return checked(result, 'poll') > 0;
 }

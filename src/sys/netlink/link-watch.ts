@@ -16,6 +16,8 @@ const glance = Buffer.alloc(16);
 
 /** Listens to what the kernel says about network devices, without ever waiting for it. */
 export type LinkWatch = {
+  /** For a poller; readable when something may have changed. */
+  readonly fd: number;
   /** Whether a device of the namespace came, went or changed since the last call; 2 us when none did. */
   changed(): boolean;
   close(): void;
@@ -34,7 +36,7 @@ export function watchLinks(): LinkWatch {
     closeFd(fd);
     throw error;
   }
-  return { changed: () => drain(fd), close: () => closeFd(fd) };
+  return { fd, changed: () => drain(fd), close: () => closeFd(fd) };
 }
 
 function drain(fd: number): boolean {
