@@ -75,6 +75,11 @@ export const requirements = {
     debianPackage: 'wrk',
     probe: () => lackingTool('wrk', ['--version'], /wrk/),
   },
+  keepalived: {
+    buys: 'VRRP and configuration files beside the program they come from',
+    debianPackage: 'keepalived',
+    probe: () => lackingTool('keepalived', ['--version'], /Keepalived v/),
+  },
   nginx: {
     buys: 'real servers that are not ours',
     debianPackage: 'nginx-light',

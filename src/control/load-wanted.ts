@@ -1,5 +1,6 @@
 import { loadConfiguration } from '../config/load.ts';
 import { type Memory, newMemory } from '../config/memory.ts';
+import type { FailoverConfiguration } from '../config/schema/configuration.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { countMistakes } from '../model/problem.ts';
 import { type FileText, keepingFiles } from './file-texts.ts';
@@ -10,6 +11,8 @@ export type FromFile = {
   readonly wanted: Wanted;
   readonly dataPlane: 'auto' | 'ebpf' | 'ipvs' | 'proxy';
   readonly connections?: number;
+  /** Who stands in for this director; absent: it is alone. */
+  readonly failover?: FailoverConfiguration;
   /** Every file that was read. */
   readonly files: readonly string[];
   /** What they said. */
@@ -31,12 +34,13 @@ export function loadWanted(file: string, memory?: Memory): FromFile {
   });
   if (!configuration)
     throw new HeadgateError('HG_CONFIG', `Cannot use "${file}": ${countMistakes(problems)}`, { problems });
-  const { dataPlane, connectionTable } = configuration;
+  const { dataPlane, connectionTable, failover } = configuration;
   return {
     wanted: wantedOf(configuration),
     dataPlane,
     files,
     texts: kept.textsOf(files),
     ...(connectionTable !== undefined && { connections: connectionTable }),
+    ...(failover && { failover }),
   };
 }

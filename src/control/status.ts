@@ -6,6 +6,7 @@ import { decisionOn, type Override } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, ServiceState } from '../model/table.ts';
 import type { SchedulerName, ServiceId } from '../model/virtual-service.ts';
+import type { VrrpStatus } from '../model/vrrp.ts';
 import type { Applied } from './applied.ts';
 import type { Controller } from './controller.ts';
 import { localProblems, nobodyProblem, type Problem } from './explain.ts';
@@ -104,7 +105,12 @@ export type Findings = {
 };
 
 /** Whom the report is about. */
-export type Place = { readonly host: string; readonly daemon?: DaemonReport };
+export type Place = {
+  readonly host: string;
+  readonly daemon?: DaemonReport;
+  /** Absent where it stands alone. */
+  readonly vrrp?: readonly VrrpStatus[];
+};
 
 /** Looks at a data plane and says whether it serves. Changes nothing. Rejects with a HeadgateError. */
 export async function statusOf(controller: Controller, source: Source, place: Place): Promise<StatusReport> {

@@ -3,6 +3,7 @@ import type { Controller } from '../control/controller.ts';
 import type { Problem } from '../control/explain.ts';
 import type { Source } from '../control/status.ts';
 import { HeadgateError } from '../model/errors.ts';
+import type { VrrpStatus } from '../model/vrrp.ts';
 import type { Standing } from './keeper.ts';
 
 /** What the daemon knows of itself when it is asked how things stand. */
@@ -11,6 +12,7 @@ export type Inspected = Standing & {
   readonly file: string;
   readonly version: string;
   readonly startedAt: string;
+  readonly vrrp: readonly VrrpStatus[];
 };
 
 /** What `GET /v1/report` answers: every service and real server with its state, and what is wrong. */
@@ -25,8 +27,9 @@ export async function describeOn(standing: Inspected, name: string): Promise<obj
   return describe(standing.controller, sourceOf(standing), placeOf(standing), name);
 }
 
-const placeOf = ({ version, startedAt }: Inspected) => ({
+const placeOf = ({ version, startedAt, vrrp }: Inspected) => ({
   host: hostname(),
+  ...(vrrp.length > 0 && { vrrp }),
   daemon: { pid: process.pid, version, startedAt },
 });
 

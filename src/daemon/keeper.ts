@@ -51,6 +51,8 @@ export type KeeperOptions = {
   readonly manager: ServiceManager;
   readonly log: Log;
   readonly now: () => Date;
+  /** What a file says came into force. */
+  readonly taken: (read: FromFile) => void;
 };
 
 export function openKeeper({
@@ -63,6 +65,7 @@ export function openKeeper({
   manager,
   log,
   now,
+  taken,
 }: KeeperOptions): Keeper {
   let { wanted } = first;
   let generation = 0;
@@ -101,6 +104,7 @@ export function openKeeper({
       files.follow(read.files);
       const { intention } = await force(takenFrom(read, 'reload'), order);
       refused = undefined;
+      taken(read);
       const { steps, kept, dropped, overrides } = intention;
       const counted = { generation, steps: steps.length, kept: kept.length, dropped: dropped.length };
       if (steps.length > 0) log('info', 'configuration in force', { file: path, ...counted });
@@ -146,6 +150,7 @@ export function openKeeper({
     async start() {
       // A person has started the daemon: that is the word.
       await force(memory.atStart(first), { dropRuntimeChanges: false, yes: true });
+      taken(first);
       files.follow(first.files);
     },
     reloadNow,

@@ -1,9 +1,10 @@
-import { resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { serveApi } from '../api/server.ts';
 import { unusableApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
 import { type FromFile, wantedReader } from '../control/load-wanted.ts';
 import { countEditions } from './edition.ts';
+import { openFailover } from './failover.ts';
 import { openKeeper } from './keeper.ts';
 import { coverInterfaces } from './links.ts';
 import type { Log } from './log.ts';
@@ -48,8 +49,17 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { name } = controller.capabilities;
   const turns = openTurns();
   const files = watchFiles(() => void keeper.takeChange());
-  const keeper = openKeeper({ path, first, readFile, controller, turns, files, manager, log, now });
+  const keeper = openKeeper({
+    ...{ path, first, readFile, controller, turns, files, manager, log, now },
+    taken: (read) => failover.take(read.failover),
+  });
   const { note } = keeper.memory;
+  const failover = openFailover({
+    socket: join(dirname(socketPath()), 'failover.sock'),
+    log,
+    entered: ({ instance, state, reason }) =>
+      note({ kind: 'vrrp-transition', what: `${instance} is ${state}: ${reason}`, instance, state, reason }),
+  });
   let links: ReturnType<typeof coverInterfaces> | undefined;
   let api: Awaited<ReturnType<typeof serveApi>> | undefined;
   let stopped = false;
@@ -63,6 +73,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     if (api) note({ kind: 'daemon-stopped', what: `process ${process.pid} ends`, pid: process.pid });
     await api?.close();
     await turns.ended();
+    await failover.stop();
     await (stopForwarding ? controller.cleanUp() : controller.close());
     log('info', 'stopped', { dataPlane: name, ...(stopForwarding && { forwarding: 'stopped' }) });
     manager.close();
@@ -76,7 +87,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       });
     await keeper.start();
     links = coverInterfaces({ controller, inTurn: turns.inTurn, log, note });
-    const served = servedBy({ path, version, startedAt, controller, edition, keeper, turns, log, now });
+    const served = servedBy({
+      ...{ path, version, startedAt, controller, edition, keeper, turns, log, now },
+      vrrp: failover.status,
+    });
     api = await serveApi(socketPath(), served);
   } catch (error) {
     await stop();

@@ -2,6 +2,7 @@ import type { Served } from '../api/server.ts';
 import { readApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
 import { changeAtRuntime } from '../control/runtime.ts';
+import type { VrrpStatus } from '../model/vrrp.ts';
 import type { Edition } from './edition.ts';
 import { describeOn, type Inspected, reportOn } from './inspect.ts';
 import type { Keeper } from './keeper.ts';
@@ -20,6 +21,8 @@ export type ServedOptions = {
   readonly turns: Turns;
   readonly log: Log;
   readonly now: () => Date;
+  /** How the VRRP instances of this director stand. */
+  readonly vrrp: () => readonly VrrpStatus[];
 };
 
 /** Everything the control API serves. What reads or changes the table does it in its turn. */
@@ -33,6 +36,7 @@ export function servedBy({
   turns: { inTurn },
   log,
   now,
+  vrrp,
 }: ServedOptions): Served {
   const { memory } = keeper;
   /** In its turn, and only if the rules are those that an If-Match header names. */
@@ -43,7 +47,7 @@ export function servedBy({
       return { tag: edition.tag(), value };
     });
   const inspected = (): Inspected => ({
-    ...{ controller, file: path, version, startedAt },
+    ...{ controller, file: path, version, startedAt, vrrp: vrrp() },
     ...keeper.standing(),
   });
 

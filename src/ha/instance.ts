@@ -142,7 +142,8 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     status(now) {
       const { master, sinceMs, state, reason, fitness } = vrrp;
       return {
-        ...{ name, state, reason, forMs: Math.round(now - sinceMs), priority: fitness.priority },
+        ...{ name, state, reason, priority: fitness.priority, forMs: Math.round(now - sinceMs) },
+        addresses: all.map(({ address }) => address),
         ...(!('fault' in place) && { source: place.source }),
         ...(master && {
           master: {

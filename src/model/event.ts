@@ -1,3 +1,5 @@
+import type { VrrpState } from './vrrp.ts';
+
 /** Who put a configuration in force. */
 export type ConfigurationSource = 'apply' | 'run' | 'reload' | 'rollback';
 
@@ -55,6 +57,12 @@ export type EventDetails = {
   'real-server-down': {
     readonly service: string;
     readonly realServer: string;
+    readonly reason: string;
+  };
+  /** A VRRP instance of this director entered a state. */
+  'vrrp-transition': {
+    readonly instance: string;
+    readonly state: VrrpState;
     readonly reason: string;
   };
   /** An interface that came later takes packets now. */

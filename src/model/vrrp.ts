@@ -24,6 +24,8 @@ export type VrrpStatus = {
   readonly reason: string;
   /** How long it has been in this state. */
   readonly forMs: number;
+  /** What it holds as master. */
+  readonly addresses: readonly Address[];
   /** The priority it has now, with what tracking adds. */
   readonly priority: number;
   /** The address advertisements come from; absent where there is none. */

@@ -25,6 +25,8 @@ export type Site = {
   readonly netns: string;
   /** Where the daemon listens. */
   readonly socket: string;
+  /** Where the process that keeps its virtual addresses listens. */
+  readonly failoverSocket: string;
   write(text: string): void;
   /** Runs a command of ours in the namespace; what it printed, and its exit status. */
   run(
@@ -51,8 +53,9 @@ export type Running = {
 
 const patienceMs = 30_000;
 
-export function openSite(): Site {
-  const netns = `hgdaemon-${process.pid}`;
+/** `name` tells several sites of one test apart. */
+export function openSite(name = ''): Site {
+  const netns = `hgdaemon-${process.pid}${name}`;
   createNamedNetns(netns);
   const folder = mkdtempSync(join(tmpdir(), 'headgate-daemon-'));
   const file = join(folder, 'headgate.yaml');
@@ -76,6 +79,7 @@ export function openSite(): Site {
     folder,
     netns,
     socket: `/run/headgate/${cookie}/control.sock`,
+    failoverSocket: `/run/headgate/${cookie}/failover.sock`,
     write: (text) => writeFileSync(file, text),
     run,
     rules: () => run('ipvsadm', '-S', '-n').stdout.trimEnd().split('\n'),

@@ -1,0 +1,202 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type KeeperMessage, lines } from '../../src/ha/channel.ts';
+import { keeperProgram } from '../../src/ha/program.ts';
+import type { InstanceSettings, Orders } from '../../src/ha/settings.ts';
+import type { Address } from '../../src/model/address.ts';
+import type { VrrpStatus } from '../../src/model/vrrp.ts';
+import { spawnInNetns } from '../../src/sys/netns.ts';
+import { requires } from '../requirements.ts';
+import { layWire, until, type Wire } from './link.ts';
+
+const at = (text: string) => text as Address;
+
+/** What differs between the ways two directors may speak. */
+const ways = {
+  'version 3': {
+    settings: { version: 3, advertisementInterval: 100 },
+    keepalived: 'vrrp_version 3',
+    interval: 'advert_int 0.1',
+    vip: '10.77.0.100',
+  },
+  'version 2 with a password': {
+    settings: {
+      version: 2,
+      advertisementInterval: 1000,
+      authentication: { type: 'password', secret: 'geheim' },
+    },
+    keepalived: 'vrrp_version 2',
+    interval: 'advert_int 1\n authentication {\n auth_type PASS\n auth_pass geheim\n }',
+    vip: '10.77.0.100',
+  },
+  'version 3 over IPv6': {
+    settings: { version: 3, advertisementInterval: 100 },
+    keepalived: 'vrrp_version 3',
+    interval: 'advert_int 0.1',
+    vip: 'fe80::100',
+  },
+  'version 3 by unicast': {
+    settings: { version: 3, advertisementInterval: 100, peers: [at('10.77.0.2')] },
+    keepalived: 'vrrp_version 3',
+    interval: 'advert_int 0.1\n unicast_src_ip 10.77.0.2\n unicast_peer {\n 10.77.0.1\n }',
+    vip: '10.77.0.100',
+  },
+} as const satisfies Record<
+  string,
+  { settings: Partial<InstanceSettings>; keepalived: string; interval: string; vip: string }
+>;
+
+requires(
+  'root',
+  'netns',
+  'ip',
+  'keepalived',
+)('beside keepalived', () => {
+  let wire: Wire;
+  let folder: string;
+  let started: ChildProcess[];
+  let channel: Socket;
+  let last: readonly VrrpStatus[];
+  let log: string;
+  beforeEach(() => {
+    wire = layWire(`hgva-${process.pid}`, `hgvb-${process.pid}`, { make: true });
+    folder = mkdtempSync(join(tmpdir(), 'headgate-vrrp-'));
+    [started, last, log] = [[], [], ''];
+  });
+  afterEach(async () => {
+    channel?.destroy();
+    for (const child of started) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      const ended = once(child, 'exit');
+      child.kill('SIGTERM');
+      await ended;
+    }
+    wire.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  async function startKeepalived(global: string, interval: string, vip: string): Promise<void> {
+    const file = join(folder, 'keepalived.conf');
+    writeFileSync(
+      file,
+      `global_defs {\n ${global}\n}\nvrrp_instance front {\n state BACKUP\n interface eth0\n virtual_router_id 51\n priority 100\n ${interval}\n virtual_ipaddress {\n ${vip}\n }\n}\n`,
+    );
+    const words = ['-n', '-l', '-D', '-P', '-f', file];
+    const child = spawn(
+      'ip',
+      [
+        ...['netns', 'exec', wire.b, 'keepalived', ...words],
+        ...['-p', join(folder, 'keepalived.pid'), '-r', join(folder, 'vrrp.pid')],
+      ],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    started.push(child);
+    for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (text) => (log += text));
+    await until(() => log.includes('Entering MASTER STATE'), 'keepalived is master');
+    await until(() => wire.has(wire.b, vip), 'keepalived has the address');
+  }
+
+  async function startOurs(): Promise<ChildProcess> {
+    const socket = join(folder, 'failover.sock');
+    const child = spawnInNetns(wire.a, process.execPath, keeperProgram(socket), {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    started.push(child);
+    for (let i = 0; ; i++) {
+      const opened = await new Promise<Socket | undefined>((resolve) => {
+        const attempt = connect(socket, () => resolve(attempt)).once('error', () => resolve(undefined));
+      });
+      if (opened) {
+        channel = opened.on('error', () => undefined);
+        break;
+      }
+      if (i > 500) throw new Error('the failover process does not listen');
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    lines(channel, (line) => {
+      const message = JSON.parse(line) as KeeperMessage;
+      if (message.kind === 'status') last = message.instances;
+    });
+    return child;
+  }
+
+  function order(priority: number, settings: Partial<InstanceSettings>, vip: string): void {
+    const instance: InstanceSettings = {
+      ...{ name: 'front', interface: 'eth0', version: 3, routerId: 51, advertisementInterval: 100 },
+      ...{ preempt: true, preemptDelay: 0, downAfter: 3, peers: [] },
+      addresses: [{ address: at(vip), length: vip.includes(':') ? 128 : 32 }],
+      excludedAddresses: [],
+      authentication: { type: 'none', secret: '' },
+      announce: { repeat: 5, delay: 0, refresh: 0 },
+      trackInterfaces: [],
+      ...settings,
+    };
+    const orders: Orders = {
+      instances: [instance],
+      tracking: { front: { priority, tracked: [] } },
+      groups: {},
+    };
+    channel.write(`${JSON.stringify({ kind: 'orders', orders })}\n`);
+  }
+
+  describe.each(Object.entries(ways))('%s', (_name, { settings, keepalived, interval, vip }) => {
+    it('takes over from it and hands over to it', async () => {
+      await startKeepalived(keepalived, interval, vip);
+      const ours = await startOurs();
+      order(150, settings, vip);
+      await until(() => wire.has(wire.a, vip), 'the higher priority has it');
+      await until(() => !wire.has(wire.b, vip), 'keepalived gave it up');
+      const yields = /Master received advert from \S+ with higher priority 150, ours 100/;
+      await until(() => yields.test(log), 'keepalived says why');
+      // As a backup it hears keepalived, and leaves it alone.
+      order(50, settings, vip);
+      await until(() => wire.has(wire.b, vip), 'keepalived has it again', 20_000);
+      await until(
+        () => last[0]?.state === 'backup' && last[0].master?.priority === 100,
+        'it heard keepalived',
+      );
+      expect(last[0]!.rejected).toEqual({});
+      order(150, settings, vip);
+      await until(() => wire.has(wire.a, vip), 'the higher priority has it', 20_000);
+      const before = log.length;
+      ours.kill('SIGTERM');
+      const gapMs = await until(() => wire.has(wire.b, vip), 'keepalived takes what was given up');
+      const resigns = '(front) Backup received priority 0 advertisement';
+      await until(() => log.includes(resigns, before), 'keepalived heard that it was given up');
+      // Less than a master that is only silent takes: three intervals.
+      expect(gapMs).toBeLessThan(3 * settings.advertisementInterval + 200);
+    });
+  });
+
+  it('a wrong password is counted, and does not keep it from taking over', async () => {
+    const { settings, keepalived, interval, vip } = ways['version 2 with a password'];
+    await startKeepalived(keepalived, interval, vip);
+    await startOurs();
+    order(50, { ...settings, authentication: { type: 'password', secret: 'falsch' } }, vip);
+    await until(() => (last[0]?.rejected.authentication ?? 0) >= 2, 'rejected advertisements');
+    // RFC 9568, 7.1: what is rejected is as if it had not come; keepalived does the same.
+    await until(() => last[0]?.state === 'master', 'two masters', 10_000);
+    expect(wire.has(wire.b, vip)).toBe(true);
+  });
+
+  it('a master that was stopped says nothing when it goes on', async () => {
+    const { settings, keepalived, interval, vip } = ways['version 3'];
+    await startKeepalived(keepalived, interval, vip);
+    const ours = await startOurs();
+    order(150, settings, vip);
+    await until(() => wire.has(wire.a, vip), 'the higher priority has it');
+    ours.kill('SIGSTOP');
+    await until(() => wire.has(wire.b, vip), 'keepalived takes over');
+    // The kernel lets go of the address without anybody.
+    await until(() => !wire.has(wire.a, vip), 'the lease ends', 4000);
+    const before = log.length;
+    ours.kill('SIGCONT');
+    await until(() => wire.has(wire.a, vip), 'it takes over again, by its priority');
+    await until(() => log.includes('higher priority 150', before), 'keepalived yields to its priority');
+  });
+});
