@@ -156,7 +156,8 @@ describe('a virtual service', () => {
       method: 'direct-routing',
     });
     // ldirectord(8): checkinterval 10, negotiatetimeout 30, failurecount 1; real servers wait for their first check.
-    expect(service.check).toMatchObject({
+    expect(service.check).toHaveLength(1);
+    expect(service.check![0]).toMatchObject({
       type: 'http',
       path: '/',
       interval: 10_000,
@@ -191,7 +192,7 @@ virtual6=[2001:db8::10]:80
     expect(dns).toMatchObject({
       address: [{ port: 53, protocol: 'udp' }],
       onePacket: true,
-      check: { type: 'dns' },
+      check: [{ type: 'dns' }],
     });
     expect(mark).toMatchObject({ fwmark: 7, family: 'ipv4' });
     expect(six!.persistence).toMatchObject({ timeout: 300, netmask6: 64 });
@@ -222,7 +223,10 @@ virtual6=[2001:db8::10]:80
 `;
     const [{ realServers }] = servicesOf(text) as [ServiceConfiguration];
     expect(
-      realServers.map(({ address, check }) => [address.port, (check as { port?: number })?.port]),
+      realServers.map(({ address, check }) => [
+        address.port,
+        (check as { port?: number }[] | undefined)?.[0]?.port,
+      ]),
     ).toEqual([
       [undefined, undefined],
       [8080, undefined],
@@ -243,10 +247,10 @@ failurecount=4
 quiescent=yes
 fallback=10.0.0.99:8080
 `);
-    expect(one!.check).toMatchObject({ timeout: 3_000, fall: 4, whenDown: 'quiesce' });
+    expect(one!.check).toMatchObject([{ timeout: 3_000, fall: 4, whenDown: 'quiesce' }]);
     expect(one!.sorryServer).toMatchObject({ address: { address: '10.0.0.99' } });
     expect(one!.sorryServer!.address.port).toBeUndefined();
-    expect(two!.check).toMatchObject({ timeout: 7_000, fall: 2, whenDown: 'remove' });
+    expect(two!.check).toMatchObject([{ timeout: 7_000, fall: 2, whenDown: 'remove' }]);
     expect(two!.sorryServer).toMatchObject({ address: { address: '10.0.0.98' }, method: 'masquerade' });
   });
 });
@@ -308,7 +312,7 @@ describe('checktype and service', () => {
     ],
     [['checkport=8080'], { type: 'http', port: 8080 }],
   ])('%j', (lines, check) => {
-    expect(serviceOf('virtual=192.0.2.10:80', real, ...lines).check).toMatchObject(check);
+    expect(serviceOf('virtual=192.0.2.10:80', real, ...lines).check).toMatchObject([check]);
   });
 
   test.each([
@@ -331,11 +335,11 @@ describe('checktype and service', () => {
       'real=10.0.0.12:80 masq 2 "one", "good"',
       'real=10.0.0.13:80 masq "http://10.0.9.9:8000/two", ""',
     );
-    expect(check).toMatchObject({ path: '/all', contains: 'fine' });
+    expect(check).toMatchObject([{ path: '/all', contains: 'fine' }]);
     expect(realServers.map((one) => one.check)).toMatchObject([
       undefined,
-      { path: '/one', contains: 'good' },
-      { path: '/two', address: '10.0.9.9', port: 8000 },
+      [{ path: '/one', contains: 'good' }],
+      [{ path: '/two', address: '10.0.9.9', port: 8000 }],
     ] as never[]);
     expect(realServers.map(({ weight }) => weight)).toEqual([1, 2, 1]);
   });
