@@ -67,8 +67,7 @@ export async function converse<T>(
 ): Promise<T> {
   const line = openLine(context, way.source);
   try {
-    const raw = line.stream();
-    await line.until('connect', () => !raw.connecting && !raw.pending);
+    await line.until('connect', line.isConnected);
     const { address, port } = context.target;
     context.tell({ direction: 'note', text: `connected to ${address} port ${port}` });
     const dialogue = dialogueOver(line, context.tell);
@@ -170,10 +169,8 @@ function dialogueOver(line: Line, tell: CheckContext['tell']): Dialogue {
         clearTimeout(timer);
       }
     },
-    endSending: () => {
-      line.stream().end();
-    },
-    stream: line.stream,
+    endSending: line.end,
+    stream: line.handOver,
   };
 }
 

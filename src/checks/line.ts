@@ -15,12 +15,15 @@ export type Line = {
   readonly until: (during: CheckPhase, isThere: () => boolean) => Promise<void>;
   readonly write: (data: string | Uint8Array) => Promise<void>;
   readonly upgrade: (wish: TlsWish) => Promise<TlsSession>;
+  readonly isConnected: () => boolean;
   readonly hasEnded: () => boolean;
   /** Lets what waits fail. */
   readonly stopWaiting: () => void;
   /** Lets `until` look again, for what depends on time as well. */
   readonly lookAgain: () => void;
-  readonly stream: () => Socket;
+  /** The stream, for one that reads and writes by itself from now on. */
+  readonly handOver: () => Socket;
+  readonly end: () => void;
   readonly close: () => void;
 };
 
@@ -57,6 +60,7 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
   });
   let stream: Socket = raw;
   let isListening = false;
+  let isHandedOver = false;
 
   const onData = (chunk: Buffer): void => {
     append(inbox, chunk);
@@ -93,7 +97,14 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
     hasEnded: () => hasEnded,
     stopWaiting: () => fail(new CheckFailure(phase, 'stopped')),
     lookAgain: happened,
-    stream: () => stream,
+    isConnected: () => !raw.connecting && !raw.pending,
+    handOver() {
+      isHandedOver = true;
+      return stream;
+    },
+    end: () => {
+      stream.end();
+    },
     async write(data) {
       let isWritten = false;
       stream.write(data, (error) => {
@@ -130,7 +141,9 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
     close() {
       signal.removeEventListener('abort', onAbort);
       if (stream !== raw) stream.destroy();
-      raw.resetAndDestroy();
+      // A session of HTTP/2 has the handle, and leaves it open where it is reset under it.
+      if (isHandedOver) raw.destroy();
+      else raw.resetAndDestroy();
     },
   };
 }
