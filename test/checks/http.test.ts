@@ -6,6 +6,7 @@ import { requires } from '../requirements.ts';
 import { authorityIn } from './certificates.ts';
 import { freePorts, newFolder, start } from './servers.ts';
 import { checked } from './site.ts';
+import { bad, good } from './verdict.ts';
 
 requires('nginx', 'openssl')('checks of nginx by HTTP', () => {
   const large = 'x'.repeat(200_000);
@@ -62,14 +63,6 @@ requires('nginx', 'openssl')('checks of nginx by HTTP', () => {
     folder?.remove();
   });
 
-  const good = async (keys: Parameters<typeof checked>[0], port: number) => {
-    const { result } = await checked(keys, port);
-    return result.isGood ? result.detail : result;
-  };
-  const bad = async (keys: Parameters<typeof checked>[0], port: number) => {
-    const { result } = await checked(keys, port);
-    return result.isGood ? result : `${result.phase}: ${result.reason}`;
-  };
   const digest = (algorithm: string, text: string) => createHash(algorithm).update(text).digest('hex');
 
   test.each(['HTTP/1.0', 'HTTP/1.1'])('status and body by %s', async (version) => {
