@@ -228,6 +228,11 @@ export const requirements = {
     debianPackage: 'slapd',
     probe: () => lackingTool('slapd', ['-VV'], /OpenLDAP/),
   },
+  postgresql: {
+    buys: 'the postgresql check against a real server',
+    debianPackage: 'postgresql',
+    probe: () => (existsSync('/usr/lib/postgresql') ? undefined : 'there is no /usr/lib/postgresql'),
+  },
   git: {
     buys: 'what a clone contains, as opposed to what lies around in this folder',
     debianPackage: 'git',

@@ -2,7 +2,7 @@ import type { Check } from '../config/schema/check.ts';
 import { CheckFailure, type RunCheck } from './check.ts';
 
 /** Types that this version reads but cannot run. Every other type of the schema must have a line below. */
-type NotYet = 'mysql' | 'postgresql';
+type NotYet = 'mysql';
 
 /** What runs each type; its code is loaded when the first check of the type runs. */
 const registry: { readonly [Type in Exclude<Check['type'], NotYet>]: () => Promise<RunCheck<Type>> } = {
@@ -20,6 +20,7 @@ const registry: { readonly [Type in Exclude<Check['type'], NotYet>]: () => Promi
   nntp: async () => (await import('./nntp.ts')).runNntp,
   ldap: async () => (await import('./ldap.ts')).runLdap,
   redis: async () => (await import('./redis.ts')).runRedis,
+  postgresql: async () => (await import('./postgresql.ts')).runPostgresql,
   radius: async () => (await import('./radius.ts')).runRadius,
   sip: async () => (await import('./sip.ts')).runSip,
   file: async () => (await import('./file.ts')).runFile,
