@@ -228,6 +228,11 @@ export const requirements = {
     debianPackage: 'slapd',
     probe: () => lackingTool('slapd', ['-VV'], /OpenLDAP/),
   },
+  mariadb: {
+    buys: 'the mysql check against a real server',
+    debianPackage: 'mariadb-server',
+    probe: () => lackingTool('mariadbd', ['--version'], /MariaDB/),
+  },
   postgresql: {
     buys: 'the postgresql check against a real server',
     debianPackage: 'postgresql',

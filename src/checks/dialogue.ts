@@ -49,7 +49,7 @@ export type Dialogue = {
    */
   readonly readUntilEnough: (isEnough: (bytes: Buffer) => boolean, atMost: number) => Promise<Buffer>;
   /** Says goodbye where the result stands already: nothing that happens meanwhile matters. */
-  readonly farewell: (text: string) => Promise<void>;
+  readonly farewell: (data: string | Uint8Array, shown?: string) => Promise<void>;
   /** Ends our side of the connection; the other side may go on. */
   readonly endSending: () => void;
   /** The stream itself, for a protocol that Node speaks; nothing else of the dialogue is to be used after it. */
@@ -157,11 +157,11 @@ function dialogueOver(line: Line, tell: CheckContext['tell']): Dialogue {
       }
       return received(Math.min(waiting(inbox), atMost));
     },
-    async farewell(text) {
+    async farewell(data, shown) {
       const timer = setTimeout(line.stopWaiting, farewellMs);
       try {
-        tell({ direction: 'sent', text: shownText(text) });
-        await line.write(text);
+        tell({ direction: 'sent', text: shown ?? shownText(data) });
+        await line.write(data);
         await line.until('expect', line.hasEnded);
       } catch {
         // Whatever it was, the check has its result.

@@ -11,6 +11,7 @@ import {
 } from './ldap-message.ts';
 import { matches } from './pattern.ts';
 import { shownText } from './shown-text.ts';
+import { withExpiry } from './tls-session.ts';
 
 /** An entry without attributes and a result have far less. */
 const longestMessage = 65_536;
@@ -33,8 +34,9 @@ export const runLdap: RunCheck<'ldap'> = async (check, context) => {
     }
     await dialogue.send(encodeRead(3, check.base), `search of "${shownText(check.base)}"`);
     const { entries } = await wantSuccess(dialogue, 3, 'search', `search of "${shownText(check.base)}"`);
-    await dialogue.send(encodeUnbind(4), 'unbind');
-    return { detail: judge(check, entries) };
+    const detail = judge(check, entries);
+    await dialogue.farewell(encodeUnbind(4), 'unbind');
+    return { detail: withExpiry(detail, dialogue.session(), check) };
   });
 };
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { CheckFailure, type CheckOf, type Passed, type RunCheck } from './check.ts';
+import { CheckFailure, type CheckOf, type RunCheck } from './check.ts';
 import { converse, type Dialogue } from './dialogue.ts';
 import {
   decodeMessage,
@@ -16,6 +16,7 @@ import {
 } from './postgresql-message.ts';
 import { clientFinal, clientFirst, ScramError, wantServerProof } from './scram.ts';
 import { shownText } from './shown-text.ts';
+import { withExpiry } from './tls-session.ts';
 
 const longestMessage = 1024 * 1024;
 const mostMessages = 500;
@@ -34,9 +35,9 @@ export const runPostgresql: RunCheck<'postgresql'> = async (check, context) =>
     if (check.transport === 'startTls') await startTls(check, dialogue);
     const { user = nobody, database } = check;
     await dialogue.send(encodeStartup(user, database), `startup as "${shownText(user)}"`);
-    const passed = check.user === undefined ? await knock(dialogue) : await ask(check, check.user, dialogue);
-    await dialogue.send(encodeTerminate(), 'terminate');
-    return passed;
+    const detail = check.user === undefined ? await knock(dialogue) : await ask(check, check.user, dialogue);
+    await dialogue.farewell(encodeTerminate(), 'terminate');
+    return { detail: withExpiry(detail, dialogue.session(), check) };
   });
 
 async function startTls(check: CheckOf<'postgresql'>, dialogue: Dialogue): Promise<void> {
@@ -48,20 +49,20 @@ async function startTls(check: CheckOf<'postgresql'>, dialogue: Dialogue): Promi
   await dialogue.startTls(check);
 }
 
-async function knock(dialogue: Dialogue): Promise<Passed> {
+async function knock(dialogue: Dialogue): Promise<string> {
   const answer = await readMessage(dialogue);
-  if (answer.kind !== 'error') return { detail: 'takes connections' };
-  if (isAboutUser(answer.code)) return { detail: `takes connections: ${shownText(answer.text)}` };
+  if (answer.kind !== 'error') return 'takes connections';
+  if (isAboutUser(answer.code)) return `takes connections: ${shownText(answer.text)}`;
   throw failure(answer);
 }
 
-async function ask(check: CheckOf<'postgresql'>, user: string, dialogue: Dialogue): Promise<Passed> {
+async function ask(check: CheckOf<'postgresql'>, user: string, dialogue: Dialogue): Promise<string> {
   await signIn(user, check.password, dialogue);
   await readUntil(dialogue, ['ready']);
-  if (check.query === undefined) return { detail: 'signed in' };
+  if (check.query === undefined) return 'signed in';
   await dialogue.send(encodeQuery(check.query), `query: ${shownText(check.query)}`);
   const { kind } = await readUntil(dialogue, ['row', 'ready']);
-  if (kind === 'row') return { detail: 'got a row' };
+  if (kind === 'row') return 'got a row';
   throw new CheckFailure('expect', 'got no row, want one');
 }
 

@@ -24,7 +24,7 @@ host all scram 127.0.0.1/32 scram-sha-256
 host all plain 127.0.0.1/32 password
 `;
 
-requires('root', 'postgresql')('a PostgreSQL server', () => {
+requires('root', 'postgresql', 'openssl')('a PostgreSQL server', () => {
   const folder = serverFolder();
   let server: RealServer;
   let port: number;
@@ -145,9 +145,10 @@ ssl_key_file = '${certificate}.key'
 
   test('speaks TLS where that is asked for', async () => {
     const keys = { ...inShop, user: 'scram', password: 'gehéim', transport: 'startTls' };
-    expect(
-      await postgresql({ ...keys, query: 'select 1 from pg_stat_ssl where ssl' }),
-    ).toMatchObject({ isGood: true, detail: expect.stringContaining('got a row') });
+    expect(await postgresql({ ...keys, query: 'select 1 from pg_stat_ssl where ssl' })).toMatchObject({
+      isGood: true,
+      detail: expect.stringContaining('got a row'),
+    });
     expect(await postgresql({ ...keys, verify: true })).toMatchObject({ isGood: false, phase: 'tls' });
   });
 
