@@ -186,7 +186,7 @@ __noinline int send_onward(struct __sk_buff *skb, __u32 destination_slot, __u32 
 	if (parse((void *)(long)skb->data, (void *)(long)skb->data_end, ETHERNET_LENGTH, skb->protocol, &packet) != PARSED)
 		return VERDICT_DROP;
 	hop_to_destination(skb, &packet, destination, &hop, now_jiffies());
-	if (hop.kind != HOP_NEIGHBOUR)
+	if (hop.kind != HOP_NEIGHBOUR || (hop.mtu && !mtu_in_tunnel(destination, hop.mtu)))
 		return VERDICT_DROP;
 	return transmit_tunnel(skb, &packet, destination_slot, destination, &hop);
 }

@@ -75,6 +75,32 @@ describe('a change, told', () => {
     ]);
   });
 
+  test('says what becomes of connections whose real server goes, by the word that will be in force', async () => {
+    const withWord = (word: string, servers: string) =>
+      web(servers).replace('    scheduler:', `    whenGone: ${word}\n    scheduler:`);
+    const words = {
+      keep: '3 connections go on to it',
+      drop: '3 connections fall silent',
+      expire: '3 connections end with their next packet',
+      reset: '3 connections end with a reset',
+    };
+    for (const [word, three] of Object.entries(words)) {
+      const memory = await plane(withWord(word, `${one}, ${two}`), 5);
+      expect((await told(memory, withWord(word, one))).lines).toEqual([
+        `- web/10.0.0.12:80 masquerade, weight 1 ${three}`,
+      ]);
+      const before = await plane(withWord(word === 'keep' ? 'drop' : 'keep', `${one}, ${two}`), 5);
+      expect((await told(before, withWord(word, one))).lines).toEqual([
+        `~ web whenGone ${word === 'keep' ? 'drop' : 'keep'} -> ${word}`,
+        `- web/10.0.0.12:80 masquerade, weight 1 ${three}`,
+      ]);
+    }
+    const alone = await plane(withWord('reset', one), 1);
+    expect((await told(alone, `own: true\nvirtualServices: []`)).lines).toEqual([
+      '- tcp 192.0.2.10:80 with its 1 real server 1 connection ends with a reset',
+    ]);
+  });
+
   test('wants a word for what takes much away', async () => {
     const memory = await plane(web(`${one}, ${two}`), 5);
     expect((await told(memory, web(''))).concerns).toEqual([

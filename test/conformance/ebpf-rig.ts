@@ -13,6 +13,8 @@ const { STATE_CLOSE } = numbers.state;
 
 /** The mark of a packet that is to be answered with an ICMP error. */
 const refusedMark = 0x48010000;
+/** And of one that is to become resets. */
+const resetMark = 0x48060000;
 const realServers = 6;
 
 /** The program in the kernel, its packets by BPF_PROG_TEST_RUN. What it sends on is compared byte by byte. */
@@ -48,6 +50,8 @@ async function start(): Promise<Rig> {
         protocol === 'tcp' ? tcp(from, to, flags, { ttl }) : udp(from, to, { payload: text('hello'), ttl });
       const send = (flags: string) => {
         const outcome = harness.receive('c0', make(to, flags, 64));
+        // The turn through the internal veth, which a test run does not take by itself.
+        if (outcome.mark === resetMark) harness.run('headgate_report', outcome.bytes, { mark: resetMark });
         return receiverOf(outcome, (server) => make(at(server.address, server.port), flags, 63));
       };
       harness.clearIcmpLimits();
@@ -89,7 +93,8 @@ async function start(): Promise<Rig> {
 
 /** Who gets a packet; undefined: nobody. What leaves must be what was sent, to its receiver, one hop on. */
 function receiverOf(outcome: Outcome, wanted: (server: DestinationId) => Packet): DestinationId | undefined {
-  if (outcome.mark === refusedMark || outcome.verdict === 'drop') return undefined;
+  if (outcome.mark === refusedMark || outcome.mark === resetMark || outcome.verdict !== 'redirect')
+    return undefined;
   const found = outcome.bytes.subarray(14);
   const ip = decode(found)!;
   const server = { address: ip.destination, port: found.readUInt16BE(ip.transport + 2) };

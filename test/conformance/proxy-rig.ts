@@ -166,6 +166,8 @@ export const proxy: Subject = {
   deviations: {
     'a deleted destination is silent, and has its connections again when it is back': gone,
     'a flush leaves connections that nobody serves': gone,
+    'reset: a datagram of a deleted destination’s client is refused, the next one goes to another':
+      'sockets send no ICMP: the datagram goes to another at once',
     'direct routing and tunnels are taken': 'they need packets, and a socket has none',
   },
   steps: process.env.LONG ? 2000 : 150,

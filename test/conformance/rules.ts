@@ -210,6 +210,76 @@ export const rules = {
     expect(await conversation.say()).toEqual(servers[0]);
   },
 
+  'keep: connections of a deleted destination go on to it': async (rig, family) => {
+    for (const transport of ['tcp', 'udp'] as const) {
+      const { id, servers } = await site(rig, family, 1, { whenGone: 'keep' }, transport);
+      const conversation = await mustOpen(rig, id, family);
+      const other = await rig.realServer(family, transport);
+      await change(rig, addDestination(id, other), deleteDestination(id, servers[0]!));
+      for (let n = 0; n < 3; n++) expect(await conversation.say()).toEqual(servers[0]);
+      expect((await mustOpen(rig, id, family)).server).toEqual(other);
+      await change(rig, addDestination(id, servers[0]!), deleteDestination(id, other));
+      expect(await counts(rig, id)).toEqual([transport === 'tcp' ? [1, 0] : [0, 1]]);
+      expect(await conversation.say()).toEqual(servers[0]);
+    }
+  },
+
+  'expire, reset: a connection of a deleted destination ends, its client finds another': async (
+    rig,
+    family,
+  ) => {
+    for (const whenGone of ['expire', 'reset'] as const) {
+      const { id, servers } = await site(rig, family, 1, { whenGone });
+      const client = newClient(rig, family);
+      const conversation = await rig.open(id, client);
+      expect(conversation?.server).toEqual(servers[0]);
+      const other = await rig.realServer(family, 'tcp');
+      await change(rig, addDestination(id, other), deleteDestination(id, servers[0]!));
+      expect(await conversation?.say()).toBeUndefined();
+      expect((await rig.open(id, client))?.server).toEqual(other);
+      await change(rig, addDestination(id, servers[0]!));
+      expect(await counts(rig, id)).toEqual([
+        [1, 0],
+        [0, 0],
+      ]);
+    }
+  },
+
+  'expire: a datagram of a deleted destination’s client goes to another at once': async (rig, family) => {
+    const { id, servers } = await site(rig, family, 1, { whenGone: 'expire' }, 'udp');
+    const conversation = await mustOpen(rig, id, family);
+    const other = await rig.realServer(family, 'udp');
+    await change(rig, addDestination(id, other), deleteDestination(id, servers[0]!));
+    for (let n = 0; n < 2; n++) expect(await conversation.say()).toEqual(other);
+    await change(rig, addDestination(id, servers[0]!));
+    expect(await counts(rig, id)).toEqual([
+      [0, 1],
+      [0, 0],
+    ]);
+  },
+
+  'reset: a datagram of a deleted destination’s client is refused, the next one goes to another': async (
+    rig,
+    family,
+  ) => {
+    const { id, servers } = await site(rig, family, 1, { whenGone: 'reset' }, 'udp');
+    const conversation = await mustOpen(rig, id, family);
+    const other = await rig.realServer(family, 'udp');
+    await change(rig, addDestination(id, other), deleteDestination(id, servers[0]!));
+    expect(await conversation.say()).toBeUndefined();
+    expect(await conversation.say()).toEqual(other);
+  },
+
+  'an edit leaves what becomes of connections as it is, where it does not say it': async (rig, family) => {
+    const { id } = await site(rig, family, 1, { whenGone: 'reset' });
+    await change(rig, { kind: 'edit-service', service: virtualService(id, { scheduler: 'wlc' }) });
+    expect((await shown(rig, id)).service).toEqual(
+      virtualService(id, { scheduler: 'wlc', whenGone: 'reset' }),
+    );
+    await change(rig, { kind: 'edit-service', service: virtualService(id, { whenGone: 'drop' }) });
+    expect((await shown(rig, id)).service).toEqual(virtualService(id));
+  },
+
   'a flush leaves connections that nobody serves': async (rig, family) => {
     const { id, servers } = await site(rig, family, 1);
     const conversation = await mustOpen(rig, id, family);

@@ -24,6 +24,10 @@ export type Tcp = {
   readonly destinationPort: number;
   /** Flag bits. */
   readonly flags: number;
+  readonly sequence?: number;
+  /** Left out, it is some number with the flag A and 0 without. */
+  readonly acknowledgement?: number;
+  readonly window?: number;
   readonly options?: Uint8Array;
   readonly payload?: Uint8Array;
 };
@@ -72,15 +76,19 @@ export function tcp(
   from: string,
   to: string,
   flags: string,
-  settings: Settings & { tcpOptions?: Uint8Array } = {},
+  settings: Settings &
+    Partial<Pick<Tcp, 'sequence' | 'acknowledgement' | 'window'>> & { tcpOptions?: Uint8Array } = {},
 ): Packet {
-  const { payload, tcpOptions, ...rest } = settings;
+  const { payload, tcpOptions, sequence, acknowledgement, window, ...rest } = settings;
   const bits = [...flags].reduce((sum, letter) => sum | tcpFlags[letter as keyof typeof tcpFlags], 0);
   return between(from, to, rest, (sourcePort, destinationPort) => ({
     kind: 'tcp',
     sourcePort,
     destinationPort,
     flags: bits,
+    ...(sequence !== undefined && { sequence }),
+    ...(acknowledgement !== undefined && { acknowledgement }),
+    ...(window !== undefined && { window }),
     ...(tcpOptions && { options: tcpOptions }),
     ...(payload && { payload }),
   }));
@@ -267,11 +275,11 @@ function encodeBody(packet: Packet, source: Uint8Array, destination: Uint8Array)
       const header = Buffer.alloc(20 + options.length);
       header.writeUInt16BE(body.sourcePort, 0);
       header.writeUInt16BE(body.destinationPort, 2);
-      header.writeUInt32BE(0x11223344, 4);
-      header.writeUInt32BE(body.flags & tcpFlags.A ? 0x55667788 : 0, 8);
+      header.writeUInt32BE(body.sequence ?? 0x11223344, 4);
+      header.writeUInt32BE(body.acknowledgement ?? (body.flags & tcpFlags.A ? 0x55667788 : 0), 8);
       header[12] = (header.length / 4) << 4;
       header[13] = body.flags;
-      header.writeUInt16BE(0x4000, 14);
+      header.writeUInt16BE(body.window ?? 0x4000, 14);
       header.set(options, 20);
       const segment = Buffer.concat([header, payload]);
       segment.writeUInt16BE(checksum(segment, pseudo(segment.length)), 16);

@@ -32,6 +32,7 @@ export type Harness = {
   readonly world: World;
   readonly instance: Instance;
   readonly destinations: Records<'destination'>;
+  readonly services: Records<'service'>;
   /** Runs a program on a frame. */
   run(program: AttachedProgram, frame: Uint8Array, context: SkbContext): Outcome;
   /** An IP packet that comes in at a device, its Ethernet header addressed to that device. */
@@ -82,6 +83,8 @@ export async function openHarness(name: string, connections = 4096): Promise<Har
     opened.push(instance);
     const destinations = mapRecords(instance.map('destinations'), 'destination');
     opened.push(destinations);
+    const services = mapRecords(instance.map('services'), 'service');
+    opened.push(services);
     const program = (name: AttachedProgram) => {
       const found = instance.program(name);
       if (!found) throw new Error(`open program "${name}": the instance has none`);
@@ -104,6 +107,7 @@ export async function openHarness(name: string, connections = 4096): Promise<Har
       world,
       instance,
       destinations,
+      services,
       run,
       receive: (device, packet, context = {}) =>
         run('headgate_ethernet', inbound(device, packet), { ifindex: world.index[device], ...context }),

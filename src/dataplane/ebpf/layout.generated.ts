@@ -4,7 +4,7 @@
 export const layoutId = 0xd311c649;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0x45d08f03, 0x73cdbf2b] as const;
+export const buildId = [0xa7595759, 0xb6fc96ac] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
