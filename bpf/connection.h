@@ -156,7 +156,7 @@ static __always_inline int is_found(const struct connection *connection, __u32 s
 {
 	__u32 word = connection->word;
 
-	if (!(word & WORD_LIVE) || word & WORD_TEMPLATE)
+	if ((word & (WORD_LIVE | WORD_TEMPLATE)) != WORD_LIVE)
 		return 0;
 	if (reply ? !matches_reply(connection, slot, packet) : !matches_request(connection, slot, packet))
 		return 0;

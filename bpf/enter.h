@@ -4,8 +4,9 @@
 #define HEADGATE_ENTER_H
 
 #include "state.h"
+#include "template.h"
 
-/* A slot for a new connection, 0 when the table is full or too many CPUs want one at once. */
+/* A slot for a new entry, 0 when the table is full or too many CPUs want one at once. */
 static __always_inline __u32 take_slot(void)
 {
 	__u64 old = runtime.free;
@@ -27,56 +28,30 @@ static __always_inline __u32 take_slot(void)
 			return slot;
 		old = seen;
 	}
-	if (runtime.fresh >= connection_limit)
-		return 0;
-	fresh = __sync_fetch_and_add(&runtime.fresh, 1);
-	return fresh < connection_limit ? fresh + 1 : 0;
+	if (runtime.fresh < connection_limit) {
+		fresh = __sync_fetch_and_add(&runtime.fresh, 1);
+		if (fresh < connection_limit)
+			return fresh + 1;
+	}
+	count_event(EVENT_TABLE_FULL);
+	return 0;
 }
 
-/*
- * Enters the connection that a packet opens, in the state that packet brings about: ip_vs_conn_new enters it in state
- * NONE and the same packet moves it on at once. `ifindex` is where the packet came in. Returns its slot; the slot of
- * the same connection when another CPU entered it first; 0 when there is no room.
- */
-__noinline __u32 enter_connection(const struct packet *packet, __u32 destination_slot, __u32 ifindex)
+/* Writes all of an entry but its word, timeout and real port: whom it is between, nothing seen yet. 0: it cannot. */
+static __always_inline int write_entry(struct connection *connection, __u32 slot, const struct packet *packet,
+				       const struct destination *destination, __u32 destination_slot, __u32 now)
 {
-	struct destination *destination = destination_at(destination_slot);
-	__u32 now = now_jiffies();
-	struct connection *connection;
-	__u32 slot, same, word, state, *first;
-	int i;
-
-	if (!packet || !destination)
-		return 0;
-	slot = take_slot();
-	if (!slot) {
-		count_event(EVENT_TABLE_FULL);
-		return 0;
-	}
-	connection = connection_at(slot);
-	first = chain_of(packet, 0);
-	if (!connection || !first)
-		return 0;
-	word = WORD_LIVE | destination->method << WORD_METHOD_SHIFT;
-	if (destination->method != METHOD_MASQUERADE)
-		word |= WORD_NO_OUTPUT;
-	state = state_after(packet, word & WORD_NO_OUTPUT ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, STATE_NONE);
-	word |= state;
-	if (packet->protocol != IPPROTO_TCP || !is_active(state))
-		word |= WORD_INACTIVE;
 	connection->client = packet->source.word[3];
 	connection->virtual = packet->destination.word[3];
 	connection->real = destination->address.word[3];
 	connection->client_port = packet->source_port;
 	connection->virtual_port = packet->destination_port;
-	connection->real_port = destination->port ? destination->port : packet->destination_port;
 	connection->protocol = packet->protocol;
 	connection->family = packet->family;
 	connection->seen = now;
-	connection->timeout = settings.timeout[state & 15];
 	connection->destination = destination_slot;
 	connection->packets = 0;
-	connection->hop_ifindex = ifindex;
+	connection->hop_ifindex = 0;
 	connection->hop_seen = (now >> HOP_SHIFT) - 0x4000;
 	connection->hop_mtu = 0;
 	if (packet->family == 6) {
@@ -88,16 +63,43 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 		__builtin_memcpy(detail->virtual_head, packet->destination.word, sizeof(detail->virtual_head));
 		__builtin_memcpy(detail->real_head, destination->address.word, sizeof(detail->real_head));
 	}
+	return 1;
+}
+
+/* Brings a written entry to life, and counts it. */
+static __always_inline void count_entry(struct connection *connection, struct destination *destination, __u32 word)
+{
 	/* A full barrier: whoever sees the word sees the rest. */
 	__sync_lock_test_and_set(&connection->word, word);
 	count_in(destination, word);
 	__sync_fetch_and_add(&runtime.entries, 1);
-	for (i = 0; i < INSERT_TRIES; i++) {
-		__u32 head = *(volatile __u32 *)first;
+}
 
-		same = find_from(packet, head, 0, now);
+/* Takes an entry back that no chain holds, so that nobody else can have changed its word. */
+static __always_inline void take_back_entry(struct connection *connection, __u32 slot,
+					    struct destination *destination, __u32 word)
+{
+	count_out(destination, word);
+	__sync_fetch_and_add(&runtime.entries, -1);
+	connection->word = 0;
+	free_slot(slot, connection);
+}
+
+/* Puts an entry at the head of its chain. Returns its slot, that of the same entry by another CPU, 0 under contention. */
+static __always_inline __u32 push_entry(struct connection *connection, __u32 slot, const struct packet *packet,
+					__u32 template, __u32 now)
+{
+	__u32 *first = chain_of(packet, 0);
+	int i;
+
+	if (!first)
+		return 0;
+	for (i = 0; i < INSERT_TRIES; i++) {
+		__u32 head = *(volatile __u32 *)first, same;
+
+		same = template ? find_template(packet, head) : find_from(packet, head, 0, now);
 		if (same)
-			goto undo;
+			return same;
 		connection->next = head;
 		if (__sync_val_compare_and_swap(first, head, slot) == head) {
 			note_expiry(slot, expiry_moment(now, connection->timeout));
@@ -105,13 +107,59 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 		}
 	}
 	count_event(EVENT_CONTENTION);
-	same = 0;
-undo:
-	/* No chain holds the entry, so nobody else can have changed its word. */
-	count_out(destination, word);
-	__sync_fetch_and_add(&runtime.entries, -1);
-	connection->word = 0;
-	free_slot(slot, connection);
+	return 0;
+}
+
+/*
+ * Enters the connection that a packet opens, in the state that packet brings about: ip_vs_conn_new enters it in state
+ * NONE and the same packet moves it on at once. `ifindex` is where the packet came in, `control` the slot of the
+ * template that rules it, or 0. Returns its slot; the slot of the same connection when another CPU entered it first; 0
+ * when there is no room.
+ */
+__noinline __u32 enter_connection(const struct packet *packet, __u32 destination_slot, __u32 ifindex,
+				  __u32 real_port, __u32 control)
+{
+	struct destination *destination = destination_at(destination_slot);
+	__u32 now = now_jiffies();
+	struct connection *connection;
+	__u32 slot, same, word, state;
+
+	if (!packet || !destination)
+		return 0;
+	slot = take_slot();
+	connection = connection_at(slot);
+	if (!slot || !connection)
+		return 0;
+	word = WORD_LIVE | destination->method << WORD_METHOD_SHIFT;
+	if (destination->method != METHOD_MASQUERADE)
+		word |= WORD_NO_OUTPUT;
+	state = state_after(packet, word & WORD_NO_OUTPUT ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, STATE_NONE);
+	word |= state;
+	if (packet->protocol != IPPROTO_TCP || !is_active(state))
+		word |= WORD_INACTIVE;
+	if (!write_entry(connection, slot, packet, destination, destination_slot, now))
+		return 0;
+	connection->real_port = real_port;
+	connection->timeout = settings.timeout[state & 15];
+	connection->hop_ifindex = ifindex;
+	if (control && join_template(control)) {
+		struct connection_detail *detail = detail_at(slot);
+
+		if (!detail)
+			return 0;
+		detail->control = control;
+		word |= WORD_RULED;
+		/* The first reply changes the word, and the template hears of it. */
+		if (packet->protocol != IPPROTO_TCP)
+			word |= WORD_NO_OUTPUT;
+	}
+	count_entry(connection, destination, word);
+	same = push_entry(connection, slot, packet, 0, now);
+	if (same == slot)
+		return slot;
+	if (word & WORD_RULED)
+		leave_template(control);
+	take_back_entry(connection, slot, destination, word);
 	return same;
 }
 

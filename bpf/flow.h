@@ -11,6 +11,7 @@
 #include "forward.h"
 #include "fragment.h"
 #include "icmp.h"
+#include "persist.h"
 
 #define FTP_DATA_PORT 20
 
@@ -279,12 +280,29 @@ __noinline int is_sound(struct __sk_buff *skb, const struct packet *packet)
 	return !fold_sum(sum_packet(skb, packet->l3, packet->l4 - packet->l3, 0));
 }
 
+static __always_inline __u32 destination_of(__u32 slot)
+{
+	struct connection *connection = connection_at(slot);
+
+	return slot && connection ? connection->destination : 0;
+}
+
+/* The real server's port for a packet: its own where it stands for the service's, else the packet's. */
+static __always_inline __be16 real_port(const struct service *service, const struct packet *packet, __u32 slot)
+{
+	struct destination *destination = destination_at(slot);
+
+	return destination && destination->port && packet->destination_port == service->port
+		       ? destination->port
+		       : packet->destination_port;
+}
+
 /* A packet that no connection claims: a new connection if it may open one and a virtual service wants it. */
 __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 {
 	struct service *service;
 	struct counters *counters;
-	__u32 service_slot, destination, slot;
+	__u32 service_slot, destination, slot, control = 0;
 	int result;
 
 	if (!packet)
@@ -302,12 +320,20 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 		return pass_by(packet);
 	if (settings.hold)
 		return drop(EVENT_HELD);
-	destination = choose(service, service_slot, packet);
+	if (service->flags & SERVICE_PERSISTENT)
+		control = recall_client(service_slot, packet, now);
+	destination = control ? destination_of(control) : choose(service, service_slot, packet);
 	if (!destination) {
 		count_event(EVENT_NO_DESTINATION);
 		return report(skb, packet, REPORT_PORT_UNREACHABLE, 0);
 	}
-	slot = enter_connection(packet, destination, skb->ifindex);
+	if (service->flags & SERVICE_PERSISTENT && !control) {
+		control = enter_template(service_slot, packet, destination);
+		destination = destination_of(control);
+		if (!control || !destination)
+			return VERDICT_DROP;
+	}
+	slot = enter_connection(packet, destination, skb->ifindex, real_port(service, packet, destination), control);
 	if (!slot)
 		return VERDICT_DROP;
 	counters = bpf_map_lookup_elem(&destination_counters, &destination);

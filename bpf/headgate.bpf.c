@@ -18,10 +18,12 @@
 #include "connection.h"
 #include "state.h"
 #include "enter.h"
+#include "template.h"
 #include "sweep.h"
 #include "schedule.h"
 #include "locality.h"
 #include "choose.h"
+#include "persist.h"
 #include "forward.h"
 #include "icmp.h"
 #include "encapsulate.h"
@@ -76,15 +78,16 @@ __noinline int read_packet(struct __sk_buff *skb, __u32 l3, struct packet *packe
 }
 
 /*
- * 1 when a SYN opens a new connection in place of one: that has ended (conn_reuse_mode 1), or whose destination gets no
- * new ones (expire_nodest_conn).
+ * 1 when a SYN opens a new connection in place of one: that has ended and no template rules (conn_reuse_mode 1,
+ * is_new_conn_expected), or whose destination gets no new ones (expire_nodest_conn).
  */
 static __always_inline int is_reuse(const struct packet *packet, const struct connection *connection)
 {
 	__u32 state = connection->word & WORD_STATE;
 
 	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_RST)) == TCP_SYN &&
-	       (state == STATE_TIME_WAIT || state == STATE_CLOSE || leaves_quiescent(connection));
+	       (leaves_quiescent(connection) ||
+		((state == STATE_TIME_WAIT || state == STATE_CLOSE) && !(connection->word & WORD_RULED)));
 }
 
 /* From which sides a packet may belong to a service, as the filters tell. */

@@ -54,6 +54,8 @@ enum connection_word {
 	WORD_INACTIVE = 1 << 10,     /* counted as inactive */
 	WORD_NO_OUTPUT = 1 << 11,    /* replies are not seen here: the input-only state table rules */
 	WORD_TEMPLATE = 1 << 12,     /* a persistence template */
+	WORD_RULED = 1 << 13,        /* ruled by the template that connection_detail.control tells */
+	TEMPLATE_ASSURED = 1,        /* in place of a template's state: a real server has answered by it */
 	WORD_METHOD_SHIFT = 16,
 };
 
@@ -90,7 +92,7 @@ struct connection_detail {
 	__u32 synced;                /* jiffies of the last connection sync */
 	__u32 limbo;                 /* of a resting slot: next of the sweeper's list */
 	__u32 generation;            /* how many connections the slot has held before */
-	__u32 spare;
+	__u32 ruled;                 /* of a template: how many connections it rules */
 };
 
 enum destination_flag {
@@ -255,6 +257,7 @@ struct settings {
 	__u32 catch_all;             /* services with port 0 exist */
 	__u32 pmtu_disc;             /* sysctl of that name: 0 when tunnels fragment what does not fit */
 	__u32 expire_nodest_conn;    /* sysctl of that name: 1 when FATE_DROP is FATE_EXPIRE */
+	__u32 expire_quiescent_template; /* sysctl of that name: 1 when weight 0 ends templates too */
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */
 	__u32 reply_filter[FILTER_BITS / 32];   /* addresses that replies may come from */
 };

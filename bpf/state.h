@@ -4,6 +4,7 @@
 #define HEADGATE_STATE_H
 
 #include "connection.h"
+#include "template.h"
 
 enum direction {
 	DIRECTION_INPUT = 0,
@@ -118,6 +119,9 @@ __noinline int change_state(__u32 slot, __u32 flags, __u32 direction)
 				if (destination)
 					add_counts(destination, share_of(next) - share_of(word));
 			}
+			if (word & WORD_RULED &&
+			    (state == STATE_ESTABLISHED || (state == STATE_UDP && direction == DIRECTION_OUTPUT)))
+				assure_template(slot);
 		}
 		if (timeout != connection->timeout) {
 			connection->timeout = timeout;

@@ -9,6 +9,7 @@
 
 #include "connection.h"
 #include "estimate.h"
+#include "template.h"
 
 #define CLOCK_MONOTONIC 1
 #define TICK_NS (100 * 1000 * 1000ULL)
@@ -112,6 +113,15 @@ static long leave_limbo_step(__u32 index, struct sweep *sweep)
 	return 0;
 }
 
+/* A connection that has left the table leaves its template. */
+static __always_inline void leave_ruler(__u32 slot)
+{
+	struct connection_detail *detail = detail_at(slot);
+
+	if (detail)
+		leave_template(detail->control);
+}
+
 static long visit_slot(__u32 index, struct sweep *sweep)
 {
 	__u32 slot = sweep->slice << SLICE_BITS | index;
@@ -123,12 +133,16 @@ static long visit_slot(__u32 index, struct sweep *sweep)
 	word = connection->word;
 	if (!word)
 		return 0;
-	if (word & WORD_LIVE && is_expired(connection, sweep->now)) {
+	if (word & WORD_LIVE && is_expired(connection, sweep->now) &&
+	    !(word & WORD_TEMPLATE && prolong_template(connection, slot, sweep->now))) {
 		end_connection(connection, word);
 		word = connection->word;
 	}
 	if (word & WORD_DEAD) {
-		if (unlink_connection(connection, slot)) {
+		/* A connection may have joined a template in the moment of its end: the slot waits for it. */
+		if (!(word & WORD_TEMPLATE && ruled_by(slot)) && unlink_connection(connection, slot)) {
+			if (word & WORD_RULED)
+				leave_ruler(slot);
 			enter_limbo(connection, slot, sweep->now);
 			return 0;
 		}

@@ -45,7 +45,7 @@ static __always_inline int keeps_state(const struct connection *connection, cons
 	if (connection->timeout != settings.timeout[state & 15])
 		return 0;
 	if (packet->protocol != IPPROTO_TCP)
-		return state == STATE_UDP;
+		return state == STATE_UDP && !(direction == DIRECTION_OUTPUT && word & WORD_NO_OUTPUT);
 	if (packet->tcp_flags & TCP_SYN)
 		return 0;
 	if (word & WORD_NO_OUTPUT) {

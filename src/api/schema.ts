@@ -76,7 +76,11 @@ const operation = z.discriminatedUnion('kind', [
   }),
   z.strictObject({
     kind: kind('set-sysctls'),
-    sysctls: z.strictObject({ pmtu_disc: whole.exactOptional(), expire_nodest_conn: whole.exactOptional() }),
+    sysctls: z.strictObject({
+      pmtu_disc: whole.exactOptional(),
+      expire_nodest_conn: whole.exactOptional(),
+      expire_quiescent_template: whole.exactOptional(),
+    }),
   }),
   z.strictObject({ kind: kind('zero'), id: serviceId.exactOptional() }),
   z.strictObject({ kind: kind('flush') }),

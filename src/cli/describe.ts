@@ -34,7 +34,10 @@ export function descriptionText(description: Description): string {
     `${description.about}  ${description.report.address}`,
     ...aligned([
       ...rows.map(
-        ([name, text]): Row => [name, ignored.some((one) => one === name) ? `${text} (not acted on)` : text],
+        ([name, text]): Row => [
+          name,
+          ignored.some((one) => one.startsWith(name)) ? `${text} (not acted on)` : text,
+        ],
       ),
       ...trafficRows(description),
       ...listed('at runtime', runtimeChanges),

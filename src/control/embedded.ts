@@ -15,9 +15,9 @@ const [leastConnections, mostConnections] = [256, 1 << 27];
 /**
  * Opens this network namespace's data plane in this process and holds its lock until `close`. The table is made for
  * HEADGATE_CONNECTIONS connections, else for `connections` (default 1 Mi), when the first change sets the plane up, with
- * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1), expire_nodest_conn as HEADGATE_EXPIRE_NODEST_CONN (0).
- * HEADGATE_XDP names the interfaces that run the fast path, and no others then do; while it is not set, those that do go
- * on. Rejects with a HeadgateError.
+ * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1), expire_nodest_conn as HEADGATE_EXPIRE_NODEST_CONN (0) and
+ * expire_quiescent_template as HEADGATE_EXPIRE_QUIESCENT_TEMPLATE (0). HEADGATE_XDP names the interfaces that run the fast
+ * path, and no others then do; while it is not set, those that do go on. Rejects with a HeadgateError.
  */
 export async function openController(
   options: { readonly connections?: number } = {},
@@ -73,6 +73,7 @@ function connectionsFromEnvironment(): number | undefined {
 const sysctlVariables: Readonly<Record<keyof Sysctls, string>> = {
   pmtu_disc: 'HEADGATE_PMTU_DISC',
   expire_nodest_conn: 'HEADGATE_EXPIRE_NODEST_CONN',
+  expire_quiescent_template: 'HEADGATE_EXPIRE_QUIESCENT_TEMPLATE',
 };
 
 function sysctlsFromEnvironment(): Partial<Sysctls> | undefined {

@@ -263,16 +263,25 @@ describe('the status of a data plane', () => {
   });
 
   test('is degraded by a setting that the data plane does not act on', async () => {
-    controller = { ...controller, capabilities: { ...plane.capabilities, ignores: ['persistence'] } };
-    const persistent = two.replace('scheduler: rr', 'scheduler: rr\n    persistence: {}');
-    await put(persistent);
+    controller = { ...controller, capabilities: { ...plane.capabilities, ignores: ['persistence-engine'] } };
+    await put(two);
+    const service = {
+      id: web,
+      scheduler: 'rr',
+      schedulerFlags: { flag1: false, flag2: false, flag3: false },
+      onePacket: false,
+      persistence: { timeoutSeconds: 300, netmask: 0xffffffff, engine: 'sip' },
+    } as const;
+    await controller.apply([{ kind: 'edit-service', service }]);
     connect(4);
-    expect(words(await report(source(persistent)))).toMatchObject({
+    expect(words(await report(source(two)))).toMatchObject({
       health: 'degraded',
-      services: ['web accepted carrying degraded 2'],
+      services: ['web changed carrying degraded 2'],
       realServers: ['web1 ready: it answers on eth1', 'web2 ready: it answers on eth1'],
       problems: [
-        expect.stringMatching(/^web: persistence is set, and the data plane memory does not act on it/),
+        expect.stringMatching(
+          /^web: a persistence engine is set, and the data plane memory does not act on it/,
+        ),
       ],
     });
   });

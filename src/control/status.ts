@@ -282,21 +282,21 @@ export function ignoredSettings(
   { ignores = [] }: Capabilities,
 ): readonly Ignored[] {
   const isSet: Record<Ignored, boolean> = {
-    persistence: service.persistence !== undefined,
+    'persistence-engine': service.persistence?.engine !== undefined,
     'one-packet': service.onePacket,
   };
   return ignores.filter((setting) => isSet[setting]);
 }
 
 const settingWords = {
-  persistence: 'persistence',
+  'persistence-engine': 'a persistence engine',
   'one-packet': 'one-packet scheduling',
 } as const;
 
 function ignoredProblem(setting: Ignored, { name }: Capabilities): Problem {
   return {
     what: `${settingWords[setting]} is set, and the data plane ${name} does not act on it: connections are scheduled as if it were not`,
-    remedy: 'run with "dataPlane: proxy", or take it out of the configuration',
+    remedy: 'take it out of the configuration',
   };
 }
 

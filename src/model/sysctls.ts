@@ -13,13 +13,20 @@ export type Sysctls = {
    * scheduled anew; so is a SYN of a connection whose destination has weight 0. 0: such packets are dropped.
    */
   readonly expire_nodest_conn: number;
+  /** 1: a persistence template whose destination has weight 0 brings nobody back to it. */
+  readonly expire_quiescent_template: number;
 };
 
 /** The kernel's defaults (ip_vs_control_net_init_sysctl). */
-export const sysctlDefaults: Sysctls = { pmtu_disc: 1, expire_nodest_conn: 0 };
+export const sysctlDefaults: Sysctls = {
+  pmtu_disc: 1,
+  expire_nodest_conn: 0,
+  expire_quiescent_template: 0,
+};
 
 /** Least and greatest value of each. */
 export const sysctlRanges: Readonly<Record<keyof Sysctls, readonly [number, number]>> = {
   pmtu_disc: [0, 1],
   expire_nodest_conn: [0, 1],
+  expire_quiescent_template: [0, 1],
 };

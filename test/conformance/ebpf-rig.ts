@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { numbers } from '../../src/dataplane/ebpf/layout.generated.ts';
 import { type Address, addressFromBytes } from '../../src/model/address.ts';
 import type { DestinationId } from '../../src/model/virtual-service.ts';
@@ -25,6 +26,7 @@ async function start(): Promise<Rig> {
   let port = 1000;
   return {
     plane: harness.plane,
+    templateSeconds: 2,
     afterEnd: 'an inactive entry',
     afterDelete: 'kept',
     service: async (family, protocol) => ({
@@ -76,6 +78,7 @@ async function start(): Promise<Rig> {
         },
       };
     },
+    wait: (seconds) => sleep(seconds * 1000),
     async forget(conversation) {
       const { settings, runtime } = harness.instance;
       const lifetime = settings.get(0, 'timeout', STATE_CLOSE);
@@ -105,7 +108,6 @@ function receiverOf(outcome: Outcome, wanted: (server: DestinationId) => Packet)
 export const ebpf: Subject = {
   name: 'ebpf',
   deviations: {
-    'persistence keeps a client with its real server': 'the program has no templates yet (docs/limits.md)',
     'one-packet services schedule every datagram':
       'the program has no one-packet scheduling yet (docs/limits.md)',
   },

@@ -10,6 +10,7 @@ async function start(): Promise<Rig> {
   const bytesOf = (text: string) => Uint8Array.from(text.split('.').map(Number));
   return {
     plane,
+    templateSeconds: 30,
     afterEnd: 'an inactive entry',
     afterDelete: 'kept',
     service: async (family, protocol) => ({
@@ -59,6 +60,7 @@ async function start(): Promise<Rig> {
         },
       };
     },
+    wait: async (seconds) => plane.advance(seconds * 1000),
     async forget(conversation) {
       await conversation.reset();
       // Longer than a reset connection is remembered, shorter than any other.

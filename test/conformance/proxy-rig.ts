@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { openProxyPlane } from '../../src/dataplane/proxy/plane.ts';
 import { type Address, addressFromBytes } from '../../src/model/address.ts';
 import type { DestinationId } from '../../src/model/virtual-service.ts';
@@ -31,6 +32,7 @@ async function start(): Promise<Rig> {
 
   return {
     plane,
+    templateSeconds: 2,
     afterEnd: 'nothing',
     afterDelete: 'reset',
     service: async (family, protocol) => ({
@@ -50,6 +52,7 @@ async function start(): Promise<Rig> {
           ? Uint8Array.of(127, 9, n >> 8, n & 255)
           : Uint8Array.of(0xfd, 0x99, 0, 0, 0, 0, 0, 0, 7, n & 255, n >> 8, 0, 0, 9, n & 31, 7),
       ),
+    wait: (seconds) => sleep(seconds * 1000),
     forget: (conversation) => conversation.reset(),
     open: (id, client) => (id.protocol === 'tcp' ? talk(id, client) : exchange(id, client)),
     async close() {

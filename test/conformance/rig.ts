@@ -23,6 +23,8 @@ export type Rig = {
   readonly afterEnd: 'an inactive entry' | 'nothing';
   /** What becomes of the connections of a destination that is deleted. */
   readonly afterDelete: 'kept' | 'reset';
+  /** A lifetime of templates that a test can wait for, longer than `forget` takes. */
+  readonly templateSeconds: number;
   /** A virtual service that was not there before. */
   service(family: Family, transport: Transport): Promise<AddressServiceId>;
   /** A real server that was not there before. */
@@ -31,6 +33,8 @@ export type Rig = {
   client(family: Family, n: number): Address;
   /** A client opens a connection, or sends its first datagram; undefined: nobody takes it. */
   open(id: AddressServiceId, client: DestinationId): Promise<Conversation | undefined>;
+  /** Lets so many seconds pass. */
+  wait(seconds: number): Promise<void>;
   /** A connection's entry goes: reset by the client, and its time is up. */
   forget(conversation: Conversation): Promise<void>;
   close(): Promise<void>;

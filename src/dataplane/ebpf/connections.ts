@@ -7,7 +7,7 @@ import { numbers } from './layout.generated.ts';
 import { mapRecords, type Records } from './records.ts';
 import type { TableMaps } from './tables.ts';
 
-const { WORD_STATE, WORD_LIVE, WORD_INACTIVE, WORD_TEMPLATE } = numbers.connection_word;
+const { WORD_STATE, WORD_LIVE, WORD_INACTIVE, WORD_TEMPLATE, TEMPLATE_ASSURED } = numbers.connection_word;
 
 /** The connection table in this process's memory. */
 export type ConnectionMaps = {
@@ -36,6 +36,7 @@ export function readConnections(
   for (let slot = 1; slot <= last; slot++) {
     const word = entries.get(slot, 'word');
     if (!(word & WORD_LIVE)) continue;
+    const isTemplate = (word & WORD_TEMPLATE) !== 0;
     const left = entries.get(slot, 'timeout') - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
     if (left <= 0) continue;
     const family = entries.get(slot, 'family');
@@ -53,9 +54,9 @@ export function readConnections(
       client: end('client'),
       virtual: end('virtual'),
       destination: end('real'),
-      state: stateName(word & WORD_STATE),
-      active: (word & WORD_INACTIVE) === 0,
-      template: (word & WORD_TEMPLATE) !== 0,
+      state: isTemplate ? templateState(word) : stateName(word & WORD_STATE),
+      active: !isTemplate && (word & WORD_INACTIVE) === 0,
+      template: isTemplate,
       expiresInMs: Math.round((left * 1000) / hertz),
     });
   }
@@ -69,6 +70,11 @@ function protocolName(number: number): Connection['protocol'] {
 
 function stateName(state: number): string {
   return state === numbers.state.STATE_UDP ? 'UDP' : (tcpStateNames[state] ?? 'NONE');
+}
+
+/** ip_vs_state_name. */
+function templateState(word: number): string {
+  return (word & WORD_STATE) === TEMPLATE_ASSURED ? 'ASSURED' : 'NONE';
 }
 
 /** The kernel's jiffies, from the moment the sweeper last noted them and the clock since. */

@@ -58,7 +58,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     capabilities: {
       name: 'ebpf',
       description: `BPF programs at tc, instance ${options.instance}`,
-      ignores: ['persistence', 'one-packet'],
+      ignores: ['persistence-engine', 'one-packet'],
     },
     async getReady() {
       if (coming || open || existsSync(directory)) return;
@@ -230,6 +230,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       sysctls: {
         pmtu_disc: settings.get(0, 'pmtu_disc'),
         expire_nodest_conn: settings.get(0, 'expire_nodest_conn'),
+        expire_quiescent_template: settings.get(0, 'expire_quiescent_template'),
       },
       connectionTableSize: settings.get(0, 'connections'),
     };

@@ -412,7 +412,7 @@ export function openTables(maps: TableMaps): Tables {
   }
 
   function setSysctls(sysctls: Partial<Sysctls>): undefined {
-    for (const name of ['pmtu_disc', 'expire_nodest_conn'] as const) {
+    for (const name of ['pmtu_disc', 'expire_nodest_conn', 'expire_quiescent_template'] as const) {
       const value = sysctls[name];
       if (value !== undefined) settings.set(0, name, value);
     }

@@ -18,7 +18,7 @@ import {
 import { buildId, layoutId, numbers } from './layout.generated.ts';
 import { mapRecords, type RecordName } from './records.ts';
 
-const { WORD_LIVE, WORD_DEAD, WORD_INACTIVE, WORD_TEMPLATE } = numbers.connection_word;
+const { WORD_LIVE, WORD_DEAD, WORD_INACTIVE, WORD_TEMPLATE, WORD_RULED } = numbers.connection_word;
 
 /** Longer than any run of the program or tick of the sweeper that began before the table was held. */
 const quietMs = 20;
@@ -215,7 +215,7 @@ function carryChanges(old: MapHandle, fresh: MapHandle, destinations: MapHandle,
     const destination = entries.get(slot, 'destination');
     counted.add(destination, countOf(before), -1);
     if (after & WORD_LIVE) counted.add(destination, countOf(after), 1);
-    else if (!(after & WORD_DEAD)) entries.set(slot, 'word', WORD_DEAD);
+    else if (!(after & WORD_DEAD)) entries.set(slot, 'word', WORD_DEAD | (before & WORD_RULED));
   });
   entries.close();
   counted.close();

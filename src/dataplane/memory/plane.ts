@@ -166,8 +166,9 @@ function firstState(protocol: 'tcp' | 'udp', flags: number): number {
   return nextTcpState(tcpStateNames.indexOf('NONE'), 'input', flags);
 }
 
-/** A SYN on a connection that has ended opens another (conn_reuse_mode 1). */
-function isReuse({ protocol, state }: Flow, packet: MemoryPacket): boolean {
+/** A SYN on a connection that has ended opens another (conn_reuse_mode 1), unless a template rules it. */
+function isReuse({ protocol, state, template }: Flow, packet: MemoryPacket): boolean {
+  if (template) return false;
   const ended = [tcpStateNames.indexOf('TIME_WAIT'), tcpStateNames.indexOf('CLOSE')].includes(state);
   return protocol === 'tcp' && packet.direction === 'in' && ended && hasFlag(packet, tcpFlags.syn);
 }

@@ -111,7 +111,8 @@ function checkSupport(operation: Operation): Refusal | undefined {
     return checkService(operation.service);
   if (operation.kind === 'add-destination' || operation.kind === 'edit-destination')
     return checkDestination(operation.id, operation.destination);
-  if (operation.kind === 'set-sysctls') return unsupported('sockets have no tunnels');
+  if (operation.kind === 'set-sysctls' && operation.sysctls.pmtu_disc !== undefined)
+    return unsupported('sockets have no tunnels');
   return undefined;
 }
 

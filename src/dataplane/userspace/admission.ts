@@ -1,7 +1,10 @@
 import { type Address, addressFromBytes, addressToBytes } from '../../model/address.ts';
+import type { Sysctls } from '../../model/sysctls.ts';
 import type { DestinationId } from '../../model/virtual-service.ts';
 import type { ConnectionTable } from './connection-table.ts';
 import type { Member, Pool, Template } from './pool.ts';
+
+const ftpPort = 21;
 
 /** What the plane could not do for a client, by cause. */
 export type Failures = {
@@ -22,6 +25,7 @@ export type Workshop = {
   readonly table: ConnectionTable;
   readonly pools: ReadonlyMap<string, Pool>;
   readonly failures: Failures;
+  readonly sysctls: { -readonly [Name in keyof Sysctls]: Sysctls[Name] };
   /** Any steady clock, milliseconds. */
   readonly nowMs: () => number;
   /** A uniformly random integer in [0, bound). */
@@ -63,12 +67,19 @@ export function schedule(
     return member && { member, template: undefined };
   }
   const masked = maskAddress(client.address, persistence.netmask);
+  const found = pool.templates.get(masked);
   const template =
-    pool.templates.get(masked) ??
-    newTemplate(workshop, pool, client, virtual, masked, persistence.timeoutSeconds);
+    found && takesBack(found.member, workshop)
+      ? found
+      : newTemplate(workshop, pool, client, virtual, masked, persistence.timeoutSeconds);
   if (!template) return undefined;
   template.expiresAtMs = workshop.nowMs() + template.lifetimeMs;
   return { member: template.member, template };
+}
+
+/** Whether templates bring clients to a destination (ip_vs_check_template); its load does not matter for that. */
+function takesBack({ available, weight }: Member, { sysctls }: Workshop): boolean {
+  return available && (weight !== 0 || sysctls.expire_quiescent_template === 0);
 }
 
 /** The netmask says whom the template is for; the scheduler sees the client as it is (ip_vs_sched_persist). */
@@ -84,10 +95,15 @@ function newTemplate(
   if (!hasRoom(workshop, 2)) return undefined;
   const member = choose(workshop, pool, client, virtual);
   if (!member) return undefined;
+  // For the one port of the service; FTP's is for all, so that data follow control.
+  const { id } = pool.service;
+  const own = id.kind === 'address' && id.port === virtual.port && id.port !== ftpPort;
   const template: Template = {
     member,
     client: { address: masked, port: 0 },
-    virtual,
+    virtual: { address: virtual.address, port: own ? virtual.port : 0 },
+    destination: { address: member.address, port: own ? member.port : 0 },
+    assured: false,
     lifetimeMs: timeoutSeconds * 1000,
     expiresAtMs: 0,
     connections: 0,

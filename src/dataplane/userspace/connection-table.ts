@@ -64,12 +64,14 @@ export function createConnectionTable(size: number, nowMs: () => number): Connec
       flow.member.traffic.counters.connections++;
       if (flow.template) flow.template.connections++;
       connectMember(flow.member, isActive(flow));
+      assure(flow);
     },
     move(flow, state) {
       flow.lastSeenMs = nowMs();
       if (!flows.has(flow)) return;
       const before = isActive(flow);
       flow.state = state;
+      assure(flow);
       flow.member.active += Number(isActive(flow)) - Number(before);
     },
     leave(flow) {
@@ -79,6 +81,7 @@ export function createConnectionTable(size: number, nowMs: () => number): Connec
     },
     carried(flow, direction, bytes) {
       flow.lastSeenMs = nowMs();
+      if (flow.protocol === 'udp' && direction === 'out' && flow.template) flow.template.assured = true;
       for (const { counters } of [flow.member.pool.traffic, flow.member.traffic]) {
         counters[direction === 'in' ? 'packetsIn' : 'packetsOut']++;
         counters[direction === 'in' ? 'bytesIn' : 'bytesOut'] += bytes;
@@ -125,13 +128,14 @@ export function createConnectionTable(size: number, nowMs: () => number): Connec
         };
       });
       for (const pool of pools) {
-        for (const { client, virtual, member, expiresAtMs: untilMs } of pool.templates.values()) {
+        for (const template of pool.templates.values()) {
+          const { client, virtual, destination, assured, expiresAtMs: untilMs } = template;
           rows.push({
             protocol: pool.service.id.kind === 'address' ? pool.service.id.protocol : 'ip',
             client,
             virtual,
-            destination: { address: member.address, port: member.port },
-            state: 'NONE',
+            destination,
+            state: assured ? 'ASSURED' : 'NONE',
             active: false,
             template: true,
             expiresInMs: left(untilMs),
@@ -141,6 +145,11 @@ export function createConnectionTable(size: number, nowMs: () => number): Connec
       return rows;
     },
   };
+}
+
+/** ip_vs_control_assure_ct: the template of a connection that was established is good. */
+function assure({ protocol, state, template }: Flow): void {
+  if (template && protocol === 'tcp' && tcpStateNames[state] === 'ESTABLISHED') template.assured = true;
 }
 
 function isActive({ protocol, state }: Flow): boolean {

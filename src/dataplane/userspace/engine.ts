@@ -1,5 +1,6 @@
 import { applyOperation } from '../../model/apply-operation.ts';
 import { serviceKey } from '../../model/service-id.ts';
+import { sysctlDefaults } from '../../model/sysctls.ts';
 import type { Connection, Observed, Operation, Refusal, Table } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
 import type { ServiceId, VirtualService } from '../../model/virtual-service.ts';
@@ -67,6 +68,7 @@ export function createEngine(options: EngineOptions): Engine {
     table,
     pools,
     failures: { tableFull: 0, noDestination: 0, connectFailed: 0, datagramsDropped: 0, acceptFailed: 0 },
+    sysctls: { ...sysctlDefaults },
     nowMs,
     random,
   };
@@ -145,8 +147,8 @@ export function createEngine(options: EngineOptions): Engine {
       case 'set-timeouts':
         table.setTimeouts(operation.timeouts);
         return undefined;
-      // There is nothing here that one of them governs.
       case 'set-sysctls':
+        Object.assign(workshop.sysctls, operation.sysctls);
         return undefined;
       case 'zero': {
         const zeroed = operation.id ? withMembers(poolOf(operation.id)) : everyPoolAndMember();

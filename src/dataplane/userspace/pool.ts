@@ -21,8 +21,11 @@ export type Member = { -readonly [Field in keyof DestinationView]: DestinationVi
 export type Template = {
   readonly member: Member;
   readonly client: DestinationId;
-  /** What the client called. */
+  /** What the client called, and who serves it; port 0 stands for every port. */
   readonly virtual: DestinationId;
+  readonly destination: DestinationId;
+  /** A real server has answered by it (IP_VS_CTPL_S_ASSURED). */
+  assured: boolean;
   /** How long it lasts from each new connection on. */
   lifetimeMs: number;
   expiresAtMs: number;
@@ -109,7 +112,6 @@ export function removeMember(pool: Pool, id: DestinationId, nowMs: number): Memb
   const member = findMember(pool, id)!;
   member.available = false;
   pool.members.splice(pool.members.indexOf(member), 1);
-  for (const [key, template] of pool.templates) if (template.member === member) pool.templates.delete(key);
   forgetDeleted(pool.deleted, nowMs);
   pool.deleted.set(destinationKey(id), { member, untilMs: nowMs + rememberedMs });
   pool.scheduling.changed(pool.members);
