@@ -14,6 +14,7 @@
 #include "persist.h"
 
 #define FTP_DATA_PORT 20
+#define FIRST_UNPRIVILEGED_PORT 1024
 
 static __always_inline int drop(__u32 event)
 {
@@ -223,7 +224,15 @@ __noinline int is_local(struct __sk_buff *skb, __u32 service_slot, const struct 
 	return service->local;
 }
 
-/* Slot of the virtual service a packet is for, 0 when there is none. */
+/* 1 when a packet may belong to a passive data connection of an FTP service (ip_vs_service_find). */
+static __always_inline int may_be_ftp_data(const struct packet *packet)
+{
+	return settings.catch_all & CATCH_FTP && packet->protocol == IPPROTO_TCP &&
+	       (packet->destination_port == bpf_htons(FTP_DATA_PORT) ||
+		bpf_ntohs(packet->destination_port) >= FIRST_UNPRIVILEGED_PORT);
+}
+
+/* Slot of the virtual service a packet is for, 0 when there is none: by its port, as FTP data, or for every port. */
 __noinline __u32 find_service(const struct packet *packet)
 {
 	struct service_key key = {};
@@ -236,7 +245,11 @@ __noinline __u32 find_service(const struct packet *packet)
 	key.protocol = packet->protocol;
 	key.family = packet->family;
 	slot = bpf_map_lookup_elem(&service_index, &key);
-	if (!slot && settings.catch_all) {
+	if (!slot && may_be_ftp_data(packet)) {
+		key.port = bpf_htons(FTP_PORT);
+		slot = bpf_map_lookup_elem(&service_index, &key);
+	}
+	if (!slot && settings.catch_all & CATCH_ANY) {
 		key.port = 0;
 		slot = bpf_map_lookup_elem(&service_index, &key);
 	}
@@ -297,6 +310,16 @@ static __always_inline __be16 real_port(const struct service *service, const str
 		       : packet->destination_port;
 }
 
+/* A packet to another port than that of its service, which has no persistence: nobody serves it (ip_vs_leave). */
+static __always_inline int leave_to_others(struct __sk_buff *skb, const struct packet *packet,
+					   const struct service *service)
+{
+	if (service->port)
+		return pass_by(packet);
+	count_event(EVENT_NO_DESTINATION);
+	return report(skb, packet, REPORT_PORT_UNREACHABLE, 0);
+}
+
 /* A packet that no connection claims: a new connection if it may open one and a virtual service wants it. */
 __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 {
@@ -322,6 +345,8 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 		return drop(EVENT_HELD);
 	if (service->flags & SERVICE_PERSISTENT)
 		control = recall_client(service_slot, packet, now);
+	else if (packet->destination_port != service->port)
+		return leave_to_others(skb, packet, service);
 	destination = control ? destination_of(control) : choose(service, service_slot, packet);
 	if (!destination) {
 		count_event(EVENT_NO_DESTINATION);

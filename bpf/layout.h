@@ -240,6 +240,12 @@ enum connection_hash {
 	CONNECTION_HASH_CLIENT = 1,  /* client_hash() of connection.h */
 };
 
+/* settings.catch_all: which services packets to a port without one may belong to. */
+enum catch {
+	CATCH_ANY = 1,               /* services with port 0 */
+	CATCH_FTP = 2,               /* services with FTP's port: passive data connections are theirs */
+};
+
 /* Written by user space, read by the program. */
 struct settings {
 	__u32 layout;                /* which layout all records have; stays first in every layout */
@@ -254,7 +260,7 @@ struct settings {
 	__u32 connections;           /* connections the table can hold */
 	__u32 timeout[16];           /* jiffies by enum state */
 	__u32 hold;                  /* 1: no new connections (a layout conversion is under way) */
-	__u32 catch_all;             /* services with port 0 exist */
+	__u32 catch_all;             /* enum catch: services for more than their own port exist */
 	__u32 pmtu_disc;             /* sysctl of that name: 0 when tunnels fragment what does not fit */
 	__u32 expire_nodest_conn;    /* sysctl of that name: 1 when FATE_DROP is FATE_EXPIRE */
 	__u32 expire_quiescent_template; /* sysctl of that name: 1 when weight 0 ends templates too */

@@ -196,6 +196,7 @@ const struct {
 	enum state state;
 	enum method method;
 	enum connection_hash connection_hash;
+	enum catch catch;
 } vocabulary;
 
 /* Fixed when the program is loaded. */

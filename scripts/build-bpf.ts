@@ -42,6 +42,7 @@ const enums = [
   'state',
   'method',
   'connection_hash',
+  'catch',
 ];
 
 /** Compiles one source to an object without debug sections but with BTF; paths inside do not depend on where it stands. */

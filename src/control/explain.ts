@@ -71,9 +71,14 @@ export async function explain(controller: Controller, question: Question): Promi
   return explanationOf(question, observed, state, connections, outlook, await overridesOf(controller));
 }
 
-/** The service that takes a packet: the one with its port, else one for every port (ip_vs_service_find). */
+const ftpPort = 21;
+
+/** The service that takes a packet: the one with its port, else FTP's for its data, else one for every port (ip_vs_service_find). */
 function findService(observed: Observed, { protocol, virtual }: Question): ServiceState | undefined {
-  const keys = [virtual.port, 0].map((port) => serviceKey({ kind: 'address', protocol, ...virtual, port }));
+  const isFtpData = protocol === 'tcp' && (virtual.port === 20 || virtual.port >= 1024);
+  const keys = [virtual.port, ...(isFtpData ? [ftpPort] : []), 0].map((port) =>
+    serviceKey({ kind: 'address', protocol, ...virtual, port }),
+  );
   return keys
     .map((key) => observed.services.find(({ service }) => serviceKey(service.id) === key))
     .find((state) => state !== undefined);

@@ -19,10 +19,13 @@ async function start(): Promise<Rig> {
       address: (family === 4 ? '198.51.100.10' : '2001:db8:100::10') as Address,
       port: port++,
     }),
-    realServer: async (family) => ({
-      address: (family === 4 ? '10.1.0.1' : 'fd10::1') as Address,
-      port: port++,
-    }),
+    realServer: async (family) => {
+      const last = 1 + (port % 200);
+      return {
+        address: (family === 4 ? `10.1.0.${last}` : `fd10::${last.toString(16)}`) as Address,
+        port: port++,
+      };
+    },
     client: (family, n) =>
       addressFromBytes(
         family === 4

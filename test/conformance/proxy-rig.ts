@@ -164,6 +164,8 @@ function line(socket: Socket): Promise<DestinationId | undefined> {
 const gone =
   'a socket cannot be silent: the client of a deleted destination sees a reset, so that it can try again';
 
+const onePort = 'a socket listens on one port';
+
 export const proxy: Subject = {
   name: 'proxy',
   deviations: {
@@ -171,6 +173,8 @@ export const proxy: Subject = {
     'a flush leaves connections that nobody serves': gone,
     'reset: a datagram of a deleted destination’s client is refused, the next one goes to another':
       'sockets send no ICMP: the datagram goes to another at once',
+    'a persistent service for every port takes what none with the port does': onePort,
+    'a service for every port without persistence refuses clients': onePort,
     'direct routing and tunnels are taken': 'they need packets, and a socket has none',
   },
   steps: process.env.LONG ? 2000 : 150,

@@ -482,6 +482,46 @@ export const rules = {
     }
   },
 
+  'a persistent service for every port takes what none with the port does': async (rig, family) => {
+    const { id, servers } = await site(rig, family, 1);
+    const every = { ...id, port: 0 };
+    const places = [await rig.realServer(family, 'tcp'), await rig.realServer(family, 'tcp')];
+    await change(
+      rig,
+      { kind: 'add-service', service: virtualService(every, { persistence: persistence(family) }) },
+      ...places.map(({ address }) => addDestination(every, { address, port: 0 })),
+    );
+    const { address } = newClient(rig, family);
+    const ask = async (to: number, port: number) =>
+      (await rig.open({ ...id, port: to }, { address, port }))!.server;
+    expect(await ask(id.port, 40_000)).toEqual(servers[0]);
+    const first = await ask(61_000, 40_000);
+    expect(first.port).toBe(61_000);
+    for (let n = 1; n < 4; n++)
+      expect(await ask(61_000 + n, 40_000)).toEqual({ address: first.address, port: 61_000 + n });
+    const template = (await rig.plane.connections()).find(
+      (row) => row.template && row.client.address === address,
+    );
+    expect(template).toMatchObject({
+      virtual: { address: id.address, port: 0 },
+      destination: { address: first.address, port: 0 },
+    });
+    await change(rig, { kind: 'delete-service', id: every });
+  },
+
+  'a service for every port without persistence refuses clients': async (rig, family) => {
+    const id = await rig.service(family, 'tcp');
+    const every = { ...id, port: 0 };
+    const { address } = await rig.realServer(family, 'tcp');
+    await change(
+      rig,
+      { kind: 'add-service', service: virtualService(every) },
+      addDestination(every, { address, port: 0 }),
+    );
+    expect(await open(rig, { ...id, port: 62_000 }, family)).toBeUndefined();
+    await change(rig, { kind: 'delete-service', id: every });
+  },
+
   'without persistence any more templates bring nobody back': async (rig, family) => {
     const { id } = await site(rig, family, 2, { persistence: persistence(family) });
     const { address } = newClient(rig, family);

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { numbers } from '../../src/dataplane/ebpf/layout.generated.ts';
 import { mapRecords, type Records } from '../../src/dataplane/ebpf/records.ts';
 import type { Connection } from '../../src/model/table.ts';
@@ -11,7 +11,7 @@ import { requires } from '../requirements.ts';
 import { tcp, udp } from './frame.ts';
 import { type Harness, openHarness } from './harness.ts';
 import { startOf } from './random.ts';
-import { additions, destination, servicePlan } from './services.ts';
+import { additions, destination, type ServicePlan, servicePlan } from './services.ts';
 
 /* Templates in the connection table: ip_vs_sched_persist, ip_vs_check_template and ip_vs_conn_expire of Linux 6.12. */
 
@@ -63,7 +63,7 @@ requires(
 
   const hertz = () => harness.instance.settings.get(0, 'hz');
   const entries = () => harness.instance.runtime.get(0, 'entries');
-  const serve = (...plans: ReturnType<typeof persistent>[]) => harness.apply(...additions(plans));
+  const serve = (...plans: ServicePlan[]) => harness.apply(...additions(plans));
   const syn = (from: string, port = 80) => harness.receive('c0', tcp(from, `${vip}:${port}`, 'S'));
   /** Where a client's SYN goes: last byte of the real server's address. */
   const servedBy = (from: string, port = 80) => syn(from, port).bytes[14 + 19]!;
@@ -206,6 +206,46 @@ requires(
     harness.receive('r0', tcp('10.1.0.11:80', client(1000), 'SA'));
     harness.receive('c0', tcp(client(1000), `${vip}:80`, 'A'));
     expect((await templates()).map(({ state }) => state)).toEqual(['ASSURED']);
+  });
+
+  describe('FTP', () => {
+    const ftp = [`tcp ${vip}:21`, alone(300), '10.1.0.11:21', '10.1.0.12:21'] as const;
+
+    it('passive data follow the control connection, on any port from 1024 on', async () => {
+      await serve(persistent(...ftp));
+      const first = servedBy(client(1000), 21);
+      for (const port of [1024, 20, 65535]) expect(servedBy(client(1000), port)).toBe(first);
+      expect(servedBy(client(1000, 8), 2000)).toBe(23 - first);
+      const { verdict, bytes } = syn(client(1001), 1024);
+      expect([verdict, bytes.readUInt16BE(14 + 22)]).toEqual(['redirect', 1024]);
+      const found = (await templates()).map(({ virtual, destination }) => [virtual.port, destination.port]);
+      expect(found).toEqual([
+        [0, 0],
+        [0, 0],
+      ]);
+      for (const port of [1023, 22]) expect(syn(client(1000), port).verdict).toBe('pass');
+      expect(harness.receive('c0', udp(client(1000), `${vip}:2000`)).verdict).toBe('pass');
+    });
+
+    it('other ports are none of its business without persistence', async () => {
+      await serve(servicePlan(`tcp ${vip}:21`, 'rr', destination('10.1.0.11:21')));
+      expect(syn(client(1000), 21).verdict).toBe('redirect');
+      expect(syn(client(1000), 2000).verdict).toBe('pass');
+    });
+
+    it('comes before a service for every port, and after one with the port', async () => {
+      await serve(
+        persistent(`tcp ${vip}:0`, alone(300), '10.1.0.13:0'),
+        persistent(`tcp ${vip}:21`, alone(300), '10.1.0.11:21'),
+        servicePlan(`tcp ${vip}:3000`, 'rr', destination('10.1.0.14:80')),
+      );
+      expect(servedBy(client(1000, 1), 21)).toBe(11);
+      expect(servedBy(client(1000, 2), 2000)).toBe(11);
+      expect(servedBy(client(1000, 3), 3000)).toBe(14);
+      expect(servedBy(client(1000, 4), 80)).toBe(13);
+      // Both have one template for every port of an address, so one client's are the same.
+      expect(servedBy(client(1001, 2), 80)).toBe(11);
+    });
   });
 
   it('a full table refuses template and connection, and leaves nothing behind', async () => {

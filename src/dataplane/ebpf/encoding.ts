@@ -56,6 +56,8 @@ const schedulerNumbers: Readonly<Record<VirtualService['scheduler'], number>> = 
   twos: numbers.scheduler.SCHEDULER_TWOS,
 };
 
+const ftpPort = 21;
+
 const flagNumbers = numbers.service_flag;
 
 const { FATE_DROP, FATE_KEEP, FATE_EXPIRE, FATE_RESET, FATE_MASK } = numbers.fate;
@@ -84,6 +86,14 @@ export function encodeServiceKey(id: ServiceId): Buffer {
   }
   key[19] = serviceFamily(id);
   return key;
+}
+
+/** The packets to other ports than its own that a service may take. */
+export function catchOf(id: ServiceId): number {
+  const { CATCH_ANY, CATCH_FTP } = numbers.catch;
+  if (id.kind !== 'address') return 0;
+  if (id.port === 0) return CATCH_ANY;
+  return id.port === ftpPort ? CATCH_FTP : 0;
 }
 
 /** Writes a service's settings into its record; what the program keeps there itself stays as it is. */

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { overloadAfterEdit } from '../../model/overload.ts';
 import { normaliseDestination } from '../../model/real-server.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import type { Sysctls } from '../../model/sysctls.ts';
@@ -15,7 +14,9 @@ import type {
 import { editedService, normaliseService } from '../../model/when-gone.ts';
 import type { MapHandle } from '../../sys/bpf/map.ts';
 import { joinCounters, leaveCounters, zeroCounters } from './counters.ts';
+import { changeFlags, judgeOverload } from './destination-flags.ts';
 import {
+  catchOf,
   encodeAddress,
   encodeServiceKey,
   flagsOfDeleted,
@@ -31,7 +32,7 @@ import type { Records } from './records.ts';
 import { equipScheduler, rescheduleDestinations, stepBack } from './scheduling.ts';
 import { tunnelSource } from './tunnel-source.ts';
 
-const { DESTINATION_USED, DESTINATION_AVAILABLE, DESTINATION_OVERLOAD } = numbers.destination_flag;
+const { DESTINATION_USED, DESTINATION_AVAILABLE } = numbers.destination_flag;
 const { SERVICE_USED } = numbers.service_flag;
 const { SCHEDULER_WLC } = numbers.scheduler;
 
@@ -107,7 +108,7 @@ export function openTables(maps: TableMaps): Tables {
     for (const { slot } of listing) {
       if (!linked.has(slot)) {
         // A command that was killed marked it but did not get to link it, or unlinked it and did not get to mark it.
-        changeFlags(slot, { clear: DESTINATION_AVAILABLE });
+        changeFlags(destinations, slot, { clear: DESTINATION_AVAILABLE });
         destinations.set(slot, 'deleted', uptimeSeconds());
         deleted.set(deletedKey(slot), slot);
         continue;
@@ -202,7 +203,7 @@ export function openTables(maps: TableMaps): Tables {
     listed.set(key, entry);
     openFilter('virtual_filter', services.address(slot, 'address'), service.id);
     openFilter('reply_filter', services.address(slot, 'address'), service.id);
-    if (service.id.kind === 'address' && service.id.port === 0) settings.set(0, 'catch_all', 1);
+    settings.set(0, 'catch_all', settings.get(0, 'catch_all') | catchOf(service.id));
     index(entry);
     return undefined;
   }
@@ -310,8 +311,8 @@ export function openTables(maps: TableMaps): Tables {
     if (destination.method === 'masquerade')
       openFilter('reply_filter', destinations.address(slot, 'address'), entry.service.id);
     if (revived) {
-      judgeOverload(slot, earlier, destination);
-      changeFlags(slot, { set: DESTINATION_AVAILABLE });
+      judgeOverload(destinations, slot, earlier, destination);
+      changeFlags(destinations, slot, { set: DESTINATION_AVAILABLE });
     } else {
       destinations.set(slot, 'flags', DESTINATION_USED | DESTINATION_AVAILABLE);
     }
@@ -347,25 +348,9 @@ export function openTables(maps: TableMaps): Tables {
     listing.destination = destination;
     giveTunnelSource(listing.slot, destination);
     writeDestination(destinations, listing.slot, destination);
-    judgeOverload(listing.slot, before, destination);
+    judgeOverload(destinations, listing.slot, before, destination);
     changed(entry);
     return undefined;
-  }
-
-  /** Whether a destination is overloaded once its thresholds are others. */
-  function judgeOverload(slot: number, before: Destination, after: Destination): void {
-    const overloaded = (destinations.get(slot, 'flags') & DESTINATION_OVERLOAD) !== 0;
-    const total = destinations.get(slot, 'active') + destinations.get(slot, 'inactive');
-    if (overloadAfterEdit(overloaded, total, before, after)) changeFlags(slot, { set: DESTINATION_OVERLOAD });
-    else changeFlags(slot, { clear: DESTINATION_OVERLOAD });
-  }
-
-  /** The program sets and clears flags at the same time. */
-  function changeFlags(slot: number, { set = 0, clear = 0 }: { set?: number; clear?: number }): void {
-    for (;;) {
-      const flags = destinations.get(slot, 'flags');
-      if (destinations.swap(slot, 'flags', flags, (flags & ~clear) | set)) return;
-    }
   }
 
   /** The outer header's source, which the program keeps up to date where the kernel tells it (Linux 6.7). */
@@ -386,7 +371,7 @@ export function openTables(maps: TableMaps): Tables {
     stepBack(maps, entry, slot, before?.slot ?? 0);
     if (before) destinations.set(before.slot, 'next', next);
     else services.set(entry.slot, 'first', next);
-    changeFlags(slot, { clear: DESTINATION_AVAILABLE });
+    changeFlags(destinations, slot, { clear: DESTINATION_AVAILABLE });
     destinations.set(slot, 'deleted', uptimeSeconds());
     entry.destinations.delete(key);
     deleted.set(`${entry.slot} ${key}`, slot);
@@ -449,7 +434,7 @@ export function openTables(maps: TableMaps): Tables {
     let catchAll = 0;
     for (const entry of listed.values()) {
       if (entry.service.id.kind === 'address') openService(entry.slot);
-      if (entry.service.id.kind === 'address' && entry.service.id.port === 0) catchAll = 1;
+      catchAll |= catchOf(entry.service.id);
       for (const { slot } of entry.destinations.values())
         open('reply_filter', destinations.address(slot, 'address'));
     }

@@ -100,6 +100,7 @@ export function openMemoryPlane(options: MemoryOptions = {}): MemoryPlane {
     }
     const pool = findPool(virtual);
     if (!pool || packet.direction === 'out') return { kind: 'not-ours' };
+    if (isForEveryPort(pool) && !pool.service.persistence) return { kind: 'refused' };
     if (virtual.protocol === 'tcp' && !hasFlag(packet, tcpFlags.syn)) return { kind: 'not-ours' };
     const admitted = admit(workshop, pool, client, virtual);
     if (!admitted) return { kind: 'refused' };
@@ -142,7 +143,7 @@ export function openMemoryPlane(options: MemoryOptions = {}): MemoryPlane {
       const seen = direction === 'out' ? 'output' : masquerade ? 'input' : 'input-only';
       table.move(flow, nextTcpState(flow.state, seen, flags ?? 0));
     }
-    return { kind: 'forwarded', to: { address: flow.member.address, port: flow.member.port } };
+    return { kind: 'forwarded', to: { address: flow.member.address, port: realPort(flow) } };
   }
 
   /** A mark comes before the address, and the address with its port before the one with every port (ip_vs_service_find). */
@@ -159,6 +160,16 @@ export function openMemoryPlane(options: MemoryOptions = {}): MemoryPlane {
     }
     return undefined;
   }
+}
+
+function isForEveryPort({ service: { id } }: Pool): boolean {
+  return id.kind === 'address' && id.port === 0;
+}
+
+/** The real server's port stands for the service's; behind a service for every port the client's choice stays. */
+function realPort({ member, virtual }: Flow): number {
+  const { id } = member.pool.service;
+  return id.kind === 'address' && id.port === virtual.port ? member.port : virtual.port;
 }
 
 function firstState(protocol: 'tcp' | 'udp', flags: number): number {
