@@ -163,4 +163,46 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	return same;
 }
 
+/*
+ * A slot for a datagram that no connection is remembered for (IP_VS_CONN_F_ONE_PACKET): nobody finds it but the later
+ * fragments. 0 when there is no room.
+ */
+__noinline __u32 enter_datagram(const struct packet *packet, __u32 destination_slot, __u32 ifindex, __u32 real_port)
+{
+	struct destination *destination = destination_at(destination_slot);
+	struct connection *connection;
+	__u32 slot;
+
+	if (!packet || !destination)
+		return 0;
+	slot = take_slot();
+	connection = connection_at(slot);
+	if (!slot || !connection)
+		return 0;
+	if (!write_entry(connection, slot, packet, destination, destination_slot, now_jiffies()))
+		return 0;
+	connection->real_port = real_port;
+	connection->timeout = settings.timeout[STATE_UDP];
+	connection->hop_ifindex = ifindex;
+	__sync_lock_test_and_set(&connection->word, WORD_ONE_PACKET | STATE_UDP | destination->method << WORD_METHOD_SHIFT);
+	return slot;
+}
+
+/* The datagram is on its way. Its slot is free, or will be when what follows of it has passed. */
+static __always_inline void leave_datagram(const struct packet *packet, __u32 slot)
+{
+	struct connection *connection = connection_at(slot);
+
+	if (!connection)
+		return;
+	if (!packet->more) {
+		connection->word = 0;
+		if (free_slot(slot, connection))
+			return;
+		connection->word = WORD_ONE_PACKET;
+	}
+	connection->timeout = settings.hz;
+	note_expiry(slot, expiry_moment(connection->seen, connection->timeout));
+}
+
 #endif

@@ -103,8 +103,10 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 		pass_state(connection, packet, DIRECTION_INPUT, slot, now);
 		connection->packets++;
 	}
-	if (packet->fragment == FRAGMENT_FIRST)
+	if (packet->fragment == FRAGMENT_FIRST) {
 		remember_fragment(packet, slot, 0);
+		packet->more = 1;
+	}
 
 	hop_to_destination(skb, packet, destination, &hop, now);
 	if (connection->word >> WORD_METHOD_SHIFT == METHOD_MASQUERADE) {
@@ -135,8 +137,12 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 	if (is_too_big(skb, packet, hop.mtu)) {
 		if (!may_be_cut(packet, hop.mtu))
 			return refuse_too_big(skb, packet, hop.mtu);
-		if (!packet->again)
+		if (!packet->again) {
+			if (connection->word & WORD_ONE_PACKET)
+				remember_fragment(packet, slot, 0);
+			packet->more = 1;
 			return send_to_be_cut(skb, packet);
+		}
 		if (!cut_to_fit(skb, packet, hop.mtu, slot, 0))
 			return VERDICT_DROP;
 	}
@@ -325,7 +331,7 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 {
 	struct service *service;
 	struct counters *counters;
-	__u32 service_slot, destination, slot, control = 0;
+	__u32 service_slot, destination, slot, port, one_packet, control = 0;
 	int result;
 
 	if (!packet)
@@ -358,13 +364,18 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 		if (!control || !destination)
 			return VERDICT_DROP;
 	}
-	slot = enter_connection(packet, destination, skb->ifindex, real_port(service, packet, destination), control);
+	port = real_port(service, packet, destination);
+	one_packet = service->flags & SERVICE_ONE_PACKET && packet->protocol == IPPROTO_UDP;
+	slot = one_packet ? enter_datagram(packet, destination, skb->ifindex, port)
+			  : enter_connection(packet, destination, skb->ifindex, port, control);
 	if (!slot)
 		return VERDICT_DROP;
 	counters = bpf_map_lookup_elem(&destination_counters, &destination);
 	if (counters)
 		counters->connections++;
 	result = forward_request(skb, packet, slot, now);
+	if (one_packet)
+		leave_datagram(packet, slot);
 	/* A destination that is deleted this very moment. */
 	return result == VERDICT_ANEW ? VERDICT_DROP : result;
 }
@@ -406,6 +417,12 @@ static __always_inline int forward_again(struct __sk_buff *skb, __u32 gone)
 		return forward_reply(skb, &packet, slot, now, 0);
 	first = chain_of(&packet, 0);
 	slot = first ? find_from(&packet, *first, 0, now) : 0;
+	if (!slot) {
+		/* A datagram of a one-packet service is known by its identification alone. */
+		struct fragment *fragment = find_fragment(&packet);
+
+		slot = fragment && !fragment->reply ? fragment->slot : 0;
+	}
 	return slot ? forward_request(skb, &packet, slot, now) : VERDICT_DROP;
 }
 

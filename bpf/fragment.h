@@ -52,7 +52,8 @@ static __noinline struct fragment *find_fragment(const struct packet *packet)
 		return fragment;
 	connection = connection_at(fragment->slot);
 	detail = detail_at(fragment->slot);
-	if (!connection || !detail || detail->generation != fragment->generation || !(connection->word & WORD_LIVE))
+	if (!connection || !detail || detail->generation != fragment->generation ||
+	    !(connection->word & (WORD_LIVE | WORD_ONE_PACKET)))
 		return NULL;
 	return fragment;
 }

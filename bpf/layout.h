@@ -55,6 +55,7 @@ enum connection_word {
 	WORD_NO_OUTPUT = 1 << 11,    /* replies are not seen here: the input-only state table rules */
 	WORD_TEMPLATE = 1 << 12,     /* a persistence template */
 	WORD_RULED = 1 << 13,        /* ruled by the template that connection_detail.control tells */
+	WORD_ONE_PACKET = 1 << 14,   /* of one datagram, not LIVE: in no chain, not counted, not listed */
 	TEMPLATE_ASSURED = 1,        /* in place of a template's state: a real server has answered by it */
 	WORD_METHOD_SHIFT = 16,
 };

@@ -138,6 +138,10 @@ static long visit_slot(__u32 index, struct sweep *sweep)
 		end_connection(connection, word);
 		word = connection->word;
 	}
+	if (word & WORD_ONE_PACKET && is_expired(connection, sweep->now)) {
+		enter_limbo(connection, slot, sweep->now);
+		return 0;
+	}
 	if (word & WORD_DEAD) {
 		/* A connection may have joined a template in the moment of its end: the slot waits for it. */
 		if (!(word & WORD_TEMPLATE && ruled_by(slot)) && unlink_connection(connection, slot)) {

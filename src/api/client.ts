@@ -18,7 +18,7 @@ export type DaemonStatus = {
   readonly dataPlane: {
     readonly name: 'ebpf' | 'ipvs' | 'proxy' | 'memory';
     readonly description: string;
-    readonly ignores?: readonly ('persistence-engine' | 'one-packet')[];
+    readonly ignores?: readonly 'persistence-engine'[];
   };
   readonly directory?: string;
   readonly configuration: {

@@ -283,14 +283,12 @@ export function ignoredSettings(
 ): readonly Ignored[] {
   const isSet: Record<Ignored, boolean> = {
     'persistence-engine': service.persistence?.engine !== undefined,
-    'one-packet': service.onePacket,
   };
   return ignores.filter((setting) => isSet[setting]);
 }
 
 const settingWords = {
   'persistence-engine': 'a persistence engine',
-  'one-packet': 'one-packet scheduling',
 } as const;
 
 function ignoredProblem(setting: Ignored, { name }: Capabilities): Problem {

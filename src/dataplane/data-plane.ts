@@ -6,7 +6,7 @@ import type { ServiceId } from '../model/virtual-service.ts';
 import type { HostSurvey } from './host-survey.ts';
 
 /** Settings that a data plane may store and list without acting on them. */
-export type Ignored = 'persistence-engine' | 'one-packet';
+export type Ignored = 'persistence-engine';
 
 /** What a data plane can do here, and why not where it cannot. */
 export type Capabilities = {

@@ -107,10 +107,7 @@ function receiverOf(outcome: Outcome, wanted: (server: DestinationId) => Packet)
 
 export const ebpf: Subject = {
   name: 'ebpf',
-  deviations: {
-    'one-packet services schedule every datagram':
-      'the program has no one-packet scheduling yet (docs/limits.md)',
-  },
+  deviations: {},
   steps: amount({ short: 100, usual: 2000, long: 10_000 }),
   start,
 };

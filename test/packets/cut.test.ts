@@ -6,7 +6,7 @@ import { requires } from '../requirements.ts';
 import { reportMark } from './agreement.ts';
 import { encode, filler, fragments, type Packet, tcp, udp } from './frame.ts';
 import { type Harness, inbound, openHarness } from './harness.ts';
-import { additions, destination, servicePlan } from './services.ts';
+import { additions, destination, type ServicePlan, servicePlan } from './services.ts';
 import { type DeviceName, smallMtu } from './world.ts';
 
 /*
@@ -19,6 +19,10 @@ const tunnelTo = (place: string): Destination => ({
   ...destination(place, 'tunnel'),
   tunnel: { type: 'ipip', port: 0, checksum: 'none' },
 });
+const onePacket = ({ service, destinations }: ServicePlan): ServicePlan => ({
+  service: { ...service, onePacket: true },
+  destinations,
+});
 const plans = [
   servicePlan(`udp ${vip}:100`, 'rr', tunnelTo('10.2.0.11:100')),
   servicePlan(`tcp ${vip}:100`, 'rr', tunnelTo('10.2.0.11:100')),
@@ -27,6 +31,7 @@ const plans = [
   servicePlan(`udp ${vip}:102`, 'rr', destination('10.2.0.12:102', 'direct-routing')),
   servicePlan(`udp ${vip}:103`, 'rr', destination('10.2.0.13:5353')),
   servicePlan(`tcp ${vip}:103`, 'rr', destination('10.2.0.13:8080')),
+  onePacket(servicePlan(`udp ${vip}:105`, 'rr', destination('10.2.0.13:5353'))),
 ];
 const longest = 1500;
 
@@ -96,6 +101,7 @@ requires(
   it.each([
     ['direct routing', 102, '', udp],
     ['masquerade, UDP', 103, '10.2.0.13:5353', udp],
+    ['masquerade, UDP, one packet', 105, '10.2.0.13:5353', udp],
     ['masquerade, TCP', 103, '10.2.0.13:8080', (a: string, b: string, s: object) => tcp(a, b, 'S', s)],
   ] as const)('as the kernel would, after a rewrite: %s', (_, to, real, make) => {
     const settings = { payload: filler(longest - 40), id: 0x78, tos: 0xb8 };

@@ -58,7 +58,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     capabilities: {
       name: 'ebpf',
       description: `BPF programs at tc, instance ${options.instance}`,
-      ignores: ['persistence-engine', 'one-packet'],
+      ignores: ['persistence-engine'],
     },
     async getReady() {
       if (coming || open || existsSync(directory)) return;
