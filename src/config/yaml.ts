@@ -78,8 +78,11 @@ const strange = /[\p{Zl}\p{Zp}\p{Cf}]|(?! )\p{Zs}|(?![\t\n\r])\p{Cc}/u;
 
 /** Whether a text has signs that are no part of what people type. */
 export function hasStrangeSigns(text: string): boolean {
-  return strange.test(text);
+  return unusual.test(text) && strange.test(text);
 }
+
+/** What is not even ASCII's: found in no time, where classes of Unicode take a while. */
+const unusual = /[^\t\n\r -~]/;
 
 /** A problem for each line in which such a sign stands outside quotes, block scalars and comments. */
 function strangeSigns(source: Source): Problem[] {

@@ -10,7 +10,7 @@ import type { Controller } from './controller.ts';
  */
 export async function applyChange(controller: Controller, { steps }: Change): Promise<void> {
   if (steps.length === 0) return;
-  const before = await controller.read();
+  const before = await controller.read({ counters: false });
   const refusals = await controller.apply(steps.map(({ operation }) => operation));
   const refused = steps.flatMap((step, i) => (refusals[i] ? [`${name(step)}: ${refusals[i].detail}`] : []));
   if (refused.length === 0) return;
@@ -25,7 +25,7 @@ const name = ({ sign, what }: Step): string => `${sign} ${what}`;
 
 /** Makes the table what it was; false when the plane refuses that too. */
 async function restore(controller: Controller, before: Observed): Promise<boolean> {
-  const now = await controller.read();
+  const now = await controller.read({ counters: false });
   const operations: Operation[] = [
     ...plan(tableOf(before.services), tableOf(now.services)),
     { kind: 'set-timeouts', timeouts: before.timeouts },

@@ -2,14 +2,14 @@ import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ConfigurationSource } from '../model/event.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
-import type { Counters, Observed, Table } from '../model/table.ts';
+import type { Counters, Observed, ServiceEntry, Table } from '../model/table.ts';
 import type { Timeouts } from '../model/virtual-service.ts';
 import { readApplied } from './applied.ts';
 import { changeBetween, outlineBetween, type Step } from './change.ts';
 import type { FileText } from './file-texts.ts';
 import { stateDirectory } from './state-directory.ts';
 import { type Names, plainNames, type Wanted } from './wanted.ts';
-import { readDocument, writeDocument } from './whole-file.ts';
+import { documentText, readDocument, writeWhole } from './whole-file.ts';
 
 /** Generations that are kept; the oldest goes when another one comes. */
 export const keptGenerations = 20;
@@ -67,11 +67,14 @@ export function readGenerations(directory: string | undefined): Generation[] {
 }
 
 /** Keeps a generation, and lets go of those that are too many. Throws the error of the file system. */
-export function writeGeneration(directory: string | undefined, generation: Generation): void {
+export function writeGeneration(
+  directory: string | undefined,
+  { names, ...generation }: Omit<Generation, 'names'> & { readonly names: Names },
+): void {
   if (directory === undefined) return;
   const path = pathOf(directory, generation.generation);
   try {
-    writeDocument(path, version, generation);
+    writeWhole(path, documentText(version, generation, { names: namesText(names, generation.table) }));
   } catch (error) {
     // Half of it would take the place that the next one needs.
     rmSync(`${path}.new`, { force: true });
@@ -97,18 +100,30 @@ export function wantedAgain({ table, timeouts, own, names }: Generation): Wanted
   return { table, timeouts, own, names: namesFrom(names) };
 }
 
-/** Names as they can be kept: those that say more than the address does. */
-export function namesKept(names: Names, { services }: Table): Record<string, string> {
+const namesTexts = new WeakMap<ServiceEntry, string>();
+
+/** Names as they are kept: those that say more than the address does, as JSON. An entry has the names it came with. */
+function namesText(names: Names, { services }: Table): string {
+  const texts = services.map((entry) => {
+    const text = namesTexts.get(entry) ?? membersText(namesIn(entry, names));
+    namesTexts.set(entry, text);
+    return text;
+  });
+  return `{${texts.filter((text) => text !== '').join(',')}}`;
+}
+
+const membersText = (members: Readonly<Record<string, string>>): string =>
+  JSON.stringify(members).slice(1, -1);
+
+function namesIn({ service, destinations }: ServiceEntry, names: Names): Record<string, string> {
   const kept: Record<string, string> = {};
-  for (const { service, destinations } of services) {
-    const key = serviceKey(service.id);
-    const name = names.service(service.id);
-    if (name !== key) kept[key] = name;
-    for (const destination of destinations) {
-      const realServer = names.realServer(service.id, destination);
-      if (realServer !== destinationKey(destination))
-        kept[`${key} ${destinationKey(destination)}`] = realServer;
-    }
+  const key = serviceKey(service.id);
+  const name = names.service(service.id);
+  if (name !== key) kept[key] = name;
+  for (const destination of destinations) {
+    const plain = destinationKey(destination);
+    const realServer = names.realServer(service.id, destination);
+    if (realServer !== plain) kept[`${key} ${plain}`] = realServer;
   }
   return kept;
 }

@@ -9,7 +9,6 @@ import {
   comparable,
   type Generation,
   generationNumbers,
-  namesKept,
   readGeneration,
   summaryBetween,
   writeGeneration,
@@ -98,7 +97,7 @@ export async function noteGeneration(
   if (isNew)
     try {
       writeGeneration(directory, {
-        ...{ table, timeouts, names: namesKept(names, table) },
+        ...made,
         ...{ generation, at: now.toISOString(), file, by, summary, own, files: texts },
         ...(rolledBackTo !== undefined && { rolledBackTo }),
         ...(instead !== undefined && { instead }),

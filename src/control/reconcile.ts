@@ -1,3 +1,4 @@
+import type { Look } from '../dataplane/data-plane.ts';
 import { type Covered, coverTable, type Override } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, Table } from '../model/table.ts';
@@ -37,8 +38,8 @@ export type Order = {
 export type Seen = { readonly observed: Observed; readonly applied: Applied | undefined };
 
 /** Looks at what is there. Changes nothing. */
-export async function see(controller: Controller): Promise<Seen> {
-  const observed = await controller.read();
+export async function see(controller: Controller, look: Look = {}): Promise<Seen> {
+  const observed = await controller.read(look);
   return { applied: readBaseline(controller.directory, tableOf(observed.services)), observed };
 }
 
@@ -49,7 +50,7 @@ export async function intend(
   { dropRuntimeChanges = false }: Order = {},
   seen?: Seen,
 ): Promise<Intention> {
-  const { applied, observed } = seen ?? (await see(controller));
+  const { applied, observed } = seen ?? (await see(controller, { counters: false }));
   const changes = applied ? changesSince(applied, tableUnder(controller, observed)) : [];
   const { table: under, dropped } = withRuntimeChanges(wanted.table, dropRuntimeChanges ? [] : changes);
   const gone = new Set(dropRuntimeChanges ? changes : dropped);
@@ -117,7 +118,7 @@ export async function currentRuntimeChanges(
   controller: Controller,
   seen?: Seen,
 ): Promise<readonly Operation[]> {
-  const { applied, observed } = seen ?? (await see(controller));
+  const { applied, observed } = seen ?? (await see(controller, { counters: false }));
   return applied ? changesSince(applied, tableUnder(controller, observed)) : [];
 }
 

@@ -77,7 +77,7 @@ export function readBaseline(directory: string | undefined, found: Table): Appli
 export async function settle(controller: Pick<Controller, 'directory' | 'read'>): Promise<void> {
   const { directory } = controller;
   if (!isWorkUnderway(directory)) return;
-  const found = tableOf((await controller.read()).services);
+  const found = tableOf((await controller.read({ counters: false })).services);
   const baseline = readBaseline(directory, found);
   if (baseline) writeApplied(directory, baseline);
   endWork(directory);

@@ -96,10 +96,15 @@ export function writeDocument(path: string, version: number, value: Document): v
 /** What a document says; a table in it may be much of it. */
 type Document = Readonly<Record<string, unknown>> & { readonly table?: Table };
 
-/** A JSON document with the version of its form. */
-export function documentText(version: number, { table, ...rest }: Document): string {
-  const text = JSON.stringify({ version, ...rest });
-  return `${table ? `${text.slice(0, -1)},"table":${tableText(table)}}` : text}\n`;
+/** A JSON document with the version of its form; of `parts` the texts are there already. */
+export function documentText(
+  version: number,
+  { table, ...rest }: Document,
+  parts: Readonly<Record<string, string>> = {},
+): string {
+  const texts = { ...parts, ...(table && { table: tableText(table) }) };
+  const more = Object.entries(texts).map(([name, text]) => `,${JSON.stringify(name)}:${text}`);
+  return `${JSON.stringify({ version, ...rest }).slice(0, -1)}${more.join('')}}\n`;
 }
 
 function orHgState<T>(path: string, work: () => T): T {

@@ -17,6 +17,12 @@ export type Capabilities = {
   readonly ignores?: readonly Ignored[];
 };
 
+/** What whoever reads a table looks at. */
+export type Look = {
+  /** False: nobody looks at counters and rates, which may all be 0 then. They are most of the work. Default: true. */
+  readonly counters?: boolean;
+};
+
 /**
  * A forwarding engine. All planes behave alike (test/conformance); what differs is named there with its reason.
  * Methods reject with a HeadgateError when the plane itself fails; a refused operation is a value, not an error.
@@ -31,7 +37,7 @@ export type DataPlane = {
    */
   getReady?(): Promise<void>;
   /** Services, destinations, counts, counters and timeouts as they are now. */
-  read(): Promise<Observed>;
+  read(look?: Look): Promise<Observed>;
   /**
    * Applies the operations in order. The result has one element per operation: undefined when it was applied, the
    * refusal when it was not; a refused operation changes nothing and the ones after it are still tried.

@@ -19,6 +19,9 @@ export type CounterMaps = {
 const names = ['connections', 'packets_in', 'packets_out', 'bytes_in', 'bytes_out'] as const;
 type Sums = readonly bigint[];
 
+/** Where nobody looks. */
+export const noCounters = countersOf([]);
+
 /** What the program has counted for a destination slot, over all CPUs. */
 function countedOf({ destinationCounters }: CounterMaps, slot: number): Sums {
   const value = destinationCounters.lookup(slot);

@@ -10,10 +10,10 @@ import { VerifierError } from '../../sys/bpf/errors.ts';
 import type { LoadedObject } from '../../sys/bpf/load.ts';
 import { isSystemError } from '../../sys/ffi.ts';
 import { type LinkWatch, watchLinks } from '../../sys/netlink/link-watch.ts';
-import type { DataPlane } from '../data-plane.ts';
+import type { DataPlane, Look } from '../data-plane.ts';
 import { attachEverywhere, detachEverywhere, habitation } from './attach.ts';
 import { type ConnectionMaps, mapConnections, readConnections } from './connections.ts';
-import { openCounters, readRates } from './counters.ts';
+import { noCounters, openCounters, readRates } from './counters.ts';
 import type { FastPathWish } from './fast-path.ts';
 import { hasFastPath, type Instance, openInstance, removePins } from './instance.ts';
 import { buildId, layoutId, numbers } from './layout.generated.ts';
@@ -66,7 +66,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       coming = loadInstanceAside(size);
       coming.catch(() => undefined);
     },
-    read: async () => inPlane('read the table', () => read()),
+    read: async (look) => inPlane('read the table', () => read(look)),
     apply: async (operations) => inPlane('apply a change', () => apply(operations)),
     connections: async () =>
       inPlane('read the connections', async () => {
@@ -185,7 +185,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     }
   }
 
-  async function read(): Promise<Observed> {
+  async function read({ counters = true }: Look = {}): Promise<Observed> {
     const plane = await find();
     if (!plane) {
       return {
@@ -199,20 +199,22 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     const { settings, destinations } = maps;
     const hertz = settings.get(0, 'hz');
     const entries = [...tables.listed.values()];
-    const countersOf = openCounters(
-      maps,
-      entries.flatMap((entry) => [...entry.destinations.values()].map(({ slot }) => slot)),
-    );
+    const countersOf = counters
+      ? openCounters(
+          maps,
+          entries.flatMap((entry) => [...entry.destinations.values()].map(({ slot }) => slot)),
+        )
+      : undefined;
     return {
       services: entries.map((entry): ServiceState => {
         const listed = [...entry.destinations.values()];
-        const slots = listed.map(({ slot }) => slot);
-        const counters = countersOf(entry.slot, slots);
-        const rates = readRates(maps, slots);
+        const slots = countersOf ? listed.map(({ slot }) => slot) : [];
+        const counted = countersOf?.(entry.slot, slots);
+        const rates = countersOf && readRates(maps, slots);
         return {
           service: entry.service,
-          counters: counters.service,
-          rates: rates.service,
+          counters: counted?.service ?? noCounters,
+          rates: rates?.service ?? noCounters,
           destinations: listed.map(({ slot, destination }, index) => ({
             destination,
             activeConnections: destinations.get(slot, 'active'),
@@ -221,8 +223,8 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
             ...((destinations.get(slot, 'flags') & DESTINATION_OVERLOAD) !== 0 && {
               overloaded: true as const,
             }),
-            counters: counters.destinations[index]!,
-            rates: rates.destinations[index]!,
+            counters: counted?.destinations[index] ?? noCounters,
+            rates: rates?.destinations[index] ?? noCounters,
           })),
         };
       }),

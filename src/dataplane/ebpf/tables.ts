@@ -75,7 +75,8 @@ export function openTables(maps: TableMaps): Tables {
   /** Services whose tables are to be dealt anew when this series is through. */
   const unscheduled = new Set<ListedService>();
   const hertz = settings.get(0, 'hz');
-  let touched = false;
+  /** Whether the address filters may let through what nobody needs any more. What comes is let in at once. */
+  let isWide = true;
 
   load();
   return { listed, apply, finish };
@@ -137,7 +138,6 @@ export function openTables(maps: TableMaps): Tables {
   function apply(operation: Operation): Refusal | undefined {
     const refusal = check(operation);
     if (refusal) return refusal;
-    touched = true;
     switch (operation.kind) {
       case 'add-service':
         return addService(operation.service);
@@ -201,9 +201,11 @@ export function openTables(maps: TableMaps): Tables {
       return problem;
     }
     listed.set(key, entry);
-    openFilter('virtual_filter', services.address(slot, 'address'), service.id);
-    openFilter('reply_filter', services.address(slot, 'address'), service.id);
-    settings.set(0, 'catch_all', settings.get(0, 'catch_all') | catchOf(service.id));
+    if (service.id.kind === 'address') {
+      openFilter('virtual_filter', services.address(slot, 'address'));
+      openFilter('reply_filter', services.address(slot, 'address'));
+      settings.set(0, 'catch_all', settings.get(0, 'catch_all') | catchOf(service.id));
+    }
     index(entry);
     return undefined;
   }
@@ -280,6 +282,7 @@ export function openTables(maps: TableMaps): Tables {
   }
 
   function deleteService(entry: ListedService): undefined {
+    isWide = true;
     maps.serviceIndex.delete(encodeServiceKey(entry.service.id));
     for (const { destination } of [...entry.destinations.values()]) deleteDestination(entry, destination);
     services.set(entry.slot, 'table', 0);
@@ -308,8 +311,7 @@ export function openTables(maps: TableMaps): Tables {
     giveTunnelSource(slot, destination);
     const listing = { slot, destination };
     joinCounters(maps, entry.slot, slot, { fresh: !revived, neverUsed: slot > used });
-    if (destination.method === 'masquerade')
-      openFilter('reply_filter', destinations.address(slot, 'address'), entry.service.id);
+    openFilter('reply_filter', destinations.address(slot, 'address'));
     if (revived) {
       judgeOverload(destinations, slot, earlier, destination);
       changeFlags(destinations, slot, { set: DESTINATION_AVAILABLE });
@@ -342,8 +344,6 @@ export function openTables(maps: TableMaps): Tables {
   function editDestination(entry: ListedService, wanted: Destination): Refusal | undefined {
     const destination = normaliseDestination(wanted, entry.service.id);
     const listing = entry.destinations.get(destinationKey(destination))!;
-    if (destination.method === 'masquerade')
-      openFilter('reply_filter', destinations.address(listing.slot, 'address'), entry.service.id);
     const before = listing.destination;
     listing.destination = destination;
     giveTunnelSource(listing.slot, destination);
@@ -375,6 +375,7 @@ export function openTables(maps: TableMaps): Tables {
     destinations.set(slot, 'deleted', uptimeSeconds());
     entry.destinations.delete(key);
     deleted.set(`${entry.slot} ${key}`, slot);
+    isWide = true;
     changed(entry);
     return undefined;
   }
@@ -410,8 +411,7 @@ export function openTables(maps: TableMaps): Tables {
     return order;
   }
 
-  function openFilter(filter: Filter, address: Uint8Array, id: ServiceId): void {
-    if (id.kind === 'fwmark' && filter === 'virtual_filter') return;
+  function openFilter(filter: Filter, address: Uint8Array): void {
     const bit = filterBit(address);
     const word = bit >>> 5;
     settings.set(0, filter, settings.get(0, filter, word) | (1 << (bit & 31)), word);
@@ -420,8 +420,11 @@ export function openTables(maps: TableMaps): Tables {
   function finish(): void {
     for (const entry of unscheduled) rescheduleDestinations(maps, entry);
     unscheduled.clear();
-    if (!touched) return;
-    touched = false;
+    if (isWide) narrowFilters();
+  }
+
+  function narrowFilters(): void {
+    isWide = false;
     const filters = { virtual_filter: new Uint32Array(128), reply_filter: new Uint32Array(128) };
     const open = (filter: Filter, address: Uint8Array) => {
       const bit = filterBit(address);
@@ -441,6 +444,7 @@ export function openTables(maps: TableMaps): Tables {
     for (const slot of deleted.values()) {
       // Packets of connections that are left must still be recognised, to be dropped as the kernel does.
       if (!isBusy(slot)) continue;
+      isWide = true;
       openService(destinations.get(slot, 'service'));
       open('reply_filter', destinations.address(slot, 'address'));
     }
