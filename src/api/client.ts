@@ -49,6 +49,8 @@ export type Remote = {
     readonly dropRuntimeChanges: boolean;
     readonly yes: boolean;
   }): Promise<{ generation: number; overrides: readonly Override[] }>;
+  /** How everybody stands who is checked. */
+  checks<T>(): Promise<T>;
   /** What people have decided about real servers. */
   overrides(): Promise<readonly (OverrideStatus & Override)[]>;
   override(request: OverrideRequest): Promise<readonly OverrideStatus[]>;
@@ -112,6 +114,7 @@ export async function openRemote(path: string, by = 'headgate'): Promise<Remote 
     report: () => call(path, 'GET', '/v1/report'),
     describe: (name) => call(path, 'POST', '/v1/describe', { name }),
     reload: (order) => call(path, 'POST', '/v1/reload', order),
+    checks: () => call(path, 'GET', '/v1/checks'),
     overrides: async () =>
       (await call<{ overrides: (OverrideStatus & Override)[] }>(path, 'GET', '/v1/overrides')).overrides,
     override: async (request) =>

@@ -45,6 +45,8 @@ export type Served = ServedHistory & {
     order: { readonly dropRuntimeChanges: boolean; readonly yes: boolean },
     expected?: string,
   ) => Promise<Tagged<object>>;
+  /** What `GET /v1/checks` answers: how everybody stands who is checked. */
+  readonly checks: () => Promise<object>;
   /** What people have decided about real servers. */
   readonly overrides: () => Promise<readonly OverrideStatus[]>;
   /** Takes real servers out or puts them back; resolves to what they are then. */
@@ -181,6 +183,7 @@ const routes: Readonly<Record<string, Answer>> = {
     const order = await body(request, requests.reload, smallBytes);
     return tagged(await served.reload(order, request.headers['if-match']), request, response);
   },
+  'GET /v1/checks': (served) => served.checks(),
   'GET /v1/overrides': async (served) => ({ overrides: await served.overrides() }),
   'POST /v1/overrides': async (served, request) => ({
     overrides: await served.override(await body(request, requests.overrides, smallBytes)),

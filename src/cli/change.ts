@@ -109,7 +109,7 @@ export async function consent(
 
 /** A change for a program. */
 export function changeValue(
-  { strangers, covered: _covered, timeouts: _timeouts, ...change }: Intention,
+  { strangers, covers: _covers, health: _health, timeouts: _timeouts, ...change }: Intention,
   absent?: readonly AbsentAddress[],
 ) {
   return { ...change, strangers: strangers.map(serviceKey), ...(absent && { absentAddresses: absent }) };

@@ -1,5 +1,6 @@
 import type { Remote } from '../api/client.ts';
 import type { Controller } from '../control/controller.ts';
+import type { Health } from '../model/health.ts';
 
 /** Where the daemon of this network namespace listens, if one runs. */
 export async function socketPath(): Promise<string> {
@@ -61,6 +62,7 @@ function through(daemon: Remote): Controller {
     connections: daemon.connections,
     outlook: daemon.outlook,
     overrides: daemon.overrides,
+    health: () => daemon.checks<Health>(),
     close: async () => undefined,
   };
 }

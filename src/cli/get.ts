@@ -3,9 +3,10 @@ import type { RealServerReport } from '../control/real-server-report.ts';
 import type { ServiceReport, StatusReport } from '../control/status.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { destinationKey } from '../model/service-id.ts';
+import { span } from '../model/span.ts';
 import { suggest } from '../model/suggest.ts';
 import type { Connection } from '../model/table.ts';
-import { span, table } from './columns.ts';
+import { table } from './columns.ts';
 import { connect } from './connect.ts';
 import type { Streams } from './context.ts';
 import { look } from './inspect.ts';
@@ -93,12 +94,18 @@ const reasonOf = ({ traffic, trafficReason, health, configuration, configuration
 /** One row a real server, with the name of its service where there may be several. */
 export function realServersText(services: readonly ServiceReport[], isNamed: boolean): string {
   const shown = isNamed || services.length > 1;
+  const isChecked = services.some(({ realServers }) => realServers.some(({ check }) => check));
   const heads = [
     ...(shown ? (['SERVICE'] as const) : []),
     ...(['NAME', 'ADDRESS', 'STATE', 'WEIGHT', 'ACTIVE', 'INACT', 'CPS', 'REASON'] as const),
+    ...(isChecked ? (['CHECK'] as const) : []),
   ];
   const rows = services.flatMap(({ name, realServers }) =>
-    realServers.map((one) => [...(shown ? [name] : []), ...realServerRow(one)]),
+    realServers.map((one) => [
+      ...(shown ? [name] : []),
+      ...realServerRow(one),
+      ...(isChecked ? [one.check?.word ?? '-'] : []),
+    ]),
   );
   return table(heads, rows, 'WEIGHT', 'ACTIVE', 'INACT', 'CPS');
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { ServiceReport, StatusReport } from '../control/status.ts';
 import type { Address } from '../model/address.ts';
-import { span } from './columns.ts';
+import { span } from '../model/span.ts';
 import { connectionsText, ownedConnections, servicesText } from './get.ts';
 import { statusText } from './status.ts';
 

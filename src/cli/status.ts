@@ -1,7 +1,9 @@
+import { notServing } from '../control/real-server-report.ts';
 import type { About, ServiceReport, StatusReport } from '../control/status.ts';
 import { count } from '../model/count.ts';
 import { HeadgateError } from '../model/errors.ts';
-import { aligned, span } from './columns.ts';
+import { span } from '../model/span.ts';
+import { aligned } from './columns.ts';
 import { productVersion, type Streams } from './context.ts';
 import { servicesText } from './get.ts';
 import { look } from './inspect.ts';
@@ -62,10 +64,7 @@ export function statusText(
       ? [['addresses', `${virtualAddresses.held} of ${virtualAddresses.of} virtual ones on this host`]]
       : []),
     ['connections', `${connectionTable.used} of ${connectionTable.size}`],
-    [
-      'checks',
-      `none: real servers are judged by weight${virtualAddresses ? ', route and ARP' : ''}, not by what they answer`,
-    ],
+    ['checks', checksLine(report)],
   ]);
   if (problems.length > 0) lines.push('', 'PROBLEMS', ...problemLines(problems, all));
   if (services.length === 0)
@@ -129,14 +128,23 @@ function servicesLine(services: readonly ServiceReport[]): string {
 
 function realServersLine(services: readonly ServiceReport[]): string {
   const all = services.flatMap(({ realServers }) => realServers);
-  const states = (['unreachable', 'overloaded', 'maintenance', 'draining', 'drained'] as const).flatMap(
-    (state) => {
-      const number = all.filter((one) => one.state === state).length;
-      return number > 0 ? [`${number} ${state}`] : [];
-    },
-  );
+  const states = ([...notServing, 'sorry'] as const).flatMap((state) => {
+    const number = all.filter((one) => one.state === state).length;
+    return number > 0 ? [`${number} ${state}`] : [];
+  });
   const ready = `${all.filter(({ state }) => state === 'ready').length} of ${all.length} ready`;
   return states.length > 0 ? `${ready}: ${states.join(', ')}` : ready;
+}
+
+function checksLine({ services, daemon, virtualAddresses }: StatusReport): string {
+  const all = services.flatMap(({ realServers }) => realServers);
+  const checked = all.filter(({ check }) => check);
+  const others = `judged by weight${virtualAddresses ? ', route and ARP' : ''}, not by what they answer`;
+  if (checked.length === 0) return `none: real servers are ${others}`;
+  if (!daemon) return `nobody is checking now: no daemon runs; what was found last stays in force`;
+  const up = checked.filter(({ check }) => check!.isUp).length;
+  const rest = all.length - checked.length;
+  return `${up} of ${count(checked.length, 'real server')} up${rest > 0 ? `; ${rest} others are ${others}` : ''}`;
 }
 
 /** A sentence each, with whom it is about and the next step. */

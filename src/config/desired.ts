@@ -1,9 +1,11 @@
 import { familyOf, maskOf } from '../model/address.ts';
+import type { PoolRules } from '../model/pool.ts';
 import { destinationOf, type RealServer } from '../model/real-server.ts';
-import { serviceFamily } from '../model/service-id.ts';
+import { destinationKey, serviceFamily, serviceKey } from '../model/service-id.ts';
 import type { ServiceEntry, Table } from '../model/table.ts';
 import type { Persistence, SchedulerFlags, ServiceId, Timeouts, Tunnel } from '../model/virtual-service.ts';
 import { withWhenGone } from '../model/when-gone.ts';
+import type { Check } from './schema/check.ts';
 import type { Configuration, RealServerConfiguration, ServiceConfiguration } from './schema/configuration.ts';
 
 /** The table a configuration wants: every real server in its place, as if all were usable. */
@@ -45,6 +47,31 @@ function makeEntries(service: ServiceConfiguration): ServiceEntry[] {
       .filter((realServer) => serves(realServer, service, id))
       .map((realServer) => destinationOf(memberOf(realServer, service), id)),
   }));
+}
+
+const knownPools = new WeakMap<ServiceConfiguration, ReadonlyMap<string, PoolRules<Check>>>();
+
+/** Who is checked and who stands in, by the serviceKey of each address of a service. The same service gives the same rules. */
+export function poolsOf(service: ServiceConfiguration): ReadonlyMap<string, PoolRules<Check>> {
+  const pools =
+    knownPools.get(service) ??
+    new Map(serviceIdsOf(service).map((id) => [serviceKey(id), poolOf(service, id)]));
+  knownPools.set(service, pools);
+  return pools;
+}
+
+function poolOf(service: ServiceConfiguration, id: ServiceId): PoolRules<Check> {
+  const { quorum, hysteresis, sorryServer } = service;
+  const checks = service.realServers.flatMap((realServer) => {
+    const check = realServer.check ?? service.check;
+    if (check === undefined || check === 'none' || !serves(realServer, service, id)) return [];
+    return [[destinationKey(destinationOf(memberOf(realServer, service), id)), check] as const];
+  });
+  return {
+    ...{ quorum, hysteresis, checks: new Map(checks) },
+    ...(sorryServer &&
+      serves(sorryServer, service, id) && { sorryServer: destinationOf(memberOf(sorryServer, service), id) }),
+  };
 }
 
 /** What a virtual service is called in a data plane, one name for each of its addresses or families. */

@@ -1,9 +1,9 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { equalDestination, equalService } from '../model/service-id.ts';
 import type { ServiceEntry, Table } from '../model/table.ts';
 import type { Timeouts } from '../model/virtual-service.ts';
-import { documentText, type Prepared, prepareWhole, readDocument } from './whole-file.ts';
+import { documentText, type Prepared, prepareWhole, readDocument, stampOf } from './whole-file.ts';
 
 /** What the configuration that was applied last made of the table. */
 export type Applied = {
@@ -25,12 +25,6 @@ const fileIn = (directory: string): string => join(directory, 'applied.json');
 
 /** What was read or written last: who holds the lock for long asks again and again. */
 let last: { readonly stamp: string; readonly applied: Applied } | undefined;
-
-/** Which writing of which file this is; undefined when there is no file. */
-function stampOf(path: string): string | undefined {
-  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return found && `${path} ${found.dev} ${found.ino} ${found.size} ${found.mtimeNs} ${found.ctimeNs}`;
-}
 
 /** Undefined when none was applied since the plane was set up, or when another build wrote it. */
 export function readApplied(directory: string | undefined): Applied | undefined {

@@ -1,4 +1,5 @@
 import type { DataPlane } from '../dataplane/data-plane.ts';
+import type { Health } from '../model/health.ts';
 import type { Override } from '../model/override.ts';
 
 /**
@@ -20,6 +21,8 @@ export type Controller = Pick<
 > & {
   /** What people have decided, where a daemon keeps it; absent: it is in the state directory. */
   overrides?(): Promise<readonly Override[]>;
+  /** What checks have found, where a daemon checks; absent: what was found last is beside the plane. */
+  health?(): Promise<Health>;
 };
 
 /** What only the process that holds the lock can do. */

@@ -1,4 +1,5 @@
 import type { Ignored } from '../dataplane/data-plane.ts';
+import { operationKey } from '../model/apply-operation.ts';
 import type { Path } from '../model/outlook.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Connection, Counters, DestinationState, Operation, ServiceState } from '../model/table.ts';
@@ -7,8 +8,10 @@ import { bareStep } from './change.ts';
 import type { Controller } from './controller.ts';
 import { type Problem, roomFor } from './explain.ts';
 import { type Named, namedObjects, ownersAmong } from './named.ts';
+import { readCovers } from './override-store.ts';
 import type { RealServerReport } from './real-server-report.ts';
 import { see } from './reconcile.ts';
+import { withAbsent } from './shown.ts';
 import {
   type Findings,
   findingsOf,
@@ -16,7 +19,6 @@ import {
   indexOf,
   judge,
   missingService,
-  operationKey,
   type Place,
   type ServiceReport,
   type Source,
@@ -86,7 +88,7 @@ export async function describe(
   name: string,
 ): Promise<readonly Description[]> {
   const seen = await see(controller);
-  const candidates = candidatesOf(seen.observed.services, source);
+  const candidates = candidatesOf(withAbsent(seen.observed, readCovers(controller)).services, source);
   const objects = namedObjects(candidates, name);
   const states = objects.flatMap(({ service: { state } }) => (state ? [state] : []));
   const findings = await findingsOf(controller, source, place, seen, states);

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { quickFolder } from '../../test/quick-folder.ts';
 import { openMemoryPlane } from '../dataplane/memory/plane.ts';
 import type { Address } from '../model/address.ts';
-import { coverTable, type Override, uncoverTable } from '../model/override.ts';
+import { coverTable, uncoverTable } from '../model/cover.ts';
+import type { Override } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Operation, Table } from '../model/table.ts';
 import type { Destination, VirtualService } from '../model/virtual-service.ts';
@@ -83,9 +84,9 @@ describe('overrides over any table', () => {
   test('cover a weight and nothing else, and are no part of the difference', () => {
     fc.assert(
       fc.property(table, table, overridesOf, (applied, found, overrides) => {
-        const over = coverTable(found, overrides);
-        expect(uncoverTable(over.table, over.covered)).toEqual(found);
-        expect(runtimeChanges(applied, uncoverTable(over.table, over.covered))).toEqual(
+        const over = coverTable(found, { overrides });
+        expect(uncoverTable(over.table, over.covers)).toEqual(found);
+        expect(runtimeChanges(applied, uncoverTable(over.table, over.covers))).toEqual(
           runtimeChanges(applied, found),
         );
       }),

@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Cover } from '../model/cover.ts';
 import { HeadgateError } from '../model/errors.ts';
-import type { Covered, Override } from '../model/override.ts';
+import type { Override } from '../model/override.ts';
 import type { Controller } from './controller.ts';
+import { openDocument } from './kept-document.ts';
 import { stateDirectory } from './state-directory.ts';
 import { readDocument, writeDocument } from './whole-file.ts';
 
@@ -14,7 +16,7 @@ import { readDocument, writeDocument } from './whole-file.ts';
 const version = 1;
 
 /** Of planes that keep nothing. */
-const inMemory = new WeakMap<object, { overrides?: readonly Override[]; covered?: readonly Covered[] }>();
+const inMemory = new WeakMap<object, readonly Override[]>();
 
 type Place = Pick<Controller, 'directory'>;
 
@@ -24,7 +26,7 @@ type Place = Pick<Controller, 'directory'>;
  */
 export function readOverrides(place: Place): readonly Override[] {
   const path = overridesFile(place);
-  if (path === undefined) return inMemory.get(place)?.overrides ?? [];
+  if (path === undefined) return inMemory.get(place) ?? [];
   const read = readDocument<{ overrides: readonly Override[] }>(path, version);
   if (read) return read.overrides;
   if (!existsSync(path)) return [];
@@ -43,31 +45,22 @@ export const overridesOf = async (controller: Controller): Promise<readonly Over
 export function writeOverrides(place: Place, overrides: readonly Override[]): void {
   if (same(readOverrides(place), overrides)) return;
   const path = overridesFile(place);
-  if (path === undefined) inMemory.set(place, { ...inMemory.get(place), overrides });
+  if (path === undefined) inMemory.set(place, overrides);
   else writeDocument(path, version, { overrides });
 }
 
-/** The weights under overrides, of entries of the table that is there. */
-export function readCovered(place: Place): readonly Covered[] {
-  const path = coveredFile(place);
-  if (path === undefined) return inMemory.get(place)?.covered ?? [];
-  return readDocument<{ covered: readonly Covered[] }>(path, version)?.covered ?? [];
-}
+const covers = openDocument<{ covers: readonly Cover[] }>('covered.json', { covers: [] });
 
-/** Whole or not at all, also when the machine stops meanwhile; nothing where nothing changes. */
-export function writeCovered(place: Place, covered: readonly Covered[]): void {
-  if (same(readCovered(place), covered)) return;
-  const path = coveredFile(place);
-  if (path === undefined) inMemory.set(place, { ...inMemory.get(place), covered });
-  else writeDocument(path, version, { covered });
-}
+/** What lies over entries of the table that is there. */
+export const readCovers = (place: Place): readonly Cover[] => covers.read(place).covers;
+
+/** Whole or not at all, also when the machine stops meanwhile; nothing where nothing changes. Throws HG_STATE. */
+export const writeCovers = (place: Place, list: readonly Cover[]): void =>
+  covers.write(place, { covers: list });
 
 function overridesFile({ directory }: Place): string | undefined {
   const folder = stateDirectory(directory);
   return folder === undefined ? undefined : join(folder, 'overrides.json');
 }
-
-const coveredFile = ({ directory }: Place): string | undefined =>
-  directory === undefined ? undefined : join(directory, 'covered.json');
 
 const same = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other);

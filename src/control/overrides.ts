@@ -1,34 +1,36 @@
+import { type Cover, coverTable, uncoverTable } from '../model/cover.ts';
 import { HeadgateError } from '../model/errors.ts';
-import {
-  type Covered,
-  coveredByEither,
-  coverTable,
-  memberKey,
-  type Override,
-  type OverrideRequest,
-  type OverrideStatus,
-  uncoverTable,
-} from '../model/override.ts';
+import type { Health } from '../model/health.ts';
+import { memberKey, type Override, type OverrideRequest, type OverrideStatus } from '../model/override.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Connection, DestinationState, Observed, Table } from '../model/table.ts';
 import { findDestination, findService } from '../model/validate.ts';
 import { applyChange } from './apply.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
+import { decisionsOf, healthKept } from './decisions.ts';
 import type { NoteEvent } from './events.ts';
+import { healthOf, readHealth, writeHealth } from './health-store.ts';
 import { findServers, isSame, type Named, namedServers } from './override-names.ts';
-import { readCovered, readOverrides, writeCovered, writeOverrides } from './override-store.ts';
+import { readCovers, readOverrides, writeCovers, writeOverrides } from './override-store.ts';
 import type { Wanted } from './wanted.ts';
 
 /** What names things, and what is said of them when there is no override: the configuration in force. */
-export type Names = Pick<Wanted, 'table' | 'names'>;
+export type Names = Pick<Wanted, 'table' | 'names' | 'pools'>;
 
-/** Decisions with what they cover, as they are to be once a change is done. */
-export type Decided = { readonly overrides: readonly Override[]; readonly covered: readonly Covered[] };
+/** What lies over a table, as it is to be once a change is done. */
+export type Decided = {
+  /** What people have decided about real servers. */
+  readonly overrides: readonly Override[];
+  /** What checks have found, as far as it has to be remembered. */
+  readonly health: Pick<Health, 'members' | 'lost'>;
+  /** What the two cover. */
+  readonly covers: readonly Cover[];
+};
 
-/** The table under the overrides: what configuration and runtime changes came to. */
+/** The table under overrides and health: what configuration and runtime changes came to. */
 export function tableUnder(controller: Controller, { services }: Observed): Table {
-  return uncoverTable(tableOf(services), readCovered(controller));
+  return uncoverTable(tableOf(services), readCovers(controller));
 }
 
 /**
@@ -39,11 +41,17 @@ export function tableUnder(controller: Controller, { services }: Observed): Tabl
 export async function applyDecided(
   controller: Controller,
   change: Change,
-  { overrides, covered }: Decided,
+  { overrides, health, covers }: Decided,
 ): Promise<void> {
-  const before = { overrides: readOverrides(controller), covered: readCovered(controller) };
+  const before = {
+    overrides: readOverrides(controller),
+    health: readHealth(controller),
+    covers: readCovers(controller),
+  };
   const leaving = before.overrides.filter((one) => !overrides.some((other) => isSame(one, other)));
-  writeCovered(controller, coveredByEither(before.covered, covered));
+  // An entry is as one of the two says, whenever this ends.
+  if (change.steps.length > 0) writeCovers(controller, [...before.covers, ...covers]);
+  writeHealth(controller, health);
   writeOverrides(controller, [...overrides, ...leaving]);
   try {
     await applyChange(controller, change);
@@ -51,11 +59,12 @@ export async function applyDecided(
     // Any other error leaves a table nobody knows, as a process that is killed does.
     if (error instanceof HeadgateError && error.code === 'HG_APPLY_REFUSED') {
       writeOverrides(controller, before.overrides);
-      writeCovered(controller, before.covered);
+      writeHealth(controller, before.health);
+      writeCovers(controller, before.covers);
     }
     throw error;
   }
-  writeCovered(controller, covered);
+  writeCovers(controller, covers);
   writeOverrides(controller, overrides);
 }
 
@@ -76,7 +85,7 @@ export async function listOverrides(
  */
 export async function changeOverrides(
   controller: Controller,
-  { table, names }: Names,
+  { table, names, pools }: Names,
   request: OverrideRequest,
   now: Date,
 ): Promise<readonly OverrideStatus[]> {
@@ -92,14 +101,16 @@ export async function changeOverrides(
     state === 'ready'
       ? others
       : [...others, ...meant.map((one) => decide(one, before, { ...request, state }, now))];
-  const { table: over, covered } = coverTable(under, overrides);
+  const health = await healthOf(controller);
+  const decisions = decisionsOf(health, { overrides, pools, covers: readCovers(controller) });
+  const { table: over, covers, lost } = coverTable(under, decisions);
   const change = changeBetween({ table: over, own: true, timeouts: {}, names }, observed);
   if (change.concerns.length > 0 && !request.yes)
     throw new HeadgateError(
       'HG_NEEDS_YES',
       `Cannot ${deed(state, request.realServer)} without a word: ${change.concerns.join('; ')}`,
     );
-  await applyDecided(controller, change, { overrides, covered });
+  await applyDecided(controller, change, { overrides, covers, health: healthKept(health, pools, lost) });
   const was = (one: Named) => before.find((other) => isSame(one, other))?.state ?? 'ready';
   const after = change.steps.length > 0 ? await controller.read() : observed;
   return statuses(controller, { table, names }, after, meant, overrides, (one) => was(one) !== state);

@@ -1,33 +1,32 @@
 import type { Look } from '../dataplane/data-plane.ts';
-import { type Covered, coverTable, type Override } from '../model/override.ts';
+import { coverTable } from '../model/cover.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, Table } from '../model/table.ts';
 import type { Timeouts } from '../model/virtual-service.ts';
 import { type Applied, prepareApplied } from './applied.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
+import { decisionsOf, healthKept } from './decisions.ts';
 import { nextGeneration } from './generations.ts';
+import { healthOf } from './health-store.ts';
 import { appliedBefore, isSame, noteGeneration, type Origin } from './note-generation.ts';
 import { resolveOverrides } from './override-names.ts';
-import { overridesOf, readCovered } from './override-store.ts';
-import { applyDecided, tableUnder } from './overrides.ts';
+import { overridesOf, readCovers } from './override-store.ts';
+import { applyDecided, type Decided, tableUnder } from './overrides.ts';
 import { runtimeChanges, withRuntimeChanges } from './runtime.ts';
 import { beginWork, endWork, readBaseline, settle } from './underway.ts';
 import type { Wanted } from './wanted.ts';
 
 /** What putting a configuration in force would do now. */
-export type Intention = Change & {
-  /** What was changed since the last configuration was applied and stays over this one. */
-  readonly kept: readonly Operation[];
-  /** What was changed since then and does not stay. */
-  readonly dropped: readonly Operation[];
-  /** What people have decided about real servers, which stays over all of it. */
-  readonly overrides: readonly Override[];
-  /** What these cover in the table that is wanted. */
-  readonly covered: readonly Covered[];
-  /** As they are before. */
-  readonly timeouts: Timeouts;
-};
+export type Intention = Change &
+  Decided & {
+    /** What was changed since the last configuration was applied and stays over this one. */
+    readonly kept: readonly Operation[];
+    /** What was changed since then and does not stay. */
+    readonly dropped: readonly Operation[];
+    /** As they are before. */
+    readonly timeouts: Timeouts;
+  };
 
 export type Order = {
   /** What was changed at runtime goes; otherwise it stays over the configuration where it still has a place. */
@@ -55,17 +54,21 @@ export async function intend(
   const { table: under, dropped } = withRuntimeChanges(wanted.table, dropRuntimeChanges ? [] : changes);
   const gone = new Set(dropRuntimeChanges ? changes : dropped);
   const overrides = resolveOverrides(await overridesOf(controller), wanted);
-  const { table, covered } = coverTable(under, overrides);
+  const health = await healthOf(controller);
+  const before = readCovers(controller);
+  const decisions = decisionsOf(health, { overrides, pools: wanted.pools, covers: before });
+  const { table, covers, lost } = coverTable(under, decisions);
   const change = changeBetween({ ...wanted, table }, observed, applied?.table);
   const strangers = new Set(change.strangers.map(serviceKey));
-  const alone = readCovered(controller).filter(({ service }) => strangers.has(serviceKey(service)));
+  const alone = before.filter(({ service }) => strangers.has(serviceKey(service)));
   return {
     ...change,
     kept: changes.filter((change) => !gone.has(change)),
     dropped: [...gone],
     overrides,
-    covered: [...covered, ...alone],
     timeouts: observed.timeouts,
+    covers: [...covers, ...alone],
+    health: healthKept(health, wanted.pools, [...lost, ...health.lost.filter((key) => strangers.has(key))]),
   };
 }
 

@@ -1,11 +1,12 @@
 import { applyOperation } from '../model/apply-operation.ts';
-import { coverOperations } from '../model/override.ts';
+import { coverOperations } from '../model/cover.ts';
 import { plan } from '../model/plan.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Operation, Refusal, Table } from '../model/table.ts';
 import { checkOperation } from '../model/validate.ts';
+import { tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
-import { readCovered, readOverrides, writeCovered } from './override-store.ts';
+import { readCovers, readOverrides, writeCovers } from './override-store.ts';
 
 /**
  * The runtime layer: what was changed since a configuration was applied, by ipvsadm for instance, as operations that
@@ -41,20 +42,34 @@ function keyOf(change: Operation): string {
 }
 
 /**
- * Changes the table at runtime, as ipvsadm does. A real server that is overridden stays at weight 0 whatever is written;
- * the weight that was written is the one it has when the override ends.
+ * Changes the table at runtime, as ipvsadm does. A real server that a person has taken out, or a check, stays out whatever is
+ * written; what was written is what it is when it comes back.
  */
 export async function changeAtRuntime(
   controller: Controller,
   operations: readonly Operation[],
 ): Promise<readonly (Refusal | undefined)[]> {
   const overrides = readOverrides(controller);
-  if (overrides.length === 0) return controller.apply(operations);
-  const before = readCovered(controller);
-  const asked = coverOperations(operations, overrides, before);
-  writeCovered(controller, asked.covered);
-  const refusals = await controller.apply(asked.operations);
+  const before = readCovers(controller);
+  if (overrides.length === 0 && before.length === 0) return controller.apply(operations);
+  const asked = coverOperations(operations, { overrides, covers: before });
+  writeCovers(controller, [...before, ...asked.covers]);
+  const refusals = await applyVisible(controller, operations, asked.operations);
   const done = operations.filter((_, i) => refusals[i] === undefined);
-  writeCovered(controller, coverOperations(done, overrides, before).covered);
+  writeCovers(controller, coverOperations(done, { overrides, covers: before }).covers);
   return refusals;
+}
+
+/** Applies what has something to do in the table; the rest is judged by what the table shows. */
+async function applyVisible(
+  controller: Controller,
+  operations: readonly Operation[],
+  visible: readonly (Operation | undefined)[],
+): Promise<readonly (Refusal | undefined)[]> {
+  const refusals = [...(await controller.apply(visible.filter((one) => one !== undefined)))];
+  if (refusals.length === operations.length) return refusals;
+  const table = tableOf((await controller.read()).services);
+  return visible.map((one, i) =>
+    one === undefined ? checkOperation(operations[i]!, table) : refusals.shift(),
+  );
 }

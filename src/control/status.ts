@@ -1,8 +1,10 @@
 import type { Capabilities, Ignored } from '../dataplane/data-plane.ts';
 import type { Address } from '../model/address.ts';
+import { operationKey } from '../model/apply-operation.ts';
 import { count } from '../model/count.ts';
+import type { Health as Checked, MemberHealth } from '../model/health.ts';
 import type { Outlook } from '../model/outlook.ts';
-import { decisionOn, type Override } from '../model/override.ts';
+import { decisionOn, memberKey, type Override } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, ServiceState } from '../model/table.ts';
 import type { SchedulerName, ServiceId } from '../model/virtual-service.ts';
@@ -10,9 +12,11 @@ import type { VrrpStatus } from '../model/vrrp.ts';
 import type { Applied } from './applied.ts';
 import type { Controller } from './controller.ts';
 import { localProblems, nobodyProblem, type Problem } from './explain.ts';
-import { overridesOf } from './override-store.ts';
-import { judgeRealServer, type RealServerReport } from './real-server-report.ts';
+import { healthOf } from './health-store.ts';
+import { overridesOf, readCovers } from './override-store.ts';
+import { judgeRealServer, notServing, type RealServerReport } from './real-server-report.ts';
 import { currentRuntimeChanges, type Intention, intend, type Seen, see } from './reconcile.ts';
+import { standIns, withAbsent } from './shown.ts';
 import { plainNames, type Wanted } from './wanted.ts';
 
 /** The configuration the data plane is held against. */
@@ -102,6 +106,11 @@ export type Findings = {
   readonly runtimeChanges: readonly Operation[];
   /** What people have decided about real servers. */
   readonly overrides?: readonly Override[];
+  /** What checks have found, and when this is looked at, milliseconds since 1970. */
+  readonly health?: Checked;
+  readonly nowMs?: number;
+  /** Entries, by memberKey, that stand in for real servers. */
+  readonly standIns?: ReadonlySet<string>;
 };
 
 /** Whom the report is about. */
@@ -125,12 +134,15 @@ export async function findingsOf(
   seen: Seen,
   services: readonly ServiceState[] = seen.observed.services,
 ): Promise<Findings> {
-  const { observed, applied } = seen;
+  const { applied } = seen;
+  const covers = readCovers(controller);
+  const observed = withAbsent(seen.observed, covers);
   const outlook = await controller.outlook?.(undefined, addressesOf(services));
   const intention = source.wanted && (await intend(controller, source.wanted, {}, seen));
   return {
     ...place,
     ...{ source, observed, dataPlane: controller.capabilities },
+    ...{ health: await healthOf(controller), nowMs: Date.now(), standIns: standIns(covers) },
     overrides: intention?.overrides ?? (await overridesOf(controller)),
     runtimeChanges: intention
       ? [...intention.kept, ...intention.dropped]
@@ -202,11 +214,18 @@ export type Index = {
   readonly steps: ReadonlyMap<string, Intention['steps']>;
   readonly changes: ReadonlyMap<string, readonly Operation[]>;
   readonly described?: ReadonlySet<string>;
+  /** How the check of an entry stands, by memberKey. */
+  readonly health: ReadonlyMap<string, MemberHealth>;
+  /** Services without their quorum, by serviceKey. */
+  readonly lost: ReadonlySet<string>;
 };
 
-export function indexOf({ intention, runtimeChanges, source }: Findings): Index {
+export function indexOf({ intention, runtimeChanges, source, health }: Findings): Index {
   const { wanted } = source;
+  const members = health?.members ?? [];
   return {
+    health: new Map(members.map((one) => [memberKey(one.service, one.destination), one])),
+    lost: new Set(health?.lost),
     steps: grouped(intention?.steps ?? [], ({ operation }) => operationKey(operation)),
     changes: grouped(runtimeChanges, operationKey),
     ...(wanted && {
@@ -228,12 +247,20 @@ export function judge(
   const name = names.service(id);
   const changes = index.changes.get(serviceKey(id)) ?? [];
   const ignored = ignoredSettings(state, findings.dataPlane);
-  const members = destinations.map((one) =>
-    judgeRealServer(names.realServer(id, one.destination), one, {
-      ...{ outlook, changes },
+  const isLost = index.lost.has(serviceKey(id));
+  const members = destinations.map((one) => {
+    const key = memberKey(id, one.destination);
+    const isStandIn = findings.standIns?.has(key) === true;
+    const health = index.health.get(key);
+    const called = names.realServer(id, one.destination);
+    return judgeRealServer(called, one, {
+      ...{ outlook, changes, isLost, isStandIn },
+      ...{ nowMs: findings.nowMs ?? 0, isChecking: findings.health?.isChecking === true },
+      whom: `${names.serviceName(id)}/${called}`,
       decision: decisionOn(findings.overrides ?? [], id, one.destination),
-    }),
-  );
+      ...(health && { health }),
+    });
+  });
   const realServers = members.map(({ report }) => report);
   const local = id.kind === 'address' ? localProblems(id.address, outlook) : [];
   const able = realServers.filter((one) => one.state === 'ready').length;
@@ -241,9 +268,11 @@ export function judge(
   const about = (whom: string) => (problem: Problem) => ({ about: [whom], ...problem });
   const active = sum(destinations, (one) => one.activeConnections);
   const busy = active > 0 || state.rates.connections > 0n || state.rates.packetsIn > 0n;
-  const isImpaired = realServers.some((one) => one.state === 'unreachable' || one.state === 'overloaded');
+  const standIn = realServers.find((one) => one.state === 'sorry');
+  const own = realServers.filter((one) => one.state !== 'sorry');
+  const isImpaired = isLost || own.some(({ state }) => ['unreachable', 'overloaded', 'down'].includes(state));
   const traffic = usable === 0 ? 'down' : busy ? 'carrying' : 'idle';
-  const shares = `${able} of ${realServers.length} real servers usable${othersOf(realServers)}`;
+  const shares = `${able} of ${own.length} real servers usable${othersOf(own)}${standIn ? `; the sorry server ${standIn.address} answers` : ''}`;
   return {
     report: {
       name,
@@ -267,7 +296,7 @@ export function judge(
     },
     problems: [
       ...local.map(about(name)),
-      ...(destinations.some(({ destination }) => destination.weight > 0)
+      ...(realServers.some(({ weight, state }) => weight > 0 || state === 'down')
         ? []
         : [about(name)(nobodyProblem(state, findings.overrides))]),
       ...ignored.map((setting) => about(name)(ignoredProblem(setting, findings.dataPlane))),
@@ -300,12 +329,10 @@ function ignoredProblem(setting: Ignored, { name }: Capabilities): Problem {
 
 /** `: 1 unreachable, 2 draining`, or nothing where all are ready. */
 function othersOf(realServers: readonly RealServerReport[]): string {
-  const states = (['unreachable', 'overloaded', 'maintenance', 'draining', 'drained'] as const).flatMap(
-    (state) => {
-      const found = realServers.filter((one) => one.state === state).length;
-      return found > 0 ? [`${found} ${state}`] : [];
-    },
-  );
+  const states = notServing.flatMap((state) => {
+    const found = realServers.filter((one) => one.state === state).length;
+    return found > 0 ? [`${found} ${state}`] : [];
+  });
   return states.length > 0 ? `: ${states.join(', ')}` : '';
 }
 
@@ -336,12 +363,6 @@ function configurationWords(
   return described.has(key)
     ? words('accepted', source.problem ? `as ${file} said when it was taken last` : `as ${file} says`)
     : words('undescribed', `${file} does not describe it`);
-}
-
-/** The service an operation is about. */
-export function operationKey(operation: Operation): string | undefined {
-  if ('service' in operation) return serviceKey(operation.service.id);
-  return 'id' in operation && operation.id ? serviceKey(operation.id) : undefined;
 }
 
 /** Services that the configuration adds. */

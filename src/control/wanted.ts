@@ -1,5 +1,7 @@
-import { entriesOf, memberOf, serves, serviceIdsOf, timeoutsOf } from '../config/desired.ts';
+import { entriesOf, memberOf, poolsOf, serves, serviceIdsOf, timeoutsOf } from '../config/desired.ts';
+import type { Check } from '../config/schema/check.ts';
 import type { Configuration, ServiceConfiguration } from '../config/schema/configuration.ts';
+import type { PoolRules } from '../model/pool.ts';
 import { destinationOf } from '../model/real-server.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Table } from '../model/table.ts';
@@ -13,7 +15,11 @@ export type Wanted = {
   /** Whether services that are not described are deleted. */
   readonly own: boolean;
   readonly names: Names;
+  /** Who is checked and who stands in, by serviceKey; absent where nobody knows. */
+  readonly pools?: Pools;
 };
+
+export type Pools = ReadonlyMap<string, PoolRules<Check>>;
 
 /** What people call services and real servers. */
 export type Names = {
@@ -37,6 +43,7 @@ export function wantedOf(configuration: Configuration): Wanted {
     timeouts: timeoutsOf(configuration),
     own: configuration.own,
     names: namesOf(configuration),
+    pools: new Map(configuration.virtualServices.flatMap((service) => [...poolsOf(service)])),
   };
 }
 

@@ -7,6 +7,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
@@ -76,6 +77,12 @@ function takeName(beside: string, path: string): void {
  */
 export function writeWhole(path: string, text: string): void {
   prepareWhole(path, text).commit();
+}
+
+/** Which writing of which file this is; undefined when there is no file. */
+export function stampOf(path: string): string | undefined {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found && `${path} ${found.dev} ${found.ino} ${found.size} ${found.mtimeNs} ${found.ctimeNs}`;
 }
 
 /** What `writeDocument` wrote; undefined when there is nothing, or another build wrote it, or it was cut off. */

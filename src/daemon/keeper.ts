@@ -51,6 +51,8 @@ export type KeeperOptions = {
   readonly manager: ServiceManager;
   readonly log: Log;
   readonly now: () => Date;
+  /** Told of each configuration that has come into force. */
+  readonly inForce: (wanted: Wanted) => void;
   /** What a file says came into force. */
   readonly taken: (read: FromFile) => void;
 };
@@ -65,6 +67,7 @@ export function openKeeper({
   manager,
   log,
   now,
+  inForce,
   taken,
 }: KeeperOptions): Keeper {
   let { wanted } = first;
@@ -91,6 +94,7 @@ export function openKeeper({
     ({ wanted } = taken);
     at = now().toISOString();
     memory.taken(taken);
+    inForce(wanted);
     const [absent, ...others] = await absentAddresses(controller, intention.steps);
     if (absent)
       log('info', 'virtual address on no interface of this host', { ...absent, others: others.length });

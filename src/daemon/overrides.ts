@@ -12,6 +12,7 @@ export function serveOverrides({
   log,
   note,
   now,
+  changed,
 }: {
   readonly controller: Controller;
   /** Those of the configuration in force. */
@@ -20,6 +21,8 @@ export function serveOverrides({
   readonly log: Log;
   readonly note: NoteEvent;
   readonly now: () => Date;
+  /** Told when something was decided. */
+  readonly changed: () => void;
 }): Pick<Served, 'overrides' | 'override'> {
   return {
     overrides: () => inTurn(() => listOverrides(controller, names())),
@@ -36,6 +39,7 @@ export function serveOverrides({
               connections,
             });
         noteOverrides(servers, request.by, note);
+        changed();
         return servers;
       }),
   };

@@ -3,9 +3,10 @@ import { serveApi } from '../api/server.ts';
 import { unusableApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
 import { type FromFile, wantedReader } from '../control/load-wanted.ts';
+import { openChecks } from './checks.ts';
 import { countEditions } from './edition.ts';
 import { openFailover } from './failover.ts';
-import { openKeeper } from './keeper.ts';
+import { type Keeper, openKeeper } from './keeper.ts';
 import { coverInterfaces } from './links.ts';
 import type { Log } from './log.ts';
 import { servedBy } from './served.ts';
@@ -45,12 +46,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const startedAt = now().toISOString();
   const opened = await options.open(first);
   if (first.wanted.table.services.length > 0) await opened.getReady?.();
-  const { controller, edition } = countEditions(opened, Date.parse(startedAt).toString(36));
-  const { name } = controller.capabilities;
+  const { controller: counted, edition } = countEditions(opened, Date.parse(startedAt).toString(36));
+  const { name } = counted.capabilities;
   const turns = openTurns();
+  const controller: OwnController = { ...counted, health: async () => checks.health() };
   const files = watchFiles(() => void keeper.takeChange());
-  const keeper = openKeeper({
+  const keeper: Keeper = openKeeper({
     ...{ path, first, readFile, controller, turns, files, manager, log, now },
+    inForce: (wanted) => checks.follow(wanted),
     taken: (read) => failover.take(read.failover),
   });
   const { note } = keeper.memory;
@@ -59,6 +62,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     log,
     entered: ({ instance, state, reason }) =>
       note({ kind: 'vrrp-transition', what: `${instance} is ${state}: ${reason}`, instance, state, reason }),
+  });
+  const checks = openChecks({
+    ...{ controller: () => controller, turns, note, log },
+    nowMs: () => now().getTime(),
   });
   let links: ReturnType<typeof coverInterfaces> | undefined;
   let api: Awaited<ReturnType<typeof serveApi>> | undefined;
@@ -70,6 +77,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     manager.stopping();
     files.stop();
     links?.stop();
+    checks.stop();
     if (api) note({ kind: 'daemon-stopped', what: `process ${process.pid} ends`, pid: process.pid });
     await api?.close();
     await turns.ended();
@@ -88,7 +96,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await keeper.start();
     links = coverInterfaces({ controller, inTurn: turns.inTurn, log, note });
     const served = servedBy({
-      ...{ path, version, startedAt, controller, edition, keeper, turns, log, now },
+      ...{ path, version, startedAt, controller, edition, keeper, checks, turns, log, now },
       vrrp: failover.status,
     });
     api = await serveApi(socketPath(), served);

@@ -2,7 +2,9 @@ import type { Served } from '../api/server.ts';
 import { readApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
 import { changeAtRuntime } from '../control/runtime.ts';
+import { operationKey } from '../model/apply-operation.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';
+import type { Checks } from './checks.ts';
 import type { Edition } from './edition.ts';
 import { describeOn, type Inspected, reportOn } from './inspect.ts';
 import type { Keeper } from './keeper.ts';
@@ -18,6 +20,7 @@ export type ServedOptions = {
   readonly controller: OwnController;
   readonly edition: Edition;
   readonly keeper: Keeper;
+  readonly checks: Checks;
   readonly turns: Turns;
   readonly log: Log;
   readonly now: () => Date;
@@ -33,6 +36,7 @@ export function servedBy({
   controller,
   edition,
   keeper,
+  checks,
   turns: { inTurn },
   log,
   now,
@@ -56,16 +60,19 @@ export function servedBy({
     ...serveOverrides({
       ...{ controller, inTurn, log, now, note: memory.note },
       names: () => keeper.standing().wanted,
+      changed: () => checks.follow(keeper.standing().wanted),
     }),
     read: () => ifMatch(undefined, () => controller.read()),
     apply: (operations, by, expected) =>
       ifMatch(expected, async () => {
         const refusals = await changeAtRuntime(controller, operations);
         memory.noteOperations(operations, refusals, by);
+        checks.changed(operations.flatMap((one) => operationKey(one) ?? []));
         const done = refusals.filter((refusal) => refusal === undefined).length;
         log('info', 'changed at runtime', { operations: done, refused: refusals.length - done });
         return refusals;
       }),
+    checks: async () => checks.health(),
     connections: () => inTurn(() => controller.connections()),
     ...(controller.outlook && {
       outlook: (id, addresses) => inTurn(() => controller.outlook!(id, addresses)),

@@ -52,6 +52,12 @@ export function applyOperation(table: Table, operation: Operation): Table {
   }
 }
 
+/** The service an operation is about. */
+export function operationKey(operation: Operation): string | undefined {
+  if ('service' in operation) return serviceKey(operation.service.id);
+  return 'id' in operation && operation.id ? serviceKey(operation.id) : undefined;
+}
+
 function changeService(table: Table, id: ServiceId, change: (entry: ServiceEntry) => ServiceEntry): Table {
   const key = serviceKey(id);
   return {

@@ -53,8 +53,14 @@ export type EventDetails = {
     readonly by: string;
     readonly reason?: string;
   };
-  /** A check found that a real server does not serve. */
+  /** A check found, often enough in a row, that a real server does not serve; or that it does again. */
   'real-server-down': {
+    readonly service: string;
+    readonly realServer: string;
+    /** The last result: `http expect: got 503, want 200-299 (4 ms)`. */
+    readonly reason: string;
+  };
+  'real-server-up': {
     readonly service: string;
     readonly realServer: string;
     readonly reason: string;
@@ -65,6 +71,9 @@ export type EventDetails = {
     readonly state: VrrpState;
     readonly reason: string;
   };
+  /** Too few real servers of a service are usable: its sorry server, where it has one, takes over; or enough are again. */
+  'quorum-lost': { readonly service: string; readonly quorum: number };
+  'quorum-gained': { readonly service: string; readonly quorum: number };
   /** An interface that came later takes packets now. */
   'interface-attached': { readonly interface: string };
 };

@@ -1,6 +1,5 @@
 import { destinationKey, serviceKey } from './service-id.ts';
-import type { Operation, ServiceEntry, Table } from './table.ts';
-import type { Destination, DestinationId, ServiceId } from './virtual-service.ts';
+import type { DestinationId, ServiceId } from './virtual-service.ts';
 
 /**
  * The states a person puts a real server in; the third, `ready`, is to have no override. HAProxy's meanings: `drain` has no
@@ -26,9 +25,6 @@ export type Override = {
   /** Its entries in the data plane, one for each address of the service; whether they are there or not. */
   readonly members: readonly Member[];
 };
-
-/** The weight an entry has under an override, which shows 0. */
-export type Covered = Member & { readonly weight: number };
 
 /** What a person asks for. */
 export type OverrideRequest = {
@@ -88,86 +84,3 @@ export function readyCommand({ service, realServer }: Pick<Override, 'service' |
 /** A Map key: the entry of a service. */
 export const memberKey = (service: ServiceId, destination: DestinationId): string =>
   `${serviceKey(service)} ${destinationKey(destination)}`;
-
-/** A table with overrides over it, and what they cover. */
-export function coverTable(
-  table: Table,
-  overrides: readonly Override[],
-): { readonly table: Table; readonly covered: readonly Covered[] } {
-  const overridden = membersOf(overrides);
-  if (overridden.size === 0) return { table, covered: [] };
-  const covered: Covered[] = [];
-  const cover = (service: ServiceId, destination: Destination): Destination => {
-    if (!overridden.has(memberKey(service, destination))) return destination;
-    const { address, port, weight } = destination;
-    covered.push({ service, destination: { address, port }, weight });
-    return { ...destination, weight: 0 };
-  };
-  return { table: mapDestinations(table, cover), covered };
-}
-
-/**
- * The table that is under overrides. An entry whose weight is not 0 was not covered: whoever covers it was stopped
- * half-way, and what it shows is what it has.
- */
-export function uncoverTable(found: Table, covered: readonly Covered[]): Table {
-  if (covered.length === 0) return found;
-  const weights = byMember(covered);
-  return mapDestinations(found, (service, destination) => {
-    const under = weights.get(memberKey(service, destination));
-    return under && destination.weight === 0 ? { ...destination, weight: under.weight } : destination;
-  });
-}
-
-/**
- * Operations as they are with overrides in force, and what is covered when all of them were done. An entry that goes stays
- * covered: should it come back by another way, it has the weight it had.
- */
-export function coverOperations(
-  operations: readonly Operation[],
-  overrides: readonly Override[],
-  covered: readonly Covered[],
-): { readonly operations: readonly Operation[]; readonly covered: readonly Covered[] } {
-  const overridden = membersOf(overrides);
-  const written: Covered[] = [];
-  const cover = (operation: Operation): Operation => {
-    if (operation.kind !== 'add-destination' && operation.kind !== 'edit-destination') return operation;
-    const { id, destination } = operation;
-    const { address, port, weight } = destination;
-    // A weight that no table takes is left to be refused.
-    const valid = weight >= 0 && weight < 2 ** 31;
-    if (!overridden.has(memberKey(id, destination)) || !valid) return operation;
-    written.push({ service: id, destination: { address, port }, weight });
-    return { ...operation, destination: { ...destination, weight: 0 } };
-  };
-  return { operations: operations.map(cover), covered: coveredByEither(covered, written) };
-}
-
-/** What is covered by either; `later` knows better. */
-export function coveredByEither(earlier: readonly Covered[], later: readonly Covered[]): readonly Covered[] {
-  return [...byMember([...earlier, ...later]).values()];
-}
-
-const membersOf = (overrides: readonly Override[]): ReadonlySet<string> =>
-  new Set(
-    overrides.flatMap(({ members }) =>
-      members.map(({ service, destination }) => memberKey(service, destination)),
-    ),
-  );
-
-const byMember = (covered: readonly Covered[]): Map<string, Covered> =>
-  new Map(covered.map((one) => [memberKey(one.service, one.destination), one]));
-
-function mapDestinations(
-  { services }: Table,
-  change: (service: ServiceId, destination: Destination) => Destination,
-): Table {
-  return {
-    services: services.map(
-      (entry): ServiceEntry => ({
-        ...entry,
-        destinations: entry.destinations.map((destination) => change(entry.service.id, destination)),
-      }),
-    ),
-  };
-}

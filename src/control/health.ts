@@ -1,0 +1,51 @@
+import { type Cover, coverTable, uncoverTable } from '../model/cover.ts';
+import { serviceKey } from '../model/service-id.ts';
+import { changeBetween, tableOf } from './change.ts';
+import type { Controller } from './controller.ts';
+import { decisionsOf, healthKept } from './decisions.ts';
+import { healthOf } from './health-store.ts';
+import { readCovers, readOverrides } from './override-store.ts';
+import { applyDecided } from './overrides.ts';
+import type { Wanted } from './wanted.ts';
+
+/** Whose quorum came and went. */
+export type HealthOutcome = {
+  readonly steps: number;
+  readonly lost: readonly string[];
+  readonly gained: readonly string[];
+};
+
+/**
+ * Makes services what the health of their real servers says now. Only these are looked at, and nothing of the configuration
+ * is read anew. Rejects with HG_APPLY_REFUSED, HG_STATE.
+ */
+export async function putHealthInForce(
+  controller: Controller,
+  { names, pools }: Pick<Wanted, 'names' | 'pools'>,
+  services: ReadonlySet<string>,
+): Promise<HealthOutcome> {
+  const observed = await controller.read();
+  const touched = {
+    ...observed,
+    services: observed.services.filter(({ service }) => services.has(serviceKey(service.id))),
+  };
+  const health = await healthOf(controller);
+  const all = readCovers(controller);
+  const isTouched = ({ service }: Cover) => services.has(serviceKey(service));
+  const own = all.filter(isTouched);
+  const overrides = readOverrides(controller);
+  const under = uncoverTable(tableOf(touched.services), own);
+  const covered = coverTable(under, decisionsOf(health, { overrides, pools, covers: own }));
+  const change = changeBetween({ table: covered.table, own: true, timeouts: {}, names }, touched);
+  const lost = [...health.lost.filter((key) => !services.has(key)), ...covered.lost];
+  await applyDecided(controller, change, {
+    overrides,
+    covers: [...all.filter((one) => !isTouched(one)), ...covered.covers],
+    health: healthKept(health, pools, lost),
+  });
+  return {
+    steps: change.steps.length,
+    lost: covered.lost.filter((key) => !health.lost.includes(key)),
+    gained: health.lost.filter((key) => !lost.includes(key)),
+  };
+}

@@ -1,0 +1,183 @@
+import { openRunner, type RunnerOptions } from '../checks/runner.ts';
+import type { Controller } from '../control/controller.ts';
+import type { NoteEvent } from '../control/events.ts';
+import { putHealthInForce } from '../control/health.ts';
+import { readHealth } from '../control/health-store.ts';
+import { readOverrides } from '../control/override-store.ts';
+import type { Wanted } from '../control/wanted.ts';
+import type { CheckResult } from '../model/check-result.ts';
+import { checkResultText } from '../model/check-result.ts';
+import type { Health } from '../model/health.ts';
+import { shareOf, stepHealth } from '../model/health.ts';
+import { serviceKey } from '../model/service-id.ts';
+import { healthIn, type Watched, watchedIn } from './check-book.ts';
+import type { Log } from './log.ts';
+import type { Turns } from './turns.ts';
+
+/** Results that come within this time are put in force together. */
+const batchMs = 10;
+/** After a failure of the data plane, until it is tried again. */
+const retryMs = 1000;
+/** Who comes out of maintenance is checked within this time. */
+const soonMs = 200;
+
+/** The checks of a daemon. */
+export type Checks = {
+  /** Checks what a configuration in force describes, and lets those in maintenance rest; what is as it was goes on. */
+  follow(wanted: Wanted): void;
+  /** Looks again at services that somebody has changed. */
+  changed(services: Iterable<string>): void;
+  health(): Health;
+  /** For metrics. */
+  watched(): Iterable<Watched>;
+  stop(): void;
+};
+
+export type ChecksOptions = {
+  /** Whose `health` this becomes. */
+  readonly controller: () => Controller;
+  readonly turns: Turns;
+  readonly note: NoteEvent;
+  readonly log: Log;
+  readonly nowMs: () => number;
+  readonly runner?: Pick<RunnerOptions, 'run' | 'random' | 'most'>;
+};
+
+/**
+ * Runs checks and puts what they find in force: a result only moves a state in memory; when that turns, the services it
+ * concerns are looked at in turn with all other work on the table, as many at once as have turned meanwhile.
+ */
+export function openChecks({ controller, turns, note, log, nowMs, runner: given }: ChecksOptions): Checks {
+  let all: ReadonlyMap<string, Watched> = new Map();
+  let wanted: Wanted | undefined;
+  const runner = openRunner({ random: Math.random, ...given, onResult, nowMs });
+  const touched = new Set<string>();
+  const climbing = new Map<string, NodeJS.Timeout>();
+  let due: NodeJS.Timeout | undefined;
+  let isStopped = false;
+
+  function onResult(key: string, result: CheckResult): void {
+    const watched = all.get(key);
+    if (!watched) return;
+    const before = watched.state;
+    watched.state = stepHealth(before, result, watched.check, nowMs());
+    watched.results++;
+    if (!result.isGood) watched.failures++;
+    const { isUp, weight } = watched.state;
+    if (isUp !== before.isUp) tell(watched, result);
+    if (isUp !== before.isUp || (isUp && weight !== before.weight)) touch(watched);
+    if (isUp && !before.isUp) climb(watched);
+  }
+
+  function tell({ check, members, state: { isUp } }: Watched, result: CheckResult): void {
+    const reason = checkResultText(check.type, result);
+    const named = new Map(
+      members.map(({ service, destination }) => {
+        const { names } = wanted!;
+        const [of, name] = [names.serviceName(service), names.realServer(service, destination)];
+        return [`${of}/${name}`, { service: of, realServer: name }];
+      }),
+    );
+    for (const [what, whom] of named) {
+      const kind = isUp ? 'real-server-up' : 'real-server-down';
+      note({ kind, what: `${what} is ${isUp ? 'up' : 'down'}: ${reason}`, ...whom, reason });
+      log('info', isUp ? 'real server is up' : 'real server is down', { realServer: what, reason });
+    }
+  }
+
+  /** Gives weight back step by step. */
+  function climb(watched: Watched): void {
+    const { key, state, check } = watched;
+    clearTimeout(climbing.get(key));
+    climbing.delete(key);
+    const rise = shareOf(state, check, nowMs());
+    if (!rise) return;
+    const next = () => {
+      const now = all.get(key);
+      if (!now) return;
+      touch(now);
+      climb(now);
+    };
+    climbing.set(key, setTimeout(next, Math.max(1, rise.moreAtMs - nowMs())));
+  }
+
+  const touch = ({ members }: Watched) => changed(members.map(({ service }) => serviceKey(service)));
+
+  function changed(services: Iterable<string>): void {
+    for (const key of services) if (wanted?.pools?.has(key)) touched.add(key);
+    if (touched.size > 0) plan(batchMs);
+  }
+
+  function plan(ms: number): void {
+    if (isStopped) return;
+    due ??= setTimeout(() => void turns.inTurn(putInForce).catch(failed), ms);
+  }
+
+  async function putInForce(): Promise<void> {
+    due = undefined;
+    if (isStopped || !wanted) return;
+    const services = new Set(touched);
+    touched.clear();
+    try {
+      const { lost, gained } = await putHealthInForce(controller(), wanted, services);
+      for (const key of lost) tellQuorum(key, 'quorum-lost');
+      for (const key of gained) tellQuorum(key, 'quorum-gained');
+    } catch (error) {
+      for (const key of services) touched.add(key);
+      throw error;
+    }
+  }
+
+  function tellQuorum(key: string, kind: 'quorum-lost' | 'quorum-gained'): void {
+    const entry = wanted?.table.services.find(({ service }) => serviceKey(service.id) === key);
+    const rules = wanted?.pools?.get(key);
+    if (!entry || !rules) return;
+    const service = wanted!.names.service(entry.service.id);
+    const { quorum } = rules;
+    const isLost = kind === 'quorum-lost';
+    const then = rules.sorryServer ? `, the sorry server ${isLost ? 'takes over' : 'leaves'}` : '';
+    const what = `${service} ${isLost ? 'has lost' : 'has'} its quorum of ${quorum}${then}`;
+    note({ kind, what, service, quorum });
+    log('info', isLost ? 'quorum lost' : 'quorum gained', { service, quorum });
+  }
+
+  function failed(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    log('error', 'what checks have found is not in force, it is tried again', { reason });
+    plan(retryMs);
+  }
+
+  return {
+    follow(next) {
+      wanted = next;
+      const before = all;
+      const kept = before.size === 0 ? readHealth(controller()).members : [];
+      all = watchedIn(next, readOverrides(controller()), before, kept, nowMs());
+      for (const [key, { isPaused }] of before) {
+        const now = all.get(key);
+        if (!now || (now.isPaused && !isPaused)) runner.stop(key);
+        if (!now) clearTimeout(climbing.get(key));
+      }
+      for (const watched of all.values()) {
+        const was = before.get(watched.key);
+        if (watched.isPaused || (was && !was.isPaused)) continue;
+        runner.start(watched.key, watched, was && soonMs);
+        climb(watched);
+      }
+    },
+    changed,
+    health: () => {
+      const now = nowMs();
+      const members = [...all.values()].flatMap((one) => healthIn(one, now, runner.nextMs(one.key)));
+      const { members: kept, lost } = readHealth(controller());
+      return { members: wanted ? members : kept, lost, isChecking: true };
+    },
+    watched: () => all.values(),
+    stop() {
+      isStopped = true;
+      clearTimeout(due);
+      for (const timer of climbing.values()) clearTimeout(timer);
+      runner.close();
+    },
+  };
+}

@@ -1,0 +1,85 @@
+import type { OverrideState } from './override.ts';
+import type { Destination } from './virtual-service.ts';
+
+/** What a configuration says of who shall serve where not all are well. */
+export type PoolRules<Check extends MemberRules = MemberRules> = {
+  /** Sum of the weights of usable real servers below which the sorry server takes over. */
+  readonly quorum: number;
+  /** How far above the quorum that sum must rise, and below it fall, for a change. */
+  readonly hysteresis: number;
+  readonly sorryServer?: Destination;
+  /** How real servers are checked, by destinationKey; who is not in it is not checked. */
+  readonly checks: ReadonlyMap<string, Check>;
+};
+
+export type MemberRules = {
+  readonly initial: 'up' | 'down';
+  readonly whenDown: 'remove' | 'quiesce';
+};
+
+/** What health says of a real server. */
+export type Verdict = {
+  readonly isUp: boolean;
+  /** Of its weight while it starts slowly, above 0; absent: all of it. */
+  readonly share?: number;
+  /** The weight its check asks for, in place of the configured one. */
+  readonly weight?: number;
+};
+
+/** A real server of a service, with all that decides about it. */
+export type Candidate = {
+  readonly destination: Destination;
+  /** Absent: it is not checked. */
+  readonly check?: MemberRules;
+  /** Absent: there was no result yet. */
+  readonly verdict?: Verdict;
+  /** What a person has decided. */
+  readonly override?: OverrideState;
+};
+
+/**
+ * The destinations that a service shall have, with the sum of usable weights against its quorum. Keepalived's rule
+ * (check/ipwrapper.c, update_quorum_state): a quorum that is held is lost when nobody is usable, or when the sum is below
+ * quorum - hysteresis; one that was lost is gained when the sum is quorum + hysteresis or more.
+ *
+ * While it is lost and there is a sorry server, that one serves new clients: real servers that are well keep the
+ * connections they have, and get no new ones.
+ */
+export function poolOf(
+  candidates: readonly Candidate[],
+  { quorum, hysteresis, sorryServer }: Pick<PoolRules, 'quorum' | 'hysteresis' | 'sorryServer'>,
+  wasLost: boolean,
+): { readonly destinations: readonly Destination[]; readonly isLost: boolean; readonly sum: number } {
+  const sum = candidates.reduce((total, one) => total + usableWeight(one), 0);
+  const isLost = wasLost ? sum < quorum + hysteresis : sum === 0 || sum < quorum - hysteresis;
+  const present = candidates.flatMap((one) => inForce(one) ?? []);
+  if (!isLost || !sorryServer) return { destinations: present, isLost, sum };
+  const others = present
+    .filter(({ address, port }) => address !== sorryServer.address || port !== sorryServer.port)
+    .map((destination) => ({ ...destination, weight: 0 }));
+  return { destinations: [...others, sorryServer], isLost, sum };
+}
+
+/** The weight new clients may count on; a slow start does not lessen it. */
+function usableWeight(one: Candidate): number {
+  return one.override === undefined && isUp(one) ? fullWeight(one) : 0;
+}
+
+function inForce(one: Candidate): Destination | undefined {
+  const { destination, check, verdict, override } = one;
+  if (override === 'maintenance') return { ...destination, weight: 0 };
+  if (!isUp(one)) return check?.whenDown === 'remove' ? undefined : { ...destination, weight: 0 };
+  if (override !== undefined) return { ...destination, weight: 0 };
+  const weight = fullWeight(one);
+  const now =
+    verdict?.share === undefined ? weight : Math.min(weight, Math.max(1, Math.round(weight * verdict.share)));
+  return now === destination.weight ? destination : { ...destination, weight: now };
+}
+
+const isUp = ({ check, verdict }: Candidate): boolean =>
+  check === undefined || (verdict ? verdict.isUp : check.initial === 'up');
+
+/** A weight of 0 is a person's word, which no check lifts. */
+function fullWeight({ destination: { weight }, check, verdict }: Candidate): number {
+  return check === undefined || weight === 0 ? weight : (verdict?.weight ?? weight);
+}
