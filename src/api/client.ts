@@ -51,6 +51,8 @@ export type Remote = {
   }): Promise<{ generation: number; overrides: readonly Override[] }>;
   /** How everybody stands who is checked. */
   checks<T>(): Promise<T>;
+  /** What the checks of a real server find now. Rejects with HG_UNKNOWN_NAME, HG_NO_CHECK. */
+  check<T>(realServer: string): Promise<T>;
   /** What people have decided about real servers. */
   overrides(): Promise<readonly (OverrideStatus & Override)[]>;
   override(request: OverrideRequest): Promise<readonly OverrideStatus[]>;
@@ -115,6 +117,7 @@ export async function openRemote(path: string, by = 'headgate'): Promise<Remote 
     describe: (name) => call(path, 'POST', '/v1/describe', { name }),
     reload: (order) => call(path, 'POST', '/v1/reload', order),
     checks: () => call(path, 'GET', '/v1/checks'),
+    check: (realServer) => call(path, 'POST', '/v1/check', { realServer }),
     overrides: async () =>
       (await call<{ overrides: (OverrideStatus & Override)[] }>(path, 'GET', '/v1/overrides')).overrides,
     override: async (request) =>

@@ -23,8 +23,22 @@ export type Measured = {
     /** What people call a service, without its address. */
     readonly serviceName: (id: ServiceId) => string;
     readonly realServerName: (id: ServiceId, destination: DestinationId) => string;
+    /** Of real servers that are checked, whether they are in the table or not. */
+    readonly checks?: readonly CheckMeasured[];
   };
   readonly process: { readonly cpuSeconds: number; readonly residentBytes: number };
+};
+
+/** What checks of one real server have found. */
+export type CheckMeasured = {
+  readonly service: ServiceId;
+  readonly destination: DestinationId;
+  readonly isUp: boolean;
+  /** Since the daemon was started. */
+  readonly results: number;
+  readonly failures: number;
+  /** How long the last one took; absent where there was none. */
+  readonly seconds?: number;
 };
 
 /** The media type of what `metricsText` returns. */
@@ -86,6 +100,7 @@ export function metricsText(measured: Measured): string {
       planeEvents.map(([event, count]) => [labels({ event }), count]),
     ),
     ...(plane ? tableMetrics(plane) : []),
+    ...(plane?.checks ? checkMetrics(plane.checks, plane) : []),
     single('process_start_time_seconds', 'gauge', 'When the daemon was started.', measured.startedAt),
     single('process_cpu_seconds_total', 'counter', 'Processor time of the daemon.', process.cpuSeconds),
     single('process_resident_memory_bytes', 'gauge', 'Memory of the daemon.', process.residentBytes),
@@ -140,6 +155,38 @@ function tableMetrics({ observed, serviceName, realServerName }: NonNullable<Mea
       'Weight in force; 0 takes no new clients.',
       ({ destination }) => destination.weight,
     ),
+  ];
+}
+
+function checkMetrics(
+  checks: readonly CheckMeasured[],
+  { serviceName, realServerName }: NonNullable<Measured['plane']>,
+): string[] {
+  const taken = new Set<string>();
+  const labelled = checks.map((one): [string, CheckMeasured] => {
+    const outer = labels({ service: serviceName(one.service), ...placeOf(one.service) });
+    const named = `${outer},${labels({ real_server: realServerName(one.service, one.destination) })}`;
+    const label = taken.has(named)
+      ? `${outer},${labels({ real_server: destinationKey(one.destination) })}`
+      : named;
+    taken.add(label);
+    return [label, one];
+  });
+  const each = (name: string, kind: Kind, help: string, value: (one: CheckMeasured) => Value | undefined) =>
+    family(
+      `headgate_real_server_${name}`,
+      kind,
+      help,
+      labelled.flatMap(([label, one]) => {
+        const found = value(one);
+        return found === undefined ? [] : [[label, found] as const];
+      }),
+    );
+  return [
+    each('up', 'gauge', 'Whether its checks say that it serves.', ({ isUp }) => (isUp ? 1 : 0)),
+    each('checks_total', 'counter', 'Checks that gave a result.', ({ results }) => results),
+    each('check_failures_total', 'counter', 'Checks that were not good.', ({ failures }) => failures),
+    each('check_duration_seconds', 'gauge', 'How long the last check took.', ({ seconds }) => seconds),
   ];
 }
 

@@ -91,6 +91,7 @@ const line = z.string().refine(isReason, 'wanted one line of up to 200 character
 export const requests = {
   operations: z.strictObject({ operations: z.array(operation).max(1_000_000) }),
   outlook: z.strictObject({ service: serviceId.exactOptional(), addresses: z.array(address).max(100_000) }),
+  check: z.strictObject({ realServer: line }),
   describe: z.strictObject({ name: z.string().max(1000) }),
   overrides: z.strictObject({
     realServer: line,

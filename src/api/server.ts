@@ -47,6 +47,8 @@ export type Served = ServedHistory & {
   ) => Promise<Tagged<object>>;
   /** What `GET /v1/checks` answers: how everybody stands who is checked. */
   readonly checks: () => Promise<object>;
+  /** What `POST /v1/check` answers: what the checks of a real server find now. */
+  readonly check: (name: string) => Promise<object>;
   /** What people have decided about real servers. */
   readonly overrides: () => Promise<readonly OverrideStatus[]>;
   /** Takes real servers out or puts them back; resolves to what they are then. */
@@ -184,6 +186,8 @@ const routes: Readonly<Record<string, Answer>> = {
     return tagged(await served.reload(order, request.headers['if-match']), request, response);
   },
   'GET /v1/checks': (served) => served.checks(),
+  'POST /v1/check': async (served, request) =>
+    served.check((await body(request, requests.check, smallBytes)).realServer),
   'GET /v1/overrides': async (served) => ({ overrides: await served.overrides() }),
   'POST /v1/overrides': async (served, request) => ({
     overrides: await served.override(await body(request, requests.overrides, smallBytes)),

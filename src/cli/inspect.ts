@@ -8,7 +8,8 @@ import type { Place, Source, StatusReport } from '../control/status.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { connect, openDaemon } from './connect.ts';
 
-const usualFile = '/etc/headgate/headgate.yaml';
+/** The configuration where none is named. */
+export const usualFile = '/etc/headgate/headgate.yaml';
 
 /** How everything stands: what the daemon says, or held against `file` where one is named. Rejects with a HeadgateError. */
 export function look(file: string | undefined): Promise<StatusReport> {

@@ -170,6 +170,15 @@ function addStatus(
     .action(async (name: string, options) => {
       outcome.exitCode = await (await import('./describe.ts')).describeObject(name, options, streams);
     });
+  commands
+    .get('check')!
+    .argument('<real>', 'SERVICE/REAL, or REAL in every service that has it; names or addresses')
+    .option('--verbose', 'What was sent and what came, line by line')
+    .option('--file <file>', 'Without a daemon: the configuration; left out, /etc/headgate/headgate.yaml')
+    .addOption(outputOption())
+    .action(async (real: string, options) => {
+      outcome.exitCode = await (await import('./check.ts')).checkServer(real, options, streams);
+    });
 }
 
 function addOverrides(

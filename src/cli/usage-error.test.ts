@@ -71,7 +71,6 @@ test.each([
     'did you mean "yaml"?',
   ],
   ['plan a.yaml b.yaml', '"plan": wanted [FILE], found "b.yaml" as well', 'for instance: headgate plan'],
-  ['check', '"check": there is no such command', 'did you mean "headgate validate"?'],
   ['help dmeo', '"dmeo": there is no such command', 'did you mean "headgate demo"?'],
 ])('headgate %s', async (line, sentence, next) => {
   const { exitCode, stdout, lines } = await told(line);

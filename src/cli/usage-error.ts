@@ -18,7 +18,6 @@ const otherWords: Readonly<Record<string, readonly string[]>> = {
   info: ['status', 'describe'],
   ssh: ['exec'],
   heal: ['mend', 'restore'],
-  check: ['validate', 'doctor'],
   lint: ['validate'],
   preview: ['plan'],
   convert: ['import'],

@@ -93,6 +93,12 @@ export const verbs = [
     grammar: 'headgate',
   },
   {
+    name: 'check',
+    usage: 'check SERVICE/REAL [--verbose] [--file FILE]',
+    summary: 'Check a real server now, and show what was asked and answered',
+    grammar: 'headgate',
+  },
+  {
     name: 'drain',
     usage: 'drain REAL [--timeout DURATION] [--reason TEXT] [--yes]',
     summary: 'Give a real server no new clients, and wait until its connections have ended',

@@ -1,7 +1,8 @@
 import { type Address, familyOf } from '../model/address.ts';
+import { type Health, healthWord, lastResultText } from '../model/health.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import { releaseLevel } from '../model/overload.ts';
-import { decisionOn, decisionText, type Override, readyCommand } from '../model/override.ts';
+import { decisionOn, decisionText, memberKey, type Override, readyCommand } from '../model/override.ts';
 import { startScheduler } from '../model/schedulers/by-name.ts';
 import { expectedDelay, overhead } from '../model/schedulers/load.ts';
 import { roundRobin } from '../model/schedulers/rr.ts';
@@ -17,7 +18,9 @@ import type {
   ServiceId,
 } from '../model/virtual-service.ts';
 import type { Controller } from './controller.ts';
-import { overridesOf } from './override-store.ts';
+import { healthOf } from './health-store.ts';
+import { overridesOf, readCovers } from './override-store.ts';
+import { withAbsent } from './shown.ts';
 
 /** What is asked: a client at a virtual address. Without a port, the client may come from any. */
 export type Question = {
@@ -68,7 +71,33 @@ export async function explain(controller: Controller, question: Question): Promi
     ...(state?.destinations ?? []).map(({ destination }) => destination.address),
   ];
   const outlook = await controller.outlook?.(state?.service.id, [...new Set(addresses)]);
-  return explanationOf(question, observed, state, connections, outlook, await overridesOf(controller));
+  const [overrides, health] = [await overridesOf(controller), await healthOf(controller)];
+  const all = withAbsent(observed, readCovers(controller)).services.find(
+    ({ service }) => service === state?.service,
+  );
+  const absent = (all?.destinations ?? []).slice(state?.destinations.length);
+  return explanationOf(question, observed, state, connections, outlook, overrides, {
+    absent,
+    isDown: downIn(health, Date.now()),
+  });
+}
+
+/** What health has taken away. */
+export type TakenOut = {
+  /** Who is down and out of the table. */
+  readonly absent: readonly State[];
+  /** Why somebody is down; undefined when it is not. */
+  readonly isDown: (service: ServiceId, destination: DestinationId) => string | undefined;
+};
+
+function downIn({ members }: Health, nowMs: number): TakenOut['isDown'] {
+  const down = new Map(
+    members.filter(({ isUp }) => !isUp).map((one) => [memberKey(one.service, one.destination), one]),
+  );
+  return (service, destination) => {
+    const found = down.get(memberKey(service, destination));
+    return found && `${healthWord(found)}  ${lastResultText(found, nowMs)}`.trimEnd();
+  };
 }
 
 const ftpPort = 21;
@@ -92,6 +121,7 @@ export function explanationOf(
   connections: readonly Connection[],
   outlook: Outlook | undefined,
   overrides: readonly Override[] = [],
+  { absent, isDown }: TakenOut = { absent: [], isDown: () => undefined },
 ): Explanation {
   const own = connections.filter((row) => isOf(row, question));
   const base = { question, connections: own };
@@ -104,8 +134,13 @@ export function explanationOf(
     };
   const { service } = state;
   const views = state.destinations.map((one, i) => viewOf(one, outlook?.lastWeights?.[i])).reverse();
-  const candidates = state.destinations.map((one) =>
-    candidateOf(one, service.scheduler, decisionOn(overrides, service.id, one.destination)),
+  const whole = { ...state, destinations: [...state.destinations, ...absent] };
+  const candidates = whole.destinations.map((one) =>
+    candidateOf(one, service.scheduler, {
+      decision: decisionOn(overrides, service.id, one.destination),
+      down: isDown(service.id, one.destination),
+      isAbsent: absent.includes(one),
+    }),
   );
   const present = question.client.port === undefined ? undefined : own.find(({ template }) => !template);
   const found = present ? keep(present, state) : choose(question, state, views, outlook);
@@ -119,7 +154,7 @@ export function explanationOf(
     problems: [
       ...localProblems(question.virtual.address, outlook),
       ...(present && !found.destination ? [deletedProblem(present)] : []),
-      ...(found.destination || present ? [] : [nobodyProblem(state, overrides)]),
+      ...(found.destination || present ? [] : [nobodyProblem(whole, overrides, isDown)]),
       ...(found.destination ? pathProblems(question, found.destination, outlook) : []),
     ],
   };
@@ -247,7 +282,11 @@ function chooseFrom(
 function candidateOf(
   one: State,
   scheduler: SchedulerName | 'none',
-  decision: Override | undefined,
+  why: {
+    readonly decision: Override | undefined;
+    readonly down: string | undefined;
+    readonly isAbsent: boolean;
+  },
 ): Candidate {
   const { destination, activeConnections, inactiveConnections } = one;
   const figure = figureOf(viewOf(one), scheduler);
@@ -256,19 +295,21 @@ function candidateOf(
     active: activeConnections,
     inactive: inactiveConnections,
     ...(figure === undefined ? {} : { figure }),
-    ...excludedBy(one, decision),
+    ...excludedBy(one, why),
   };
 }
 
-function excludedBy(one: State, decision: Override | undefined): { readonly excluded?: string } {
-  const { destination, overloaded } = one;
-  if (destination.weight === 0)
-    return {
-      excluded: decision ? decisionText(decision) : 'weight 0: it keeps what it has and gets no more',
-    };
-  return overloaded
-    ? { excluded: `overloaded: no more before it has fewer than ${releaseLevel(destination)}` }
-    : {};
+function excludedBy(
+  { destination, overloaded }: State,
+  { decision, down, isAbsent }: Parameters<typeof candidateOf>[2],
+): { readonly excluded?: string } {
+  if (destination.weight > 0 && !isAbsent)
+    return overloaded
+      ? { excluded: `overloaded: no more before it has fewer than ${releaseLevel(destination)}` }
+      : {};
+  if (decision?.state === 'maintenance') return { excluded: decisionText(decision) };
+  const said = down ?? (decision ? decisionText(decision) : undefined);
+  return { excluded: said ?? 'weight 0: it keeps what it has and gets no more' };
 }
 
 function figureOf(view: DestinationView, scheduler: SchedulerName | 'none'): string | undefined {
@@ -339,6 +380,7 @@ function deletedProblem({ destination }: Connection): Problem {
 export function nobodyProblem(
   { service, destinations }: ServiceState,
   overrides: readonly Override[] = [],
+  isDown: TakenOut['isDown'] = () => undefined,
 ): Problem {
   const key = serviceKey(service.id);
   const [first] = destinations;
@@ -349,14 +391,17 @@ export function nobodyProblem(
     };
   const decisions = destinations.map(({ destination }) => decisionOn(overrides, service.id, destination));
   const decision = decisions.find((one) => one !== undefined);
+  const down = destinations.find(({ destination }) => isDown(service.id, destination));
   const full = destinations.find(({ overloaded, destination }) => overloaded && destination.weight > 0);
   return {
     what: `none of the ${destinations.length} real servers of ${key} may have new connections`,
-    remedy: decision
-      ? readyCommand(decision)
-      : full
-        ? `add a real server, or raise an upper threshold: ${destinationKey(full.destination)} has ${full.destination.upperThreshold}`
-        : `give one of them a weight above 0: headgate ipvsadm -e ${ruleWords(service.id, { ...first.destination, weight: 1 })}`,
+    remedy: down
+      ? `headgate check '${key}/${destinationKey(down.destination)}' --verbose`
+      : decision
+        ? readyCommand(decision)
+        : full
+          ? `add a real server, or raise an upper threshold: ${destinationKey(full.destination)} has ${full.destination.upperThreshold}`
+          : `give one of them a weight above 0: headgate ipvsadm -e ${ruleWords(service.id, { ...first.destination, weight: 1 })}`,
   };
 }
 

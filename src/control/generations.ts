@@ -8,7 +8,7 @@ import { readApplied } from './applied.ts';
 import { changeBetween, outlineBetween, type Step } from './change.ts';
 import type { FileText } from './file-texts.ts';
 import { stateDirectory } from './state-directory.ts';
-import { type Names, plainNames, type Wanted } from './wanted.ts';
+import { type Names, plainNames } from './wanted.ts';
 import { documentText, readDocument, writeWhole } from './whole-file.ts';
 
 /** Generations that are kept; the oldest goes when another one comes. */
@@ -95,11 +95,6 @@ export function nextGeneration(planeDirectory: string | undefined): number {
   return Math.max(applied, kept) + 1;
 }
 
-/** What a generation asked for, to ask for it again. */
-export function wantedAgain({ table, timeouts, own, names }: Generation): Wanted {
-  return { table, timeouts, own, names: namesFrom(names) };
-}
-
 const namesTexts = new WeakMap<ServiceEntry, string>();
 
 /** Names as they are kept: those that say more than the address does, as JSON. An entry has the names it came with. */
@@ -128,7 +123,8 @@ function namesIn({ service, destinations }: ServiceEntry, names: Names): Record<
   return kept;
 }
 
-function namesFrom(kept: Readonly<Record<string, string>>): Names {
+/** Names that were kept. */
+export function namesFrom(kept: Readonly<Record<string, string>>): Names {
   return {
     service: (id) => kept[serviceKey(id)] ?? plainNames.service(id),
     serviceName: (id) => (kept[serviceKey(id)] ?? plainNames.service(id)).replace(` (${serviceKey(id)})`, ''),

@@ -1,11 +1,12 @@
 import { HeadgateError } from '../model/errors.ts';
 import type { Controller } from './controller.ts';
 import { currentTexts, type FileText, fingerprintOf } from './file-texts.ts';
-import { type Generation, generationNumbers, readGeneration, wantedAgain } from './generations.ts';
+import { type Generation, generationNumbers, readGeneration } from './generations.ts';
 import { appliedBefore, newestGeneration, type Origin } from './note-generation.ts';
 import { type Intention, intend, type Order } from './reconcile.ts';
 import { stateDirectory } from './state-directory.ts';
 import type { Wanted } from './wanted.ts';
+import { wantedAgain } from './wanted-again.ts';
 
 /** A generation that is kept. Throws HG_GENERATION, which names those there are. */
 export function keptGeneration(planeDirectory: string | undefined, generation: number): Generation {

@@ -20,7 +20,7 @@ export type Watched = Job & {
 };
 
 /** Checks that are the same, of the same target, are one. What a script is told of its service tells two of them apart. */
-function keyOf(check: Check, { target }: Job): string {
+export function checkKey({ check, target }: Job): string {
   const { address, port, service } = target;
   return JSON.stringify([check, address, port, check.type === 'script' ? serviceKey(service) : '']);
 }
@@ -81,7 +81,7 @@ function jobsOf({ services }: Wanted['table'], pools: Pools | undefined) {
       const check = checks.get(destinationKey(realServer));
       if (!check) continue;
       const job = jobOf(check, realServer, service.id);
-      const key = keyOf(check, job);
+      const key = checkKey(job);
       const found = jobs.get(key) ?? { ...job, members: [] };
       jobs.set(key, found);
       found.members.push({ service: service.id, destination: realServer });

@@ -2,7 +2,7 @@ import type { ServedHistory } from '../api/server.ts';
 import type { Controller } from '../control/controller.ts';
 import { type EventLog, type NoteEvent, openEventLog } from '../control/events.ts';
 import { currentTexts, type FileText, fingerprintOf } from '../control/file-texts.ts';
-import { type Generation, wantedAgain } from '../control/generations.ts';
+import type { Generation } from '../control/generations.ts';
 import { readHistory, reportGeneration } from '../control/history.ts';
 import type { FromFile } from '../control/load-wanted.ts';
 import type { Origin } from '../control/note-generation.ts';
@@ -11,6 +11,7 @@ import { intendRollback, keptGeneration, rollbackOrigin, standingRollback } from
 import { runtimeEvent } from '../control/runtime-event.ts';
 import { stateDirectory } from '../control/state-directory.ts';
 import type { Wanted } from '../control/wanted.ts';
+import { wantedAgain } from '../control/wanted-again.ts';
 import type { Operation, Refusal } from '../model/table.ts';
 import type { Log } from './log.ts';
 

@@ -4,6 +4,7 @@ import type { OwnController } from '../control/controller.ts';
 import { changeAtRuntime } from '../control/runtime.ts';
 import { operationKey } from '../model/apply-operation.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';
+import { checkNow } from './check-now.ts';
 import type { Checks } from './checks.ts';
 import type { Edition } from './edition.ts';
 import { describeOn, type Inspected, reportOn } from './inspect.ts';
@@ -73,6 +74,8 @@ export function servedBy({
         return refusals;
       }),
     checks: async () => checks.health(),
+    // It does not touch the table, so it waits for nobody.
+    check: (name) => checkNow(keeper.standing().wanted, name),
     connections: () => inTurn(() => controller.connections()),
     ...(controller.outlook && {
       outlook: (id, addresses) => inTurn(() => controller.outlook!(id, addresses)),
@@ -98,7 +101,7 @@ export function servedBy({
     metrics: () =>
       inTurn(async () => {
         const { wanted, generation, at, failure } = keeper.standing();
-        return (await import('./metrics.ts')).measure(controller, wanted.names, {
+        return (await import('./metrics.ts')).measure(controller, wanted.names, checks.watched(), {
           ...{ version, dataPlane: controller.capabilities.name, startedAt: Date.parse(startedAt) / 1000 },
           configuration: {
             generation,

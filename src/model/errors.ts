@@ -71,6 +71,10 @@ export const errorCatalogue = {
     title: 'There is no virtual service or real server of this name',
     hint: 'List what there is with: headgate get services',
   },
+  HG_NO_CHECK: {
+    title: 'The real server has no check',
+    hint: 'Give the service one in the configuration: check: { type: tcp }',
+  },
   HG_GENERATION: {
     title: 'There is no such generation of the configuration',
     hint: 'List those there are with: headgate history',

@@ -10,6 +10,8 @@ export const vip = '10.86.0.100';
 /** Web servers behind the director, and one that stands in for them. */
 export const addresses = { web1: '10.87.0.1', web2: '10.87.0.2', sorry: '10.87.0.3' } as const;
 export type Node = keyof typeof addresses;
+/** A port of every web server that nobody but checks asks for. */
+export const probePort = 81;
 
 export type Ended = { readonly status: number; readonly stdout: string; readonly stderr: string };
 
@@ -24,6 +26,10 @@ export type HealthSite = {
   serve(node: Node, health?: number): Promise<void>;
   /** Ends it: connections are refused from then on. */
   kill(node: Node): Promise<void>;
+  /** Closes the port that only checks ask for; the web server goes on. */
+  failProbe(node: Node): void;
+  /** Opens a connection that goes on; what came over it so far. */
+  hold(): () => string;
   /** Starts the daemon; resolves when it runs. */
   start(): Promise<void>;
   end(signal: NodeJS.Signals): Promise<void>;
@@ -37,13 +43,20 @@ export type HealthSite = {
   close(): void;
 };
 
-/** Answers /health with a status, /slow never to its end, and everything else with its name. */
+/**
+ * Answers /health with a status, /slow with its name again and again, and everything else with its name; beside it a port
+ * that can be closed alone.
+ */
 const web = (name: string, health: number) => `
-require('http').createServer((q, a) => {
-  if (q.url === '/slow') { a.writeHead(200); a.write('begin\\n'); setInterval(() => a.write('on\\n'), 100); return; }
+const { createServer } = require('http');
+createServer((q, a) => {
   a.writeHead(q.url === '/health' ? ${health} : 200);
-  a.end(q.url === '/health' ? 'state' : '${name}');
-}).listen(80, '0.0.0.0', () => console.log('up'));`;
+  if (q.url === '/slow') setInterval(() => a.write('${name}\\n'), 100);
+  else a.end(q.url === '/health' ? 'state' : '${name}');
+}).listen(80, '0.0.0.0', () => {
+  const probe = createServer().listen(${probePort}, '0.0.0.0', () => console.log('up'));
+  process.on('SIGUSR2', () => { probe.close(); probe.closeAllConnections(); });
+});`;
 
 export function openHealthSite(name: string): HealthSite {
   const folder = mkdtempSync(join(tmpdir(), 'hghealth-'));
@@ -87,6 +100,7 @@ export function openHealthSite(name: string): HealthSite {
   });
   const file = join(folder, 'headgate.yaml');
   const servers = new Map<Node, ChildProcess>();
+  const held: ChildProcess[] = [];
   let daemon: ChildProcess | undefined;
   let log = '';
 
@@ -116,6 +130,18 @@ export function openHealthSite(name: string): HealthSite {
       });
       servers.set(node, server);
       await once(server.stdout!, 'data');
+    },
+    failProbe: (node) => void servers.get(node)!.kill('SIGUSR2'),
+    hold() {
+      const child = lab.spawn('client', 'curl', ['-sN', `http://${vip}/slow`], {
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      held.push(child);
+      let text = '';
+      child.stdout!.on('data', (chunk) => {
+        text += chunk;
+      });
+      return () => text;
     },
     async start() {
       daemon = lab.spawn('director', process.execPath, [launchers.headgate, 'run', file], {
@@ -164,6 +190,7 @@ export function openHealthSite(name: string): HealthSite {
       }
     },
     close() {
+      for (const child of held) child.kill('SIGKILL');
       daemon?.kill('SIGKILL');
       for (const server of servers.values()) server.kill('SIGKILL');
       run('headgate', 'clean-up');

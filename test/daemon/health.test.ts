@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { requires } from '../requirements.ts';
-import { addresses, type HealthSite, openHealthSite, vip } from './health-site.ts';
+import { addresses, type HealthSite, openHealthSite, probePort, vip } from './health-site.ts';
 
 const check = { interval: '500ms', timeout: '400ms', fall: 2, rise: 2 };
 const longestMs = 2 * 500 + 400;
@@ -37,6 +37,7 @@ requires(
   'netns',
   'bpf',
   'ip',
+  'curl',
 )('checks of a daemon', () => {
   let site: HealthSite;
   beforeAll(() => {
@@ -58,7 +59,7 @@ requires(
     state: string;
     reason: string;
     weight: number;
-    check?: { word: string };
+    check?: { since: string; word: string; since: string };
   }[] => JSON.parse(site.run('headgate', 'get', 'real-servers', '-o', 'json').stdout);
   const stateOf = (name: string) => realServers().find((one) => one.name === name);
   const events = () =>
@@ -108,5 +109,179 @@ requires(
       expect.stringMatching(/^real-server-down web\/web1 is down: tcp connect: connection refused/),
       expect.stringMatching(/^real-server-up web\/web1 is up: tcp: connected/),
     ]);
+  });
+
+  const isOut = (name: string) => (found: Record<string, number>) => found[name] === undefined;
+  const answers = (times = 4) => new Set(Array.from({ length: times }, () => site.get()));
+  const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+  it('one that is to be quiesced keeps its connections, and gets no new ones', async () => {
+    site.write(configuration({ check: { whenDown: 'quiesce', port: probePort } }));
+    await site.start();
+    const held = [site.hold(), site.hold()];
+    const ofWeb1 = () => held.find((text) => text().startsWith('web1'));
+    await site.until(ofWeb1, (one) => one !== undefined);
+    site.failProbe('web1');
+    await site.until(site.listed, (found) => found.web1 === 0);
+    expect(answers()).toEqual(new Set(['web2']));
+    const before = ofWeb1()!().length;
+    await site.until(
+      () => ofWeb1()!().length,
+      (length) => length > before + 20,
+    );
+    expect(stateOf('web1')).toMatchObject({ state: 'down', weight: 0 });
+  });
+
+  it('a sorry server takes over when too few are well, and leaves when enough are', async () => {
+    const sorryServer = { address: `${addresses.sorry}:80` };
+    site.write(configuration({ service: { quorum: 4, sorryServer } }));
+    await site.start();
+    await site.kill('web1');
+    await site.until(site.listed, (found) => found.sorry === 1);
+    // The one that is well keeps what it has.
+    expect(site.listed()).toEqual({ web2: 0, sorry: 1 });
+    expect(answers()).toEqual(new Set(['sorry']));
+    await site.kill('web2');
+    await site.until(site.listed, isOut('web2'));
+    const status = site.run('headgate', 'status');
+    expect(status.status).toBe(2);
+    expect(status.stdout).toMatch(
+      /0 of 2 real servers usable: 2 down; the sorry server 10\.87\.0\.3:80 answers/,
+    );
+    expect(stateOf(`${addresses.sorry}:80`)?.state).toBe('sorry');
+    await site.serve('web1');
+    await site.serve('web2');
+    await site.until(site.listed, isOut('sorry'));
+    expect(site.listed()).toEqual({ web1: 3, web2: 3 });
+    expect(site.run('headgate', 'status').status).toBe(0);
+    const told = events().filter((one) => one.startsWith('quorum'));
+    expect(told.slice(-2)).toEqual([
+      'quorum-lost web has lost its quorum of 4, the sorry server takes over',
+      'quorum-gained web has its quorum of 4, the sorry server leaves',
+    ]);
+    expect(JSON.parse(site.run('headgate', 'plan', site.file, '-o', 'json').stdout)).toMatchObject({
+      ...{ steps: [], kept: [] },
+    });
+  });
+
+  it('who is down stays down without a daemon, and when one starts again', async () => {
+    site.write(configuration());
+    await site.start();
+    await site.kill('web1');
+    await site.until(site.listed, isOut('web1'));
+    await site.end('SIGKILL');
+    expect(site.listed()).toEqual({ web2: 3 });
+    site.write(configuration({ servers: { web2: { weight: 4 } } }));
+    expect(site.run('headgate', 'apply', site.file, '--yes').status).toBe(0);
+    expect(site.listed()).toEqual({ web2: 4 });
+    const status = site.run('headgate', 'status', site.file);
+    expect(status.status).toBe(1);
+    expect(status.stdout).toMatch(/nobody is checking now/);
+    expect(status.stdout).toMatch(/web\/web1: it is down: tcp connect: connection refused/);
+    // Longer than its first check takes to come.
+    await site.start();
+    expect(site.listed()).toEqual({ web2: 4 });
+    await wait(1500);
+    expect(site.listed()).toEqual({ web2: 4 });
+    await site.serve('web1');
+    await site.until(site.listed, (found) => found.web1 === 3);
+    expect(site.listed()).toEqual({ web1: 3, web2: 4 });
+  });
+
+  it('a reload keeps what checks have found, also of a check that is described anew', async () => {
+    site.write(configuration({ check: { interval: '1s' } }));
+    await site.start();
+    await site.kill('web1');
+    await site.until(site.listed, isOut('web1'));
+    const since = stateOf('web1')?.check?.since;
+    site.write(configuration({ check: { interval: '1s' }, servers: { web2: { weight: 5 } } }));
+    expect(site.run('headgate', 'reload').status).toBe(0);
+    expect(site.listed()).toEqual({ web2: 5 });
+    expect(stateOf('web1')?.check).toMatchObject({ since, word: 'down 2/2' });
+    site.write(configuration({ check: { interval: '1s', fall: 3 } }));
+    expect(site.run('headgate', 'reload').status).toBe(0);
+    expect(site.listed()).toEqual({ web2: 3 });
+    expect(stateOf('web1')?.check?.since).toBe(since);
+    // Without a check it is a server like any other.
+    site.write(configuration({ servers: { web1: { check: 'none' } } }));
+    expect(site.run('headgate', 'reload').status).toBe(0);
+    expect(site.listed()).toEqual({ web1: 3, web2: 3 });
+  });
+
+  it('ipvsadm goes on beside it', async () => {
+    site.write(configuration());
+    await site.start();
+    await site.kill('web1');
+    await site.until(site.listed, isOut('web1'));
+    const write = (flag: string, node: 'web1' | 'web2', weight: number) =>
+      site.run('ipvsadm', flag, '-t', `${vip}:80`, '-r', `${addresses[node]}:80`, '-m', '-w', String(weight));
+    // What ipvsadm 1.31 says of one that is not there.
+    expect(write('-e', 'web1', 7)).toMatchObject({ status: 255, stderr: 'No such destination\n' });
+    expect(write('-e', 'web2', 8).status).toBe(0);
+    expect(write('-a', 'web1', 7).status).toBe(0);
+    expect(site.listed()).toEqual({ web2: 8 });
+    expect(JSON.parse(site.run('headgate', 'plan', site.file, '-o', 'json').stdout).kept).toHaveLength(2);
+    await site.serve('web1');
+    await site.until(site.listed, (found) => found.web1 !== undefined);
+    expect(site.listed()).toEqual({ web1: 7, web2: 8 });
+    expect(site.run('headgate', 'reload', '--drop-runtime-changes').status).toBe(0);
+    expect(site.listed()).toEqual({ web1: 3, web2: 3 });
+  });
+
+  it('maintenance comes before what a check says, and nobody is checked in it', async () => {
+    site.write(configuration());
+    await site.start();
+    await site.kill('web1');
+    await site.until(site.listed, isOut('web1'));
+    expect(site.run('headgate', 'maintenance', 'web/web1').status).toBe(0);
+    expect(site.listed()).toEqual({ web1: 0, web2: 3 });
+    expect(stateOf('web1')).toMatchObject({ state: 'maintenance' });
+    await site.serve('web1');
+    await wait(1500);
+    expect(site.listed()).toEqual({ web1: 0, web2: 3 });
+    expect(stateOf('web1')?.check).toMatchObject({ isUp: false, word: 'down 2/2' });
+    expect(site.run('headgate', 'ready', 'web/web1').status).toBe(0);
+    await site.until(site.listed, (found) => found.web1 === 3);
+  });
+
+  it('a check is run by hand, with a daemon and without, and counts for nothing', async () => {
+    site.write(configuration());
+    const by = (...words: string[]) => site.run('headgate', 'check', 'web/web1', ...words);
+    expect(by('--file', site.file)).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^web\/web1 {2}tcp: connected \(\d+ ms\)\n$/),
+    });
+    await site.start();
+    await site.kill('web1');
+    const refused = /^web\/web1 {2}tcp connect: connection refused \(\d+ ms\)\n$/;
+    expect(by()).toMatchObject({ status: 1, stdout: expect.stringMatching(refused), stderr: '' });
+    const [first] = JSON.parse(by('-o', 'json').stdout);
+    expect(first).toMatchObject({
+      ...{ service: 'web', realServer: 'web1', type: 'tcp', target: '10.87.0.1:80' },
+      result: { isGood: false, phase: 'connect', reason: 'connection refused' },
+    });
+    expect(by('--verbose').stdout).toMatch(
+      /^web\/web1 {2}tcp 10\.87\.0\.1:80\n( {2}[><*] .*\n)*web\/web1 {2}tcp connect/,
+    );
+    expect(site.run('headgate', 'check', 'web/web9')).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('HG_UNKNOWN_NAME'),
+    });
+  });
+
+  it('explain and describe know why it gets nobody', async () => {
+    site.write(configuration());
+    await site.start();
+    await site.kill('web1');
+    await site.kill('web2');
+    await site.until(site.listed, (found) => Object.keys(found).length === 0);
+    const explained = site.run('headgate', 'explain', '10.86.0.1', `${vip}:80`);
+    expect(explained.status).toBe(1);
+    expect(explained.stdout).toMatch(/10\.87\.0\.1:80.*down 2\/2 {2}tcp connect: connection refused/);
+    expect(explained.stdout).toMatch(/headgate check 'tcp 10\.86\.0\.100:80\/10\.87\.0\.[12]:80' --verbose/);
+    expect(site.run('headgate', 'check', `tcp ${vip}:80/${addresses.web1}:80`).status).toBe(1);
+    const described = site.run('headgate', 'describe', 'web/web1');
+    expect(described.stdout).toMatch(/state +down: down 2\/2 {2}tcp connect: connection refused/);
+    expect(site.run('headgate', 'status').status).toBe(2);
   });
 });
