@@ -1,8 +1,9 @@
+import { hostname } from 'node:os';
 import { HeadgateError, type Problem } from '../model/errors.ts';
 import { problemOf, sortProblems, sourceOf } from '../model/problem.ts';
 import type { Adapter, AdapterContext, Note } from './adapters/adapter.ts';
 import { adapterFor, adapterNamed, adapters } from './adapters/detect.ts';
-import { type Files, readBytes } from './files.ts';
+import { readBytes } from './files.ts';
 import { decodeRules } from './ipvsadm/rule-words.ts';
 import { judgeTree } from './judge.ts';
 import { plain } from './tree.ts';
@@ -20,8 +21,7 @@ export type Imported = {
   readonly problems: readonly Problem[];
 };
 
-export type ImportOptions = AdapterContext & {
-  readonly files: Files;
+export type ImportOptions = Omit<AdapterContext, 'hostName'> & {
   /** The name of its format; left out: told by its content. */
   readonly from?: string;
 };
@@ -30,7 +30,9 @@ export type ImportOptions = AdapterContext & {
  * Reads an old file. Mistakes in it are `problems`; throws HG_IMPORT_FORMAT where it is of no known format, and
  * HG_USAGE where `from` is none.
  */
-export function importFile(path: string, { files, from, ...context }: ImportOptions): Imported {
+export function importFile(path: string, { from, ...options }: ImportOptions): Imported {
+  const { files } = options;
+  const context = { ...options, hostName: hostname() };
   const named = from === undefined ? undefined : adapterNamed(from);
   if (from !== undefined && !named) {
     const names = adapters.map(({ name }) => name).join(', ');

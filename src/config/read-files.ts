@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { Problem } from '../model/errors.ts';
 import { problemAt, problemOf, type Span, sourceOf } from '../model/problem.ts';
@@ -165,10 +166,12 @@ function adapted(
   path: string,
   bytes: Uint8Array,
   adapter: Adapter,
-  { files, environment, problems, notes }: Reader,
+  { files, environment, problems, notes, names: read }: Reader,
 ): MapNode {
   const names = machineNames(files.read);
-  const found = adapter.read(sourceOf(path, decodeRules(bytes)), { names, environment });
+  const context = { names, environment, files, hostName: hostname() };
+  const found = adapter.read(sourceOf(path, decodeRules(bytes)), context);
+  read.push(...(found.files ?? []));
   problems.push(...found.problems);
   notes.push(...found.notes);
   return found.root;

@@ -1,5 +1,6 @@
 import type { Problem } from '../../model/errors.ts';
-import { placeOf, type Source, type Span } from '../../model/problem.ts';
+import { lineOf, type Source, type Span } from '../../model/problem.ts';
+import type { Files } from '../files.ts';
 import type { KnownNames } from '../ipvsadm/names.ts';
 import type { MapNode, TreeNode } from '../tree.ts';
 import type { Environment } from '../variables.ts';
@@ -17,6 +18,8 @@ export type Note = {
   /** From 1. */
   readonly line: number;
   readonly reason: string;
+  /** Whether the program the file is written for complains of the line as well. */
+  readonly mistake?: true;
 };
 
 /** What an old file says in the words of headgate.yaml. */
@@ -29,12 +32,19 @@ export type Adapted = {
   readonly notes: readonly Note[];
   /** Lines without a meaning: where there is one, the rest is not to be used. */
   readonly problems: readonly Problem[];
+  /** The files that were read besides. */
+  readonly files?: readonly string[];
+  /** What is wrong with the whole, as the exit code the program itself has for it; `validate` ends with it. */
+  readonly exitCode?: number;
 };
 
 /** What old files may refer to outside of themselves. */
 export type AdapterContext = {
   readonly names: KnownNames;
   readonly environment: Environment;
+  readonly files: Files;
+  /** The name of this host. */
+  readonly hostName: string;
 };
 
 /** Reads the files of another program. */
@@ -54,26 +64,30 @@ export type Tell = (kind: NoteKind, span: Span, reason: string) => void;
 
 /** Collects notes: one a line, of the gravest kind that was noted for it, with all reasons of that kind. */
 export function noteBook(source: Source): {
-  note(kind: NoteKind, span: Span, reason: string): void;
+  note(kind: NoteKind, span: Span, reason: string, mistake?: boolean): void;
   notes(): Note[];
 } {
-  const lines = new Map<number, { kind: NoteKind; reasons: Set<string> }>();
+  const lines = new Map<number, { kind: NoteKind; reasons: Set<string>; mistake: boolean }>();
   return {
-    note: (kind, span, reason) => {
-      const { line } = placeOf(source, span.start);
+    note: (kind, span, reason, mistake = false) => {
+      const line = lineOf(source, span.start) + 1;
       const before = lines.get(line);
       if (!before || gravity[kind] > gravity[before.kind])
-        lines.set(line, { kind, reasons: new Set([reason]) });
-      else if (before.kind === kind) before.reasons.add(reason);
+        lines.set(line, { kind, reasons: new Set([reason]), mistake: mistake || before?.mistake === true });
+      else {
+        if (before.kind === kind) before.reasons.add(reason);
+        before.mistake ||= mistake;
+      }
     },
     notes: () =>
       [...lines]
         .sort(([a], [b]) => a - b)
-        .map(([line, { kind, reasons }]) => ({
+        .map(([line, { kind, reasons, mistake }]) => ({
           kind,
           file: source.name,
           line,
           reason: [...reasons].slice(0, mostReasons).join('; '),
+          ...(mistake && { mistake }),
         })),
   };
 }

@@ -1,9 +1,10 @@
 import type { Adapter } from './adapter.ts';
 import { ipvsadmAdapter } from './ipvsadm.ts';
+import { keepalivedAdapter } from './keepalived/keepalived.ts';
 import { ldirectordAdapter } from './ldirectord.ts';
 
-/** Every format of another program that is read. */
-export const adapters: readonly Adapter[] = [ipvsadmAdapter, ldirectordAdapter];
+/** Every format of another program that is read; those that may hold lines of another one come first. */
+export const adapters: readonly Adapter[] = [keepalivedAdapter, ipvsadmAdapter, ldirectordAdapter];
 
 /** The adapter of this name. */
 export function adapterNamed(name: string): Adapter | undefined {

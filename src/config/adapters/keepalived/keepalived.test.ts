@@ -1,0 +1,146 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are parameters of keepalived
+import { expect, test } from 'vitest';
+import { folder, read } from '../../../../test/keepalived/reading.ts';
+import { importFile } from '../../import.ts';
+
+test('a virtual server with its real servers and checkers', () => {
+  const { services, notes } = read(`
+    virtual_server 192.0.2.10 80 {
+      delay_loop 6
+      lb_algo wrr
+      lb_kind DR
+      protocol TCP
+      real_server 10.0.0.11 80 {
+        weight 3
+        TCP_CHECK {
+          connect_timeout 2
+          retry 3
+          delay_before_retry 0.5
+        }
+      }
+      real_server 10.0.0.12 80 {
+        HTTP_GET {
+          url {
+            path /health
+            status_code 200-204 301
+          }
+          virtualhost www.example.org
+        }
+      }
+    }`);
+  expect(services).toEqual([
+    {
+      name: 'http-192.0.2.10',
+      address: '192.0.2.10:80',
+      scheduler: 'wrr',
+      realServers: [
+        {
+          address: '10.0.0.11',
+          weight: 3,
+          check: { type: 'tcp', interval: '6s', timeout: '2s', retryInterval: '500ms', fall: 4 },
+        },
+        {
+          address: '10.0.0.12',
+          check: {
+            type: 'http',
+            path: '/health',
+            host: 'www.example.org',
+            status: ['200-204', 301],
+            version: 'HTTP/1.0',
+            interval: '6s',
+            retryInterval: '3s',
+            fall: 2,
+          },
+        },
+      ],
+    },
+  ]);
+  expect(notes).toEqual([]);
+});
+
+test('what is said nearest to a checker counts, else what is usual in keepalived', () => {
+  const { services } = read(`
+    virtual_server 192.0.2.10 80 {
+      protocol TCP
+      lvs_sched rr
+      lvs_method NAT
+      connect_timeout 3
+      alpha
+      inhibit_on_failure
+      real_server 10.0.0.11 80 {
+        delay_loop 20
+        TCP_CHECK {
+        }
+      }
+      real_server 10.0.0.12 80 {
+        inhibit_on_failure off
+        TCP_CHECK {
+          delay_loop 7
+          alpha off
+          warmup 0
+        }
+      }
+      real_server 10.0.0.13 80 {
+      }
+    }`);
+  expect(services?.[0]).toMatchObject({
+    realServers: [
+      {
+        check: {
+          ...{ type: 'tcp', interval: '20s', timeout: '3s', retryInterval: '1s', fall: 2 },
+          ...{ initial: 'down', whenDown: 'quiesce' },
+        },
+      },
+      { check: { type: 'tcp', interval: '7s', timeout: '3s', retryInterval: '1s', fall: 2, warmup: '0s' } },
+      { address: '10.0.0.13' },
+    ],
+  });
+});
+
+test('a virtual server that says nothing is UDP, wlc and NAT, as in keepalived', () => {
+  const { services, notes } = read(`virtual_server 192.0.2.10 53 {
+    real_server 10.0.0.11 53 {
+    }
+  }`);
+  expect(services).toEqual([
+    {
+      name: 'dns-192.0.2.10',
+      address: '192.0.2.10:53/udp',
+      method: 'masquerade',
+      realServers: [{ address: '10.0.0.11' }],
+    },
+  ]);
+  expect(notes).toEqual([
+    '1 changed: no "protocol": keepalived takes UDP then; no "lvs_sched": wlc; no "lvs_method": NAT',
+  ]);
+});
+
+test('files that are included, by patterns, and what they define', () => {
+  const { services, problems } = read('include conf.d/*.conf', {
+    'conf.d/1-names.conf': '$VIP=192.0.2.10\n$REAL= \\\n  real_server 10.0.0.${NUMBER} 80 { \\\n  }',
+    'conf.d/2-web.conf':
+      'virtual_server ${VIP} 80 {\nprotocol TCP\nlb_algo rr\nlb_kind DR\n~SEQ(NUMBER, 11, 13) $REAL\n}',
+    'conf.d/.hidden.conf': 'nonsense',
+  });
+  expect(problems).toEqual([]);
+  expect(services).toMatchObject([
+    {
+      address: '192.0.2.10:80',
+      realServers: [{ address: '10.0.0.11' }, { address: '10.0.0.12' }, { address: '10.0.0.13' }],
+    },
+  ]);
+});
+
+test('an included file is named in notes and problems', () => {
+  const { notes, problems } = read('include a.conf\nvirtual_server 192.0.2.10 80 {\n delay_loop\n}', {
+    'a.conf': 'virtual_server 192.0.2.9 80 {\n  nonsense 7\n}\n',
+  });
+  expect(notes).toContain('a.conf:2 ignored: keyword "nonsense" is not known in virtual_server');
+  expect(problems).toEqual(['keepalived.conf:3:2 "delay_loop": wanted a time in seconds, found none']);
+});
+
+test('the content tells the format', () => {
+  const files = folder({ 'lvs.txt': '\n# lvs\n@one virtual_server 192.0.2.1 80\n{\n}\n' });
+  const context = { names: { portOf: () => undefined, addressOf: () => undefined }, environment: {} };
+  expect(importFile('lvs.txt', { ...context, files }).format).toBe('keepalived');
+});

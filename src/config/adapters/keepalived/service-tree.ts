@@ -1,0 +1,260 @@
+import { familyOf } from '../../../model/address.ts';
+import type { Span } from '../../../model/problem.ts';
+import { serviceKey } from '../../../model/service-id.ts';
+import type { FwmarkServiceId, ServiceId, Tunnel } from '../../../model/virtual-service.ts';
+import { formatDurationMs } from '../../quantities.ts';
+import { type MapNode, plain, type TreeNode } from '../../tree.ts';
+import { nameOfService } from '../service-names.ts';
+import { type Endpoint, hostText } from './addresses.ts';
+import type { Certificates } from './checker-context.ts';
+import { checkNode } from './checkers.ts';
+import type { SoundRealServer, SoundService } from './repairs.ts';
+import { listAt, mapAt, type Scope, scalarAt } from './scope.ts';
+import type { Forwarding } from './service-draft.ts';
+
+export type TreeContext = Scope & {
+  readonly certificates: Certificates;
+  /** What services are in the data plane by now, and the names they have. */
+  readonly taken: Set<string>;
+  readonly usedNames: Set<string>;
+};
+
+/** The virtual services a virtual server is: one for all its addresses, one for each mark. */
+export function serviceNodes(service: SoundService, context: TreeContext): MapNode[] {
+  const checks = new Map(service.realServers.map((one) => [one, checksOf(one, service, context)]));
+  const { value: protocol } = service.protocol;
+  const addresses = service.addresses.filter(({ address, port, span }) =>
+    isNew({ kind: 'address', address, port, protocol }, span, context),
+  );
+  const nodes: MapNode[] = [];
+  const [first] = addresses;
+  if (first) {
+    const list = addresses.map((one) => scalarAt(one.span, addressText(one, protocol)));
+    const id: ServiceId = { kind: 'address', address: first.address, port: first.port, protocol };
+    const name = nameFor(service, id, context);
+    const address = list.length === 1 ? list[0] : listAt(first.span, list);
+    const port = addresses.every((one) => one.port === first.port) ? first.port : undefined;
+    nodes.push(node(service, { name, address }, port, checks, context));
+  }
+  for (const { mark, family: own, span } of service.marks) {
+    const family = own ?? service.family ?? familyOf(service.realServers[0]!.endpoint.address);
+    const id: FwmarkServiceId = { kind: 'fwmark', mark, family };
+    if (mark === 0) context.notes.ignored(span, 'mark 0 is that of packets without a mark');
+    else if (isNew(id, span, context)) {
+      const name = nameFor(service, id, context);
+      const keys = { name, fwmark: scalarAt(span, mark), family: family === 6 ? 'ipv6' : undefined };
+      nodes.push(node(service, keys, 0, checks, context));
+    }
+  }
+  if (nodes.length > 1)
+    context.notes.changed(service.span, `${nodes.length} virtual services: marks are services of their own`);
+  return nodes;
+}
+
+function isNew(id: ServiceId, span: Span, { taken, notes }: TreeContext): boolean {
+  const key = serviceKey(id);
+  if (taken.has(key)) notes.ignored(span, `${key} is a virtual service already: IPVS has it once`);
+  return !taken.has(key) && taken.add(key) !== undefined;
+}
+
+const nameForm = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+
+/** The name given by `snmp_name`, or that of the group, where it can be one; else one made of the address. */
+function nameFor(
+  { name, where, span }: SoundService,
+  id: ServiceId,
+  { usedNames, notes }: TreeContext,
+): string {
+  const given = name ?? (where.kind === 'group' && id.kind === 'address' ? where.name : undefined);
+  const sound = given !== undefined && nameForm.test(given) && !usedNames.has(given);
+  const chosen = sound ? given : nameOfService(id);
+  if (name !== undefined && !sound) notes.changed(span, `its name is "${chosen}"`);
+  usedNames.add(chosen);
+  return chosen;
+}
+
+function addressText({ address, port }: Endpoint, protocol: string): string {
+  return `${hostText(address)}:${port === 0 ? '*' : port}${protocol === 'tcp' ? '' : `/${protocol}`}`;
+}
+
+type Checks = ReadonlyMap<SoundRealServer, TreeNode | undefined>;
+
+/** The checks of a real server: one, or a list; undefined where it has none. */
+function checksOf(
+  realServer: SoundRealServer,
+  service: SoundService,
+  context: TreeContext,
+): TreeNode | undefined {
+  const nodes = realServer.checkers.flatMap(
+    (checker) =>
+      checkNode(checker, {
+        ...context,
+        port: realServer.endpoint.port,
+        timings: [realServer.timing, service.timing],
+        virtualHost: realServer.virtualHost ?? service.virtualHost,
+      }) ?? [],
+  );
+  const [first, ...more] = nodes;
+  return first && more.length > 0 ? listAt(first.span, nodes) : first;
+}
+
+function node(
+  service: SoundService,
+  keys: Record<string, TreeNode | string | undefined>,
+  port: number | undefined,
+  checks: Checks,
+  context: TreeContext,
+): MapNode {
+  const { span, forwarding, scheduler = 'wlc' } = service;
+  const common = commonCheck(checks);
+  return mapAt(span, {
+    ...keys,
+    scheduler: scheduler === 'wlc' ? undefined : scheduler,
+    schedulerFlags: flagsNode(service),
+    method: forwarding.method === 'direct-routing' ? undefined : forwarding.method,
+    tunnel: tunnelNode(forwarding, span),
+    persistence: persistenceNode(service, context),
+    onePacket: service.onePacket ? scalarAt(service.onePacket, true) : undefined,
+    check: common,
+    quorum: service.quorum.value === 1 ? undefined : service.quorum.value,
+    hysteresis: service.hysteresis.value === 0 ? undefined : service.hysteresis.value,
+    onQuorumUp: service.onQuorumUp,
+    onQuorumDown: service.onQuorumDown,
+    realServers: listAt(
+      span,
+      service.realServers.map((one) =>
+        realServerNode(one, service, port, ownCheck(checks.get(one), common), context),
+      ),
+    ),
+    sorryServer: sorryNode(service, port, context),
+  });
+}
+
+const textOf = (tree: TreeNode | undefined): string => (tree ? JSON.stringify(plain(tree)) : '');
+
+/** The check most real servers have, which the service has then. */
+function commonCheck(checks: Checks): TreeNode | undefined {
+  const counts = new Map<string, { count: number; tree: TreeNode }>();
+  for (const tree of checks.values()) {
+    if (!tree) continue;
+    const text = textOf(tree);
+    counts.set(text, { count: (counts.get(text)?.count ?? 0) + 1, tree: counts.get(text)?.tree ?? tree });
+  }
+  const [first] = [...counts.values()].sort((a, b) => b.count - a.count);
+  return first && (first.count > 1 || checks.size === 1) ? first.tree : undefined;
+}
+
+function ownCheck(own: TreeNode | undefined, common: TreeNode | undefined): TreeNode | 'none' | undefined {
+  if (!own) return common ? 'none' : undefined;
+  return textOf(own) === textOf(common) ? undefined : own;
+}
+
+function flagsNode({ flags, scheduler, span }: SoundService): TreeNode | undefined {
+  if (flags.size === 0) return undefined;
+  const named = scheduler === 'sh' || scheduler === 'mh';
+  const words = {
+    'flag-1': named ? 'fallback' : 'flag-1',
+    'flag-2': named ? 'port' : 'flag-2',
+    'flag-3': 'flag-3',
+  };
+  return listAt(
+    span,
+    [...flags].sort().map((flag) => scalarAt(span, words[flag])),
+  );
+}
+
+function tunnelNode({ tunnel }: Forwarding, span: Span): TreeNode | undefined {
+  if (!tunnel || isPlain(tunnel)) return undefined;
+  return mapAt(span, {
+    type: tunnel.type,
+    port: tunnel.port === 0 ? undefined : tunnel.port,
+    checksum: tunnel.checksum === 'none' ? undefined : tunnel.checksum,
+  });
+}
+
+const isPlain = ({ type }: Tunnel): boolean => type === 'ipip';
+
+function persistenceNode(service: SoundService, { notes }: TreeContext): TreeNode | undefined {
+  const { span, persistenceSeconds, granularity, engine, addresses, protocol } = service;
+  if (persistenceSeconds === undefined) {
+    if (engine) notes.ignored(engine.span, 'an engine without "persistence_timeout"');
+    return undefined;
+  }
+  const timeout = formatDurationMs(persistenceSeconds * 1000);
+  const bySip = engine?.name === 'sip' && (addresses.length === 0 || protocol.value === 'udp');
+  if (engine && !bySip) notes.ignored(engine.span, 'the only engine is sip, and it goes with UDP');
+  const single = !granularity || granularity.prefix === (granularity.family === 4 ? 32 : 128);
+  if (single && !bySip) return scalarAt(span, timeout);
+  return mapAt(span, {
+    timeout,
+    ...(!single && { [granularity.family === 4 ? 'netmask' : 'netmask6']: granularity.prefix }),
+    engine: bySip ? 'sip' : undefined,
+  });
+}
+
+/** Where a server is reached; the port only where it is not that of the virtual service. */
+function endpointText(
+  { address, port }: Endpoint,
+  forwarding: Forwarding,
+  servicePort: number | undefined,
+): string {
+  const own =
+    port !== 0 && port !== servicePort && (forwarding.method === 'masquerade' || servicePort === undefined);
+  return own ? `${hostText(address)}:${port}` : address;
+}
+
+function realServerNode(
+  realServer: SoundRealServer,
+  service: SoundService,
+  port: number | undefined,
+  check: TreeNode | 'none' | undefined,
+  context: TreeContext,
+): MapNode {
+  const { span, endpoint, weight, upper, name } = realServer;
+  const usedName = name !== undefined && nameForm.test(name) ? name : undefined;
+  return mapAt(span, {
+    name: usedName,
+    address: endpointText(endpoint, realServer.forwarding, port),
+    weight: weight === 1 ? undefined : weight,
+    ...forwardingKeys(realServer.forwarding, service.forwarding, span),
+    upperThreshold: upper && upper.value > 0 ? scalarAt(upper.span, upper.value) : undefined,
+    lowerThreshold: lowerNode(realServer, context),
+    check,
+    onUp: realServer.onUp,
+    onDown: realServer.onDown,
+  });
+}
+
+function lowerNode({ upper, lower }: SoundRealServer, { notes }: TreeContext): TreeNode | undefined {
+  if (!lower || lower.value === 0) return undefined;
+  if (lower.value <= (upper?.value ?? 0)) return scalarAt(lower.span, lower.value);
+  notes.ignored(lower.span, 'more than the upper threshold: IPVS refuses it');
+  return undefined;
+}
+
+function forwardingKeys(own: Forwarding, usual: Forwarding, span: Span) {
+  const same = JSON.stringify(own.tunnel) === JSON.stringify(usual.tunnel);
+  const plainInside = own.tunnel && isPlain(own.tunnel) && usual.tunnel && !isPlain(usual.tunnel);
+  return {
+    method: own.method === usual.method ? undefined : own.method,
+    tunnel: same ? undefined : plainInside ? mapAt(span, { type: 'ipip' }) : tunnelNode(own, span),
+  };
+}
+
+function sorryNode(
+  service: SoundService,
+  port: number | undefined,
+  { notes }: TreeContext,
+): TreeNode | undefined {
+  const { sorry } = service;
+  if (!sorry) return undefined;
+  const forwarding = sorry.forwarding ?? service.forwarding;
+  const { endpoint, span } = sorry;
+  if (forwarding.method !== 'masquerade' && endpoint.port !== 0 && endpoint.port !== port)
+    notes.wrong('changed', span, `port ${endpoint.port} is left out: only NAT can change the port`);
+  const shownPort = forwarding.method === 'masquerade' ? endpoint.port : 0;
+  return mapAt(span, {
+    address: endpointText({ ...endpoint, port: shownPort }, forwarding, port),
+    ...forwardingKeys(forwarding, service.forwarding, span),
+  });
+}
