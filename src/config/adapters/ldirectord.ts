@@ -21,11 +21,7 @@ const nameOfFile = /(?:^|\/)ldirectord(?:[-_.][^/]*)?\.cf$/;
 
 function detects(text: string, fileName: string): boolean {
   if (text.includes('\0')) return false;
-  if (/^virtual6?[ \t\u00a0]*=/m.test(text)) return true;
-  return (
-    nameOfFile.test(fileName) &&
-    /^(?:[ \t\r\u00a0]*(?:#.*)?\n|[a-z0-9]+[ \t\u00a0]*=.*\n)*$/.test(`${text}\n`)
-  );
+  return nameOfFile.test(fileName) || /^virtual6?[ \t\u00a0]*=/m.test(text);
 }
 
 function read(source: Source, { names }: AdapterContext): Adapted {

@@ -68,7 +68,7 @@ export function parseReal(value: string): Found<RealPlaces> {
   };
   const weight = take(/^\s+(\d+)(?=[\s,"]|$)/);
   if (weight) found.weight = weight[1]!;
-  const texts = take(/^,?\s*"(.*)"\s*[, ]\s*"(.*)"(?=\s|$)/);
+  const texts = take(/^,?\s*"([^"]*)"(?:\s*,\s*|\s+)"([^"]*)"(?=\s|$)/);
   if (texts) [found.request, found.receive] = [texts[1]!, texts[2]!];
   for (let bound = take(/^\s+([lu]):(\d+)(?=\s|$)/); bound; bound = take(/^\s+([lu]):(\d+)(?=\s|$)/))
     found[bound[1] === 'l' ? 'lower' : 'upper'] = bound[2]!;

@@ -99,6 +99,7 @@ export function readService(section: Section, settings: Settings, reading: Readi
     const hint = place.rest.startsWith('.') ? ': an address needs its port' : '';
     reading.tell('changed', head.span, `it is ${what}, "${place.rest}" behind it counts for nothing${hint}`);
   }
+  judgeNetmask(settings, family, reading);
   const protocol = protocolOf(place, settings, reading);
   if (place.kind === 'fwmark') {
     const service = wordOf(settings, 'service') ?? 'none';
@@ -133,6 +134,18 @@ function protocolOf(
   if (isMark) return 'fwm';
   if (protocol?.text === 'udp' || protocol?.text === 'tcp') return protocol.text;
   return /^(?:53|domain)$/.test(place.port) ? 'udp' : 'tcp';
+}
+
+/** IPv4 takes a dotted mask, IPv6 the length of a prefix. */
+function judgeNetmask({ given }: Settings, family: Family, { problems }: Reading): void {
+  const netmask = given.get('netmask');
+  if (!netmask) return;
+  const isDotted = netmask.text.includes('.');
+  const isLength = !isDotted && Number(netmask.text) >= 1 && Number(netmask.text) <= 128;
+  if (family === 4 ? isDotted : isLength) return;
+  const wanted = family === 4 ? 'a mask such as 255.255.255.0' : 'the length of a prefix, 1 to 128';
+  const message = `"netmask": wanted ${wanted}, found "${netmask.text}"`;
+  problems.push(problemAt(netmask.line.value?.span ?? netmask.line.span, 'HG_CONFIG_RULE', message));
 }
 
 /** A found value; otherwise its reason is a problem. */
