@@ -2,10 +2,12 @@ import { entriesOf, memberOf, poolsOf, serves, serviceIdsOf, timeoutsOf } from '
 import type { Check } from '../config/schema/check.ts';
 import type { Configuration, ServiceConfiguration } from '../config/schema/configuration.ts';
 import type { PoolRules } from '../model/pool.ts';
+import type { Reactions } from '../model/reaction.ts';
 import { destinationOf } from '../model/real-server.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Table } from '../model/table.ts';
 import type { DestinationId, ServiceId, Timeouts } from '../model/virtual-service.ts';
+import { reactionsOf } from './reactions.ts';
 
 /** What a configuration asks of a data plane. */
 export type Wanted = {
@@ -17,6 +19,8 @@ export type Wanted = {
   readonly names: Names;
   /** Who is checked and who stands in, by serviceKey; absent where nobody knows. */
   readonly pools?: Pools;
+  /** What is to be done when something happens; absent where nobody knows. */
+  readonly reactions?: Reactions;
 };
 
 export type Pools = ReadonlyMap<string, PoolRules<Check>>;
@@ -38,11 +42,13 @@ export const plainNames: Names = {
 
 /** What a configuration asks for. A service with several addresses is as many in the data plane. */
 export function wantedOf(configuration: Configuration): Wanted {
+  const names = namesOf(configuration);
   return {
     table: { services: configuration.virtualServices.flatMap(entriesOf) },
     timeouts: timeoutsOf(configuration),
     own: configuration.own,
-    names: namesOf(configuration),
+    names,
+    reactions: reactionsOf(configuration, names.realServer),
     pools: new Map(configuration.virtualServices.flatMap((service) => [...poolsOf(service)])),
   };
 }

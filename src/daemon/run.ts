@@ -3,6 +3,7 @@ import { serveApi } from '../api/server.ts';
 import { unusableApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
 import { type FromFile, wantedReader } from '../control/load-wanted.ts';
+import { openAlerts } from './alerts/alerts.ts';
 import { openChecks } from './checks.ts';
 import { countEditions } from './edition.ts';
 import { openFailover } from './failover.ts';
@@ -67,6 +68,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     ...{ controller: () => controller, turns, note, log },
     nowMs: () => now().getTime(),
   });
+  const alerts = openAlerts({
+    ...{ events: keeper.memory.served.events, log, now },
+    reactions: () => keeper.standing().wanted.reactions,
+  });
   let links: ReturnType<typeof coverInterfaces> | undefined;
   let api: Awaited<ReturnType<typeof serveApi>> | undefined;
   let stopped = false;
@@ -82,6 +87,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await api?.close();
     await turns.ended();
     await failover.stop();
+    await alerts.stop();
     await (stopForwarding ? controller.cleanUp() : controller.close());
     log('info', 'stopped', { dataPlane: name, ...(stopForwarding && { forwarding: 'stopped' }) });
     manager.close();

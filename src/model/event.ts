@@ -80,6 +80,24 @@ export type EventDetails = {
 
 export type EventKind = keyof EventDetails;
 
+const kinds: { readonly [Kind in EventKind]: true } = {
+  'configuration-applied': true,
+  'configuration-refused': true,
+  'rolled-back': true,
+  'runtime-change': true,
+  'daemon-started': true,
+  'daemon-stopped': true,
+  'override-set': true,
+  'real-server-down': true,
+  'real-server-up': true,
+  'quorum-lost': true,
+  'quorum-gained': true,
+  'interface-attached': true,
+};
+
+/** Every kind there is. */
+export const eventKinds = Object.keys(kinds) as [EventKind, ...EventKind[]];
+
 /** What is told of something that happened: `what` is one sentence for a person, without a full stop. */
 export type NewEvent = {
   [Kind in EventKind]: { readonly kind: Kind; readonly what: string } & EventDetails[Kind];

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { alerts } from './alerts.ts';
 import { failover } from './failover.ts';
 import { flag, key, list, object, seconds, size, text, word } from './keys.ts';
 import { virtualService } from './service.ts';
@@ -42,6 +43,7 @@ export const configuration = object({
   failover: key(failover.optional(), 'How directors stand in for each other.', {
     leftOut: 'this director is alone',
   }),
+  alerts: key(alerts.optional(), 'Who is told of events, and how.', { leftOut: 'nobody' }),
 });
 
 /** A configuration as it is once read: defaults filled in, durations in numbers, addresses in canonical form. */

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { schedulerNames, whenGoneWords } from '../../model/virtual-service.ts';
 import { endpoint, parseMask, virtualAddress } from './addresses.ts';
 import { check } from './check.ts';
-import { flag, integer, key, list, name, object, parsed, seconds, word } from './keys.ts';
+import { flag, integer, key, list, name, object, parsed, seconds, text, word } from './keys.ts';
 
 const intMax = 2 ** 31 - 1;
 const defaultPersistenceSeconds = 360;
@@ -48,6 +48,13 @@ const persistence = object({
 /** One check or a list of them: once read, always a list. */
 const severalChecks = list(check, 'checks').min(1, { error: 'wanted one check or more' });
 const everyCheck = 'With a list of checks it is usable while all of them are good.';
+
+const hook = (description: string) =>
+  key(
+    list(text(), 'words').min(1, { error: 'wanted a command: a list of words' }).optional(),
+    `${description} The program with its arguments, without a shell; it has 30 seconds.`,
+    { examples: [['/usr/local/bin/tell-people']], leftOut: 'nothing is run' },
+  );
 
 const common = {
   method: key(method().optional(), 'How packets reach it.', { leftOut: 'the method of the service' }),
@@ -95,6 +102,8 @@ export const realServer = object({
       kind: '[check](#check), a list of them, or `none`',
     },
   ),
+  onUp: hook('Run when checks bring it back.'),
+  onDown: hook('Run when checks take it out.'),
 });
 
 const sorryServer = object({
@@ -177,4 +186,6 @@ export const virtualService = object({
   sorryServer: key(sorryServer.optional(), 'Who answers while too few real servers are usable.', {
     leftOut: 'nobody',
   }),
+  onQuorumUp: hook('Run when enough real servers are usable again.'),
+  onQuorumDown: hook('Run when too few are.'),
 });
