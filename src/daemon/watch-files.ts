@@ -1,5 +1,6 @@
 import { type FSWatcher, statSync, watch } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { hasWriter } from '../sys/lease.ts';
 
 /** A watch over the files a configuration consists of. */
 export type FileWatch = {
@@ -9,16 +10,26 @@ export type FileWatch = {
 };
 
 /**
- * How long a file has to be left alone before it is read: several writes of an editor are one change. A file that was
- * moved into its place is whole at once, and only its neighbours may still be on their way.
+ * How long files have to be left alone before they are read. One that was moved into its place is whole at once, and only
+ * its neighbours may still be on their way. One that is written in place is whole when nobody has it open for writing any
+ * more, and may be opened once more; but some programs keep open what they have written. Where the kernel cannot tell,
+ * several writes of an editor are to be one change.
  */
-const settleMs = { change: 100, rename: 10 } as const;
+const settleMs = { moved: 10, closed: 20, unknown: 100, open: 1000 } as const;
 
 /** Calls `changed` when a file has changed and was left alone for a moment. */
 export function watchFiles(changed: () => void): FileWatch {
   let followed: readonly string[] = [];
   let watchers: readonly FSWatcher[] = [];
   let settling: NodeJS.Timeout | undefined;
+
+  /** `path` was written to at `since`: waits until that is over. */
+  function awaitEnd(path: string, since: number): void {
+    settling = setTimeout(() => {
+      if (performance.now() - since >= settleMs[stateOf(path)]) changed();
+      else awaitEnd(path, since);
+    }, settleMs.closed);
+  }
 
   return {
     follow(files) {
@@ -33,7 +44,10 @@ export function watchFiles(changed: () => void): FileWatch {
         watch(folder, (event, name) => {
           if (name !== null && !names.has(name)) return;
           clearTimeout(settling);
-          settling = setTimeout(changed, settleMs[isWhole(event, folder, name) ? 'rename' : 'change']);
+          if (event === 'rename' && name !== null && isFilled(join(folder, name)))
+            settling = setTimeout(changed, settleMs.moved);
+          else if (name !== null) awaitEnd(join(folder, name), performance.now());
+          else settling = setTimeout(changed, settleMs.unknown);
         }),
       );
     },
@@ -44,8 +58,13 @@ export function watchFiles(changed: () => void): FileWatch {
   };
 }
 
-/** A file that is made in its place is empty at first. */
-function isWhole(event: string, folder: string, name: string | null): boolean {
-  if (event !== 'rename' || name === null) return false;
-  return (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0) > 0;
+/** A file that is made in its place, or emptied, is about to be filled. */
+function isFilled(path: string): boolean {
+  return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0;
+}
+
+function stateOf(path: string): keyof typeof settleMs {
+  const isWritten = hasWriter(path);
+  if (isWritten) return 'open';
+  return isWritten === undefined || !isFilled(path) ? 'unknown' : 'closed';
 }

@@ -62,8 +62,8 @@ export const roomRules: Record<string, RoomRule> = {
   },
   daemon: {
     rooms: ['model', 'control', 'api', 'ha', 'checks'],
-    // Its service manager listens on a kind of socket that Node does not have.
-    files: ['src/sys/unix-datagram.ts'],
+    // Its service manager listens on a kind of socket that Node does not have, and Node does not tell who writes to a file.
+    files: ['src/sys/unix-datagram.ts', 'src/sys/lease.ts'],
     packages: [],
     because: 'the daemon is the process around the controller; rules about traffic live below it',
   },

@@ -33,11 +33,12 @@ type Context = {
   readonly defined: DefinedMaps;
   readonly data: DataSections;
   /** Functions by section and start. */
-  readonly functions: ReadonlyMap<string, Function>;
-  readonly relocations: ReadonlyMap<string, ElfRelocation>;
+  readonly functions: ReadonlyMap<number, Function>;
+  readonly relocations: ReadonlyMap<number, ElfRelocation>;
 };
 
-const at = (section: number, offset: number) => `${section}:${offset}`;
+/** A place in the object as one number; sections are far shorter. */
+const at = (section: number, offset: number) => section * 2 ** 32 + offset;
 
 /** Builds one self-contained program for every global function outside .text. */
 export function linkPrograms(
@@ -46,8 +47,8 @@ export function linkPrograms(
   defined: DefinedMaps,
   data: DataSections,
 ): ProgramSpec[] {
-  const functions = new Map<string, Function>();
-  const relocations = new Map<string, ElfRelocation>();
+  const functions = new Map<number, Function>();
+  const relocations = new Map<number, ElfRelocation>();
   for (const symbol of elf.symbols) {
     const section = elf.sections[symbol.sectionIndex];
     if (symbol.type !== STT_FUNC || !section || (section.flags & SHF_EXECINSTR) === 0) continue;
