@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { CheckFailure, type Passed, type RunCheck } from './check.ts';
+import { endedBy, socketFailure } from './failure-words.ts';
 import { shownText } from './shown-text.ts';
 
 /** The number stands within the first bytes, followed by anything. */
@@ -13,7 +14,8 @@ const heaviest = 65_535;
  * Reads the number a file holds; one that is not there, and an empty one, hold 0. Only regular files are read: opening
  * a pipe would wait, and keep a thread of libuv's for it.
  */
-export const runFile: RunCheck<'file'> = async ({ path, factor, base }) => {
+export const runFile: RunCheck<'file'> = async ({ path, factor, base }, { signal }) => {
+  if (signal.aborted) throw endedBy(signal, 'run');
   const number = await numberIn(path);
   if (factor === 0) {
     if (number !== 0) throw new CheckFailure('expect', `"${path}" holds ${number}, want 0`);
@@ -37,6 +39,7 @@ async function numberIn(path: string): Promise<number> {
   const text = await textIn(path).catch((error: NodeJS.ErrnoException) => {
     if (error instanceof CheckFailure) throw error;
     if (error.code === 'ENOENT') return '';
+    if (error.code === 'EMFILE' || error.code === 'ENFILE') throw socketFailure('run', error, undefined);
     throw new CheckFailure('run', `cannot read "${path}": ${error.message.split(',')[0]}`);
   });
   const [first = ''] = text.trim().split(/\s/, 1);

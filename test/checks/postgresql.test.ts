@@ -24,7 +24,11 @@ host all scram 127.0.0.1/32 scram-sha-256
 host all plain 127.0.0.1/32 password
 `;
 
-requires('root', 'postgresql', 'openssl')('a PostgreSQL server', () => {
+requires(
+  'root',
+  'postgresql',
+  'openssl',
+)('a PostgreSQL server', () => {
   const folder = serverFolder();
   let server: RealServer;
   let port: number;

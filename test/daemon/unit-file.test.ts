@@ -18,7 +18,9 @@ requires('systemd')('the units', () => {
       const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', unit], {
         encoding: 'utf8',
       });
-      expect({ unit, status, stdout, stderr }).toEqual({ unit, status: 0, stdout: '', stderr: '' });
+      // What systemd says of units that other packages brought is not about ours.
+      const aboutOurs = stderr.replace(/^(\/usr)?\/lib\/systemd\/system\/.*\n/gm, '');
+      expect({ unit, status, stdout, aboutOurs }).toEqual({ unit, status: 0, stdout: '', aboutOurs: '' });
     }
   });
 });

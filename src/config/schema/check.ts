@@ -361,7 +361,7 @@ export const check = z.discriminatedUnion(
       ...tls,
       ...account,
     }),
-    kind('mysql', 'Signs in, asks where a query is given.', {
+    kind('mysql', 'Signs in where a user is given, asks where a query is given; else reads the greeting.', {
       ...target,
       transport: databaseTransport,
       ...tls,
@@ -369,7 +369,7 @@ export const check = z.discriminatedUnion(
       database: key(text().optional(), 'The database.', { leftOut: 'none' }),
       query: key(text().optional(), 'A query that must give a row.', { leftOut: 'none' }),
     }),
-    kind('postgresql', 'Signs in, asks where a query is given.', {
+    kind('postgresql', 'Signs in where a user is given, asks where a query is given; else only knocks.', {
       ...target,
       transport: databaseTransport,
       ...tls,
