@@ -100,6 +100,8 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
     isConnected: () => !raw.connecting && !raw.pending,
     handOver() {
       isHandedOver = true;
+      raw.allowHalfOpen = false;
+      stream.allowHalfOpen = false;
       return stream;
     },
     end: () => {

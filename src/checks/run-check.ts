@@ -2,7 +2,13 @@ import { setMaxListeners } from 'node:events';
 import { formatDurationMs } from '../config/quantities.ts';
 import type { Check } from '../config/schema/check.ts';
 import type { CheckResult } from '../model/check-result.ts';
-import { type CheckContext, CheckFailure, type CheckTarget, type DialogueLine } from './check.ts';
+import {
+  type CheckContext,
+  CheckFailure,
+  type CheckTarget,
+  type DialogueLine,
+  type RunCheck,
+} from './check.ts';
 import { CheckEnd, endedBy } from './failure-words.ts';
 import { runnerOf } from './registry.ts';
 
@@ -20,10 +26,26 @@ export type RunOptions = {
  * Runs a check once. It never rejects, and ends `check.timeout` after its beginning whatever the other side does: one
  * deadline for connecting, shaking hands, sending and waiting together.
  */
-export function runCheck(
+export async function runCheck(
   check: Check,
   target: CheckTarget,
   { signal, tell = silence }: RunOptions = {},
+): Promise<CheckResult> {
+  try {
+    // Before its time begins: that its code is loaded is not the real server's doing.
+    const runner = await runnerOf(check.type);
+    return await runWithin(runner, check, target, signal, tell);
+  } catch (error) {
+    return { ...failureOf(error), durationMs: 0 };
+  }
+}
+
+function runWithin(
+  runner: RunCheck<Check['type']>,
+  check: Check,
+  target: CheckTarget,
+  signal: AbortSignal | undefined,
+  tell: CheckContext['tell'],
 ): Promise<CheckResult> {
   return new Promise((resolve) => {
     const startedMs = performance.now();
@@ -49,9 +71,9 @@ export function runCheck(
       setMaxListeners(0, signal);
       signal.addEventListener('abort', stop, { once: true });
     }
-
-    run(check, { target, signal: ending.signal, tell }).then(finish, (error: unknown) =>
-      finish(failureOf(error, ending.signal)),
+    runner(check, { target, signal: ending.signal, tell }).then(
+      (passed) => finish({ isGood: true, ...passed }),
+      (error: unknown) => finish(failureOf(error, ending.signal)),
     );
   });
 }
@@ -59,14 +81,9 @@ export function runCheck(
 type Outcome = DistributiveOmit<CheckResult, 'durationMs'>;
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
 
-async function run(check: Check, context: CheckContext): Promise<Outcome> {
-  const passed = await (await runnerOf(check.type))(check, context);
-  return { isGood: true, ...passed };
-}
-
-function failureOf(error: unknown, signal: AbortSignal): Outcome {
+function failureOf(error: unknown, signal?: AbortSignal): Outcome {
   if (error instanceof CheckFailure) return { isGood: false, phase: error.phase, reason: error.message };
-  if (signal.aborted) return { isGood: false, phase: 'run', reason: endedBy(signal, 'run').message };
+  if (signal?.aborted) return { isGood: false, phase: 'run', reason: endedBy(signal, 'run').message };
   return { isGood: false, phase: 'run', reason: `this is a fault of ours: ${String(error)}` };
 }
 

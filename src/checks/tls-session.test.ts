@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest';
+import { expiryText } from './tls-session.ts';
+
+const day = 86_400_000;
+const now = Date.UTC(2026, 10, 21, 12);
+
+test.each([
+  [-1, 'certificate expired 2026-11-21'],
+  [-2 * day, 'certificate expired 2026-11-19'],
+  [1, 'certificate expires within a day'],
+  [day, 'certificate expires in 1 day'],
+  [6.5 * day, 'certificate expires in 6 days'],
+  [14 * day, 'certificate expires in 14 days'],
+  [14 * day + 1, undefined],
+])('a certificate that ends %i ms from now', (leftMs, text) => {
+  expect(
+    expiryText({ version: 'TLSv1.3', protocol: undefined, expiresMs: now + leftMs }, now, 14 * day),
+  ).toBe(text);
+});
