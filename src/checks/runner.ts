@@ -19,7 +19,8 @@ export type Runner = {
 };
 
 export type RunnerOptions = {
-  readonly onResult: (key: string, result: CheckResult) => void;
+  /** Told of each result; says in how many milliseconds the next one shall begin, counted from the beginning of this. */
+  readonly onResult: (key: string, result: CheckResult) => number;
   readonly nowMs: () => number;
   /** A number from 0 to 1. */
   readonly random: () => number;
@@ -74,8 +75,7 @@ export function openRunner({
     const result = await run(job.check, job.target, { signal: job.ending.signal });
     underWay--;
     if (!job.ending.signal.aborted) {
-      onResult(job.key, result);
-      const intervalMs = job.check.interval * (1 - jitter * random());
+      const intervalMs = onResult(job.key, result) * (1 - jitter * random());
       // `onResult` may have ended it.
       if (!job.ending.signal.aborted) wait(job, Math.max(0, intervalMs - (performance.now() - beganMs)));
     }

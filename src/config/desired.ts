@@ -63,9 +63,9 @@ export function poolsOf(service: ServiceConfiguration): ReadonlyMap<string, Pool
 function poolOf(service: ServiceConfiguration, id: ServiceId): PoolRules<Check> {
   const { quorum, hysteresis, sorryServer } = service;
   const checks = service.realServers.flatMap((realServer) => {
-    const check = realServer.check ?? service.check;
-    if (check === undefined || check === 'none' || !serves(realServer, service, id)) return [];
-    return [[destinationKey(destinationOf(memberOf(realServer, service), id)), check] as const];
+    const own = realServer.check ?? service.check;
+    if (own === undefined || own === 'none' || !serves(realServer, service, id)) return [];
+    return [[destinationKey(destinationOf(memberOf(realServer, service), id)), own] as const];
   });
   return {
     ...{ quorum, hysteresis, checks: new Map(checks) },

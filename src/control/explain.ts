@@ -1,5 +1,5 @@
 import { type Address, familyOf } from '../model/address.ts';
-import { type Health, healthWord, lastResultText } from '../model/health.ts';
+import { type Health, healthWord, lastResultText, worstByMember } from '../model/health.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import { releaseLevel } from '../model/overload.ts';
 import { decisionOn, decisionText, memberKey, type Override, readyCommand } from '../model/override.ts';
@@ -91,9 +91,7 @@ export type TakenOut = {
 };
 
 function downIn({ members }: Health, nowMs: number): TakenOut['isDown'] {
-  const down = new Map(
-    members.filter(({ isUp }) => !isUp).map((one) => [memberKey(one.service, one.destination), one]),
-  );
+  const down = worstByMember(members.filter(({ isUp }) => !isUp));
   return (service, destination) => {
     const found = down.get(memberKey(service, destination));
     return found && `${healthWord(found)}  ${lastResultText(found, nowMs)}`.trimEnd();
@@ -300,16 +298,18 @@ function candidateOf(
 }
 
 function excludedBy(
-  { destination, overloaded }: State,
+  one: State,
   { decision, down, isAbsent }: Parameters<typeof candidateOf>[2],
 ): { readonly excluded?: string } {
-  if (destination.weight > 0 && !isAbsent)
-    return overloaded
-      ? { excluded: `overloaded: no more before it has fewer than ${releaseLevel(destination)}` }
-      : {};
-  if (decision?.state === 'maintenance') return { excluded: decisionText(decision) };
-  const said = down ?? (decision ? decisionText(decision) : undefined);
-  return { excluded: said ?? 'weight 0: it keeps what it has and gets no more' };
+  const { destination, overloaded } = one;
+  if (destination.weight === 0 || isAbsent) {
+    const decided = decision && decisionText(decision);
+    const found = decision?.state === 'maintenance' ? decided : (down ?? decided);
+    return { excluded: found ?? 'weight 0: it keeps what it has and gets no more' };
+  }
+  return overloaded
+    ? { excluded: `overloaded: no more before it has fewer than ${releaseLevel(destination)}` }
+    : {};
 }
 
 function figureOf(view: DestinationView, scheduler: SchedulerName | 'none'): string | undefined {
@@ -393,15 +393,17 @@ export function nobodyProblem(
   const decision = decisions.find((one) => one !== undefined);
   const down = destinations.find(({ destination }) => isDown(service.id, destination));
   const full = destinations.find(({ overloaded, destination }) => overloaded && destination.weight > 0);
+  const weighted = ruleWords(service.id, { ...first.destination, weight: 1 });
+  const remedies = [
+    down && `headgate check '${key}/${destinationKey(down.destination)}' --verbose`,
+    decision && readyCommand(decision),
+    full &&
+      `add a real server, or raise an upper threshold: ${destinationKey(full.destination)} has ${full.destination.upperThreshold}`,
+    `give one of them a weight above 0: headgate ipvsadm -e ${weighted}`,
+  ];
   return {
     what: `none of the ${destinations.length} real servers of ${key} may have new connections`,
-    remedy: down
-      ? `headgate check '${key}/${destinationKey(down.destination)}' --verbose`
-      : decision
-        ? readyCommand(decision)
-        : full
-          ? `add a real server, or raise an upper threshold: ${destinationKey(full.destination)} has ${full.destination.upperThreshold}`
-          : `give one of them a weight above 0: headgate ipvsadm -e ${ruleWords(service.id, { ...first.destination, weight: 1 })}`,
+    remedy: remedies.find((one) => one !== undefined)!,
   };
 }
 

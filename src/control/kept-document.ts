@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import type { Controller } from './controller.ts';
-import { readDocument, stampOf, writeDocument } from './whole-file.ts';
+import { type Document, readDocument, stampOf, writeDocument } from './whole-file.ts';
 
 type Place = Pick<Controller, 'directory'>;
 
 /** A document beside the plane, which ends with it; of a plane that keeps nothing, in memory. */
-export type KeptDocument<T extends object> = {
+export type KeptDocument<T extends Document> = {
   read(place: Place): T;
   /** Whole or not at all, also when the machine stops meanwhile; nothing where nothing changes. Throws HG_STATE. */
   write(place: Place, value: T): void;
@@ -14,7 +14,7 @@ export type KeptDocument<T extends object> = {
 const version = 2;
 
 /** `empty` stands for a document that is not there, or that another build wrote. */
-export function openDocument<T extends object>(name: string, empty: T): KeptDocument<T> {
+export function openDocument<T extends Document>(name: string, empty: T): KeptDocument<T> {
   const inMemory = new WeakMap<object, T>();
   /** What was read or written last: who holds the lock for long asks again and again. */
   let last: { readonly stamp: string; readonly value: T; readonly text: string } | undefined;

@@ -2,7 +2,7 @@ import type { Capabilities, Ignored } from '../dataplane/data-plane.ts';
 import type { Address } from '../model/address.ts';
 import { operationKey } from '../model/apply-operation.ts';
 import { count } from '../model/count.ts';
-import type { Health as Checked, MemberHealth } from '../model/health.ts';
+import { type Health as Checked, type MemberHealth, worstByMember } from '../model/health.ts';
 import type { Outlook } from '../model/outlook.ts';
 import { decisionOn, memberKey, type Override } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
@@ -214,7 +214,7 @@ export type Index = {
   readonly steps: ReadonlyMap<string, Intention['steps']>;
   readonly changes: ReadonlyMap<string, readonly Operation[]>;
   readonly described?: ReadonlySet<string>;
-  /** How the check of an entry stands, by memberKey. */
+  /** How the check of an entry stands, by memberKey; of several the one that is worst. */
   readonly health: ReadonlyMap<string, MemberHealth>;
   /** Services without their quorum, by serviceKey. */
   readonly lost: ReadonlySet<string>;
@@ -224,7 +224,7 @@ export function indexOf({ intention, runtimeChanges, source, health }: Findings)
   const { wanted } = source;
   const members = health?.members ?? [];
   return {
-    health: new Map(members.map((one) => [memberKey(one.service, one.destination), one])),
+    health: worstByMember(members),
     lost: new Set(health?.lost),
     steps: grouped(intention?.steps ?? [], ({ operation }) => operationKey(operation)),
     changes: grouped(runtimeChanges, operationKey),

@@ -101,7 +101,7 @@ export function writeDocument(path: string, version: number, value: Document): v
 }
 
 /** What a document says; a table in it may be much of it. */
-type Document = Readonly<Record<string, unknown>> & { readonly table?: Table };
+export type Document = Readonly<Record<string, unknown>> & { readonly table?: Table };
 
 /** A JSON document with the version of its form; of `parts` the texts are there already. */
 export function documentText(

@@ -1,11 +1,13 @@
 import type { Job } from '../checks/runner.ts';
 import type { Pools, Wanted } from '../control/wanted.ts';
-import type { MemberHealth } from '../model/health.ts';
-import { type HealthState, shareOf, startHealth } from '../model/health.ts';
+import { type HealthState, type MemberHealth, shareOf, startHealth } from '../model/health.ts';
 import { type Member, memberKey, type Override } from '../model/override.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 
 type Check = Job['check'];
+
+/** An entry that a check speaks for, and which of its checks that is. */
+export type Spoken = Member & { readonly check: number };
 
 /** A check with what it has found, and all the entries that it speaks for. */
 export type Watched = Job & {
@@ -14,7 +16,7 @@ export type Watched = Job & {
   /** Results so far, and those that were not good. */
   results: number;
   failures: number;
-  readonly members: readonly Member[];
+  readonly members: readonly Spoken[];
   /** A person has everybody it speaks for in maintenance: nobody is checked. */
   readonly isPaused: boolean;
 };
@@ -24,6 +26,9 @@ export function checkKey({ check, target }: Job): string {
   const { address, port, service } = target;
   return JSON.stringify([check, address, port, check.type === 'script' ? serviceKey(service) : '']);
 }
+
+const placeKey = ({ service, destination, check }: Spoken): string =>
+  `${memberKey(service, destination)} ${check}`;
 
 /**
  * Every check that a configuration asks for. A check that is as it was keeps its state, one that is described anew keeps
@@ -36,23 +41,19 @@ export function watchedIn(
   kept: readonly MemberHealth[],
   nowMs: number,
 ): ReadonlyMap<string, Watched> {
-  const jobs = jobsOf(table, pools);
   const resting = new Set(
     overrides
       .filter(({ state }) => state === 'maintenance')
       .flatMap(({ members }) => members.map((one) => memberKey(one.service, one.destination))),
   );
-  const earlier = new Map<string, HealthState>(
-    kept.map((one) => [memberKey(one.service, one.destination), stateOf(one)]),
-  );
+  const earlier = new Map<string, HealthState>(kept.map((one) => [placeKey(one), stateOf(one)]));
   for (const { state, members } of before.values())
-    for (const one of members) earlier.set(memberKey(one.service, one.destination), state);
+    for (const one of members) earlier.set(placeKey(one), state);
   return new Map(
-    [...jobs].map(([key, { check, target, members }]) => {
-      const same = before.get(key);
-      const known = members.map((one) => earlier.get(memberKey(one.service, one.destination))).find(Boolean);
+    [...jobsOf(table, pools)].map(([key, { check, target, members }]) => {
+      const known = members.map((one) => earlier.get(placeKey(one))).find((state) => state !== undefined);
       const isPaused = members.every((one) => resting.has(memberKey(one.service, one.destination)));
-      const { state, results, failures } = same ?? {
+      const { state, results, failures } = before.get(key) ?? {
         state: known ? { ...known, against: 0 } : startHealth(check, nowMs),
         results: 0,
         failures: 0,
@@ -72,38 +73,36 @@ function stateOf({ isUp, sinceMs, against, backMs, weight, last }: MemberHealth)
 }
 
 function jobsOf({ services }: Wanted['table'], pools: Pools | undefined) {
-  const jobs = new Map<string, Job & { readonly members: Member[] }>();
+  const jobs = new Map<string, Job & { readonly members: Spoken[] }>();
   for (const { service, destinations } of services) {
     const checks = pools?.get(serviceKey(service.id))?.checks;
     if (!checks || checks.size === 0) continue;
-    for (const { address, port } of destinations) {
-      const realServer = { address, port };
-      const check = checks.get(destinationKey(realServer));
-      if (!check) continue;
-      const job = jobOf(check, realServer, service.id);
-      const key = checkKey(job);
-      const found = jobs.get(key) ?? { ...job, members: [] };
-      jobs.set(key, found);
-      found.members.push({ service: service.id, destination: realServer });
-    }
+    for (const { address, port } of destinations)
+      for (const [place, check] of (checks.get(destinationKey({ address, port })) ?? []).entries()) {
+        const member = { service: service.id, destination: { address, port }, check: place };
+        const job = jobOf(check, member);
+        const key = checkKey(job);
+        const found = jobs.get(key) ?? { ...job, members: [] };
+        jobs.set(key, found);
+        found.members.push(member);
+      }
   }
   return jobs;
 }
 
 /** A check of a real server: where it goes is the check's own address and port, else the real server's. */
-export function jobOf(check: Check, realServer: Member['destination'], service: Member['service']): Job {
-  const own = check as { readonly address?: typeof realServer.address; readonly port?: number };
-  const { address = realServer.address, port = realServer.port } = own;
-  return { check, target: { address, port, realServer, service } };
+export function jobOf(check: Check, { destination, service }: Member): Job {
+  const own = check as { readonly address?: typeof destination.address; readonly port?: number };
+  const { address = destination.address, port = destination.port } = own;
+  return { check, target: { address, port, realServer: destination, service } };
 }
 
 /** How everybody stands whom a check speaks for. */
 export function healthIn(
-  watched: Watched,
+  { check, state, members }: Watched,
   nowMs: number,
   nextMs: number | undefined,
 ): readonly MemberHealth[] {
-  const { check, state, members } = watched;
   const share = shareOf(state, check, nowMs)?.share;
   const { type, rise, fall } = check;
   return members.map((member) => ({

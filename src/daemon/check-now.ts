@@ -34,8 +34,8 @@ export async function checkNow(
   const meant = findServers(name, namedServers({ table, names }, { services: [] }, []));
   const checks = meant.flatMap(({ service, realServer, members }) => {
     const jobs = members.flatMap((member): Job[] => {
-      const check = pools?.get(serviceKey(member.service))?.checks.get(destinationKey(member.destination));
-      return check ? [jobOf(check, member.destination, member.service)] : [];
+      const checks = pools?.get(serviceKey(member.service))?.checks.get(destinationKey(member.destination));
+      return (checks ?? []).map((check) => jobOf(check, member));
     });
     const different = new Map(jobs.map((job) => [checkKey(job), job]));
     return [...different.values()].map((job) => ({ service, realServer, job }));

@@ -9,6 +9,7 @@ import type { CheckResult } from '../model/check-result.ts';
 import { checkResultText } from '../model/check-result.ts';
 import type { Health } from '../model/health.ts';
 import { shareOf, stepHealth } from '../model/health.ts';
+import { type Member, memberKey } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
 import { healthIn, type Watched, watchedIn } from './check-book.ts';
 import type { Log } from './log.ts';
@@ -49,6 +50,7 @@ export type ChecksOptions = {
  */
 export function openChecks({ controller, turns, note, log, nowMs, runner: given }: ChecksOptions): Checks {
   let all: ReadonlyMap<string, Watched> = new Map();
+  let byMember: ReadonlyMap<string, readonly Watched[]> = new Map();
   let wanted: Wanted | undefined;
   const runner = openRunner({ random: Math.random, ...given, onResult, nowMs });
   const touched = new Set<string>();
@@ -56,20 +58,31 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
   let due: NodeJS.Timeout | undefined;
   let isStopped = false;
 
-  function onResult(key: string, result: CheckResult): void {
-    const watched = all.get(key);
-    if (!watched) return;
-    const before = watched.state;
-    watched.state = stepHealth(before, result, watched.check, nowMs());
+  function onResult(key: string, result: CheckResult): number {
+    const watched = all.get(key)!;
+    const { check, state: before } = watched;
+    const state = stepHealth(before, result, check, nowMs());
+    watched.state = state;
     watched.results++;
     if (!result.isGood) watched.failures++;
-    const { isUp, weight } = watched.state;
-    if (isUp !== before.isUp) tell(watched, result);
-    if (isUp !== before.isUp || (isUp && weight !== before.weight)) touch(watched);
-    if (isUp && !before.isUp) climb(watched);
+    if (state.isUp !== before.isUp) turned(watched, result);
+    else if (state.isUp && state.weight !== before.weight) touch(watched);
+    return state.isUp && state.against > 0 ? (check.retryInterval ?? check.interval) : check.interval;
   }
 
-  function tell({ check, members, state: { isUp } }: Watched, result: CheckResult): void {
+  /** A check has turned; so have those real servers whose other checks are all good. */
+  function turned(watched: Watched, result: CheckResult): void {
+    const members = watched.members.filter((one) =>
+      (byMember.get(memberKey(one.service, one.destination)) ?? []).every(
+        (other) => other === watched || other.state.isUp,
+      ),
+    );
+    tell(watched, members, result);
+    touch(watched);
+    if (watched.state.isUp) climb(watched);
+  }
+
+  function tell({ check, state: { isUp } }: Watched, members: readonly Member[], result: CheckResult): void {
     const reason = checkResultText(check.type, result);
     const named = new Map(
       members.map(({ service, destination }) => {
@@ -153,6 +166,7 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
       const before = all;
       const kept = before.size === 0 ? readHealth(controller()).members : [];
       all = watchedIn(next, readOverrides(controller()), before, kept, nowMs());
+      byMember = membersOf(all.values());
       for (const [key, { isPaused }] of before) {
         const now = all.get(key);
         if (!now || (now.isPaused && !isPaused)) runner.stop(key);
@@ -180,4 +194,16 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
       runner.close();
     },
   };
+}
+
+function membersOf(all: Iterable<Watched>): ReadonlyMap<string, readonly Watched[]> {
+  const byMember = new Map<string, Watched[]>();
+  for (const watched of all)
+    for (const { service, destination } of watched.members) {
+      const key = memberKey(service, destination);
+      const found = byMember.get(key);
+      if (found) found.push(watched);
+      else byMember.set(key, [watched]);
+    }
+  return byMember;
 }

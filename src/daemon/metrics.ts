@@ -1,6 +1,7 @@
 import { type CheckMeasured, type Measured, metricsText } from '../api/metrics.ts';
 import type { OwnController } from '../control/controller.ts';
 import type { Names } from '../control/wanted.ts';
+import { memberKey } from '../model/override.ts';
 import type { Watched } from './check-book.ts';
 
 /** Reads what `GET /metrics` answers. A data plane that cannot be read is a metric, not an error. */
@@ -30,16 +31,26 @@ async function readPlane(
     // Not with its address, which is a label of its own.
     serviceName: names.serviceName,
     realServerName: names.realServer,
-    checks: [...checks].flatMap(checkMeasured),
+    checks: checksMeasured(checks),
   };
 }
 
-function checkMeasured({ members, state, results, failures }: Watched): CheckMeasured[] {
-  const { isUp, last } = state;
-  const seconds = last && last.result.durationMs / 1000;
-  return members.map((member) => ({
-    ...member,
-    ...{ isUp, results, failures },
-    ...(seconds !== undefined && { seconds }),
-  }));
+/** All checks of a real server together. */
+function checksMeasured(checks: Iterable<Watched>): readonly CheckMeasured[] {
+  const found = new Map<string, CheckMeasured>();
+  for (const { members, state, results, failures } of checks)
+    for (const { service, destination } of members) {
+      const key = memberKey(service, destination);
+      const before = found.get(key);
+      const took = state.last && state.last.result.durationMs / 1000;
+      const seconds = took === undefined ? before?.seconds : Math.max(took, before?.seconds ?? 0);
+      found.set(key, {
+        ...{ service, destination },
+        isUp: state.isUp && before?.isUp !== false,
+        results: results + (before?.results ?? 0),
+        failures: failures + (before?.failures ?? 0),
+        ...(seconds !== undefined && { seconds }),
+      });
+    }
+  return [...found.values()];
 }

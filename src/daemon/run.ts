@@ -58,15 +58,15 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     taken: (read) => failover.take(read.failover),
   });
   const { note } = keeper.memory;
+  const checks = openChecks({
+    ...{ controller: () => controller, turns, note, log },
+    nowMs: () => now().getTime(),
+  });
   const failover = openFailover({
     socket: join(dirname(socketPath()), 'failover.sock'),
     log,
     entered: ({ instance, state, reason }) =>
       note({ kind: 'vrrp-transition', what: `${instance} is ${state}: ${reason}`, instance, state, reason }),
-  });
-  const checks = openChecks({
-    ...{ controller: () => controller, turns, note, log },
-    nowMs: () => now().getTime(),
   });
   const alerts = openAlerts({
     ...{ events: keeper.memory.served.events, log, now },

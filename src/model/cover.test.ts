@@ -88,7 +88,7 @@ const decisions = fc
       hysteresis: 0,
       ...(sorry !== undefined && { sorryServer: member(sorry, 1) }),
       checks: new Map(
-        checks.filter((one) => one.port === port).map((one) => [destinationKey(member(one.last)), one]),
+        checks.filter((one) => one.port === port).map((one) => [destinationKey(member(one.last)), [one]]),
       ),
     });
     const overrides = out.map(
@@ -150,7 +150,7 @@ describe('what lies over a table', () => {
     const verdictOf = (key: string) => verdicts.get(key);
     const check = { initial: 'up', whenDown: 'remove' } as const;
     const pools = new Map([
-      [serviceKey(id(1)), { quorum: 1, hysteresis: 0, checks: new Map([['10.0.0.2:80', check]]) }],
+      [serviceKey(id(1)), { quorum: 1, hysteresis: 0, checks: new Map([['10.0.0.2:80', [check]]]) }],
     ]);
     const first = coverTable(under, { overrides: [], pools, verdictOf });
     expect(first.table).toEqual(tableOf({ 1: [member(1, 3)] }));

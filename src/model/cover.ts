@@ -78,14 +78,9 @@ function pooled(
   const candidates = destinations.map((destination) => {
     const place = destinationKey(destination);
     const override = overridden.get(`${key} ${place}`);
-    const check = rules.checks.get(place);
-    const verdict = check && verdictOf?.(`${key} ${place}`);
-    return {
-      destination,
-      ...(check && { check }),
-      ...(verdict && { verdict }),
-      ...(override && { override }),
-    };
+    const checks = rules.checks.get(place) ?? [];
+    const verdict = checks.length === 0 ? undefined : verdictOf?.(`${key} ${place}`);
+    return { destination, checks, ...(verdict && { verdict }), ...(override && { override }) };
   });
   const pool = poolOf(candidates, rules, lost?.has(key) === true);
   // Who is not checked and has no stand-in has no quorum to lose.

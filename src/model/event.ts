@@ -92,6 +92,7 @@ const kinds: { readonly [Kind in EventKind]: true } = {
   'real-server-up': true,
   'quorum-lost': true,
   'quorum-gained': true,
+  'vrrp-transition': true,
   'interface-attached': true,
 };
 

@@ -1,5 +1,5 @@
 import { type CheckResult, checkResultText } from './check-result.ts';
-import type { Member } from './override.ts';
+import { type Member, memberKey } from './override.ts';
 import { span } from './span.ts';
 
 /** What decides when a real server is down and when it is back. Durations in milliseconds. */
@@ -81,9 +81,11 @@ export type HealthReport = HealthState &
     readonly nextMs?: number;
   };
 
-/** An entry with how its check stands. */
+/** An entry with how one of its checks stands. */
 export type MemberHealth = Member &
   HealthReport & {
+    /** Which of its checks, counted from 0 in the order of the configuration. */
+    readonly check: number;
     /** Of its weight, while it starts slowly; absent: all of it. */
     readonly share?: number;
   };
@@ -96,6 +98,20 @@ export type Health = {
   /** Whether somebody goes on checking. */
   readonly isChecking: boolean;
 };
+
+/** Of the checks of each entry the one that speaks for it: the first that is down, else that is failing, else the first. */
+export function worstByMember(members: readonly MemberHealth[]): ReadonlyMap<string, MemberHealth> {
+  const worst = new Map<string, MemberHealth>();
+  const rankOf = ({ isUp, against, last }: MemberHealth) =>
+    isUp ? (against > 0 ? 2 : last ? 4 : 3) : last?.result.isGood ? 1 : 0;
+  for (const one of members) {
+    const key = memberKey(one.service, one.destination);
+    const before = worst.get(key);
+    const isWorse = !before || rankOf(one) < rankOf(before);
+    if (isWorse || (rankOf(one) === rankOf(before) && one.check < before.check)) worst.set(key, one);
+  }
+  return worst;
+}
 
 /** `ok 3 ms`, `failing 1/3`, `down 3/3`, `rising 1/2`, `up, not checked yet`. */
 export function healthWord({ isUp, against, rise, fall, last }: HealthReport): string {

@@ -19,21 +19,23 @@ const shown = (destinations: readonly Destination[]) =>
   Object.fromEntries(destinations.map(({ address, weight }) => [Number(address.split('.')[3]), weight]));
 
 describe('who serves', () => {
-  const up = { destination: server(1, 3), check, verdict: { isUp: true } };
-  const down = { destination: server(2, 5), check, verdict: { isUp: false } };
+  const up = { destination: server(1, 3), checks: [check], verdict: { isUp: true } };
+  const down = { destination: server(2, 5), checks: [check], verdict: { isUp: false } };
 
   test('is everybody who is up; who is down leaves, or stays without new clients', () => {
     expect(shown(poolOf([up, down], one, false).destinations)).toEqual({ 1: 3 });
-    const quiet = { ...down, check: { ...check, whenDown: 'quiesce' } as const };
+    const quiet = { ...down, checks: [{ ...check, whenDown: 'quiesce' }] as const };
     expect(shown(poolOf([up, quiet], one, false).destinations)).toEqual({ 1: 3, 2: 0 });
   });
 
   test('is as the check says before its first result, and everybody who is not checked', () => {
     const of = (initial: 'up' | 'down') =>
-      poolOf([{ destination: server(1, 3), check: { ...check, initial } }], one, false);
+      poolOf([{ destination: server(1, 3), checks: [{ ...check, initial }] }], one, false);
     expect(shown(of('up').destinations)).toEqual({ 1: 3 });
     expect(shown(of('down').destinations)).toEqual({});
-    expect(shown(poolOf([{ destination: server(1, 3) }], one, false).destinations)).toEqual({ 1: 3 });
+    expect(shown(poolOf([{ destination: server(1, 3), checks: [] }], one, false).destinations)).toEqual({
+      1: 3,
+    });
   });
 
   test('maintenance comes before what a check says; of one that is drained a check still says whether it is there', () => {
@@ -45,8 +47,11 @@ describe('who serves', () => {
 
   test('weights come from the check, grow slowly, and 0 stays 0', () => {
     const weight = (verdict: object, own = 10) =>
-      poolOf([{ destination: server(1, own), check, verdict: { isUp: true, ...verdict } }], one, false)
-        .destinations[0]!.weight;
+      poolOf(
+        [{ destination: server(1, own), checks: [check], verdict: { isUp: true, ...verdict } }],
+        one,
+        false,
+      ).destinations[0]!.weight;
     expect([weight({ weight: 4 }), weight({ weight: 0 }), weight({ weight: 4 }, 0)]).toEqual([4, 0, 0]);
     expect([weight({ share: 0.3 }), weight({ share: 0.1 }, 2), weight({ share: 0.1 }, 0)]).toEqual([3, 1, 0]);
     expect(weight({ share: 0.5, weight: 4 })).toBe(2);
@@ -57,7 +62,7 @@ describe('the quorum', () => {
   const servers = (weights: readonly number[], downFrom: number): Candidate[] =>
     weights.map((weight, i) => ({
       destination: server(i + 1, weight),
-      check,
+      checks: [check],
       verdict: { isUp: i < downFrom },
     }));
 

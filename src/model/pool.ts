@@ -8,8 +8,11 @@ export type PoolRules<Check extends MemberRules = MemberRules> = {
   /** How far above the quorum that sum must rise, and below it fall, for a change. */
   readonly hysteresis: number;
   readonly sorryServer?: Destination;
-  /** How real servers are checked, by destinationKey; who is not in it is not checked. */
-  readonly checks: ReadonlyMap<string, Check>;
+  /**
+   * How real servers are checked, by destinationKey: each is usable while all of its checks are good. Who is not in it is not
+   * checked.
+   */
+  readonly checks: ReadonlyMap<string, readonly Check[]>;
 };
 
 export type MemberRules = {
@@ -29,8 +32,8 @@ export type Verdict = {
 /** A real server of a service, with all that decides about it. */
 export type Candidate = {
   readonly destination: Destination;
-  /** Absent: it is not checked. */
-  readonly check?: MemberRules;
+  /** None: it is not checked. */
+  readonly checks: readonly MemberRules[];
   /** Absent: there was no result yet. */
   readonly verdict?: Verdict;
   /** What a person has decided. */
@@ -66,9 +69,10 @@ function usableWeight(one: Candidate): number {
 }
 
 function inForce(one: Candidate): Destination | undefined {
-  const { destination, check, verdict, override } = one;
+  const { destination, checks, verdict, override } = one;
   if (override === 'maintenance') return { ...destination, weight: 0 };
-  if (!isUp(one)) return check?.whenDown === 'remove' ? undefined : { ...destination, weight: 0 };
+  if (!isUp(one))
+    return checks.some(({ whenDown }) => whenDown === 'remove') ? undefined : { ...destination, weight: 0 };
   if (override !== undefined) return { ...destination, weight: 0 };
   const weight = fullWeight(one);
   const now =
@@ -76,10 +80,10 @@ function inForce(one: Candidate): Destination | undefined {
   return now === destination.weight ? destination : { ...destination, weight: now };
 }
 
-const isUp = ({ check, verdict }: Candidate): boolean =>
-  check === undefined || (verdict ? verdict.isUp : check.initial === 'up');
+const isUp = ({ checks, verdict }: Candidate): boolean =>
+  checks.length === 0 || (verdict ? verdict.isUp : checks.every(({ initial }) => initial === 'up'));
 
 /** A weight of 0 is a person's word, which no check lifts. */
-function fullWeight({ destination: { weight }, check, verdict }: Candidate): number {
-  return check === undefined || weight === 0 ? weight : (verdict?.weight ?? weight);
+function fullWeight({ destination: { weight }, checks, verdict }: Candidate): number {
+  return checks.length === 0 || weight === 0 ? weight : (verdict?.weight ?? weight);
 }

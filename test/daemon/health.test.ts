@@ -59,7 +59,7 @@ requires(
     state: string;
     reason: string;
     weight: number;
-    check?: { since: string; word: string; since: string };
+    check?: { since: string; word: string };
   }[] => JSON.parse(site.run('headgate', 'get', 'real-servers', '-o', 'json').stdout);
   const stateOf = (name: string) => realServers().find((one) => one.name === name);
   const events = () =>
