@@ -64,6 +64,12 @@ function measured(services: readonly ServiceState[], name = 'web'): Measured {
       serviceName: () => name,
       realServerName: (_id, { address }) => (address === '10.0.0.1' ? 'web1' : address),
     },
+    vrrp: [
+      {
+        ...{ name: 'front', state: 'master', reason: 'no master was heard', forMs: 1000, priority: 150 },
+        ...{ addresses: [], sent: 12, received: 3, rejected: { 'hop-limit': 2 } },
+      },
+    ],
     process: { cpuSeconds: 1.5, residentBytes: 64_000_000 },
   };
 }
@@ -71,6 +77,15 @@ function measured(services: readonly ServiceState[], name = 'web'): Measured {
 const linesOf = (text: string) => text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
 
 describe('the metrics', () => {
+  test('say how failover stands', () => {
+    const lines = linesOf(metricsText(measured([])));
+    expect(lines).toContain('headgate_vrrp_master{instance="front"} 1');
+    expect(lines).toContain('headgate_vrrp_priority{instance="front"} 150');
+    expect(lines).toContain(
+      'headgate_vrrp_advertisements_rejected_total{instance="front",reason="hop-limit"} 2',
+    );
+  });
+
   test('say what is so', () => {
     const lines = linesOf(
       metricsText(measured([service(web, destination('10.0.0.1', 1, 9n), destination('10.0.0.2', 0, 2n))])),

@@ -2,6 +2,7 @@ import type { Activity } from '../model/activity.ts';
 import { destinationKey } from '../model/service-id.ts';
 import type { Counters, DestinationState, Observed, ServiceState } from '../model/table.ts';
 import type { DestinationId, ServiceId } from '../model/virtual-service.ts';
+import type { VrrpStatus } from '../model/vrrp.ts';
 
 /** What the metrics are made of. */
 export type Measured = {
@@ -26,6 +27,8 @@ export type Measured = {
     /** Of real servers that are checked, whether they are in the table or not. */
     readonly checks?: readonly CheckMeasured[];
   };
+  /** How the VRRP instances of this director stand. */
+  readonly vrrp: readonly VrrpStatus[];
   readonly process: { readonly cpuSeconds: number; readonly residentBytes: number };
 };
 
@@ -101,6 +104,7 @@ export function metricsText(measured: Measured): string {
     ),
     ...(plane ? tableMetrics(plane) : []),
     ...(plane?.checks ? checkMetrics(plane.checks, plane) : []),
+    ...vrrpMetrics(measured.vrrp),
     single('process_start_time_seconds', 'gauge', 'When the daemon was started.', measured.startedAt),
     single('process_cpu_seconds_total', 'counter', 'Processor time of the daemon.', process.cpuSeconds),
     single('process_resident_memory_bytes', 'gauge', 'Memory of the daemon.', process.residentBytes),
@@ -187,6 +191,35 @@ function checkMetrics(
     each('checks_total', 'counter', 'Checks that gave a result.', ({ results }) => results),
     each('check_failures_total', 'counter', 'Checks that were not good.', ({ failures }) => failures),
     each('check_duration_seconds', 'gauge', 'How long the last check took.', ({ seconds }) => seconds),
+  ];
+}
+
+function vrrpMetrics(vrrp: readonly VrrpStatus[]): string[] {
+  const each = (name: string, kind: Kind, help: string, value: (one: VrrpStatus) => Value) =>
+    family(
+      `headgate_vrrp_${name}`,
+      kind,
+      help,
+      vrrp.map((one) => [labels({ instance: one.name }), value(one)]),
+    );
+  return [
+    each('master', 'gauge', 'Whether the instance holds its addresses.', ({ state }) =>
+      state === 'master' ? 1 : 0,
+    ),
+    each('fault', 'gauge', 'Whether the instance takes no part.', ({ state }) => (state === 'fault' ? 1 : 0)),
+    each('priority', 'gauge', 'Priority with what tracking adds.', ({ priority }) => priority),
+    each('advertisements_sent_total', 'counter', 'Advertisements sent.', ({ sent }) => sent),
+    each('advertisements_received_total', 'counter', 'Advertisements taken.', ({ received }) => received),
+    family(
+      'headgate_vrrp_advertisements_rejected_total',
+      'counter',
+      'Advertisements that did not count, or that another configuration made.',
+      vrrp.flatMap(({ name, rejected }) =>
+        Object.entries(rejected).map(
+          ([reason, times]) => [labels({ instance: name, reason }), times] as const,
+        ),
+      ),
+    ),
   ];
 }
 

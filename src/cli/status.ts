@@ -57,6 +57,7 @@ export function statusText(
         ? `process ${daemon.pid} since ${span(now.getTime() - Date.parse(daemon.startedAt))}`
         : 'none runs: the data plane goes on as it was left',
     ],
+    ...vrrpRows(report),
     ['data plane', `${dataPlane.name}: ${dataPlane.description}`],
     ['services', servicesLine(services)],
     ['real servers', realServersLine(services)],
@@ -112,6 +113,20 @@ function trafficText({ services }: StatusReport): string {
   const cps = services.reduce((sum, one) => sum + one.connectionsPerSecond, 0);
   const active = services.reduce((sum, one) => sum + one.active, 0);
   return `${open} of ${services.length} services can be reached; ${count(active, 'active connection')}, ${cps} new a second`;
+}
+
+/** One row an instance, `failover` before the first. */
+function vrrpRows({ vrrp = [] }: StatusReport): string[][] {
+  return vrrp.map(({ name, state, forMs, priority, reason, master }, i) => {
+    const heard =
+      state === 'backup' && master
+        ? `master ${master.source} (priority ${master.priority}) heard ${(master.agoMs / 1000).toFixed(1)}s ago`
+        : reason;
+    return [
+      i === 0 ? 'failover' : '',
+      `${name} ${state.toUpperCase()} since ${span(forMs)} (priority ${priority}): ${heard}`,
+    ];
+  });
 }
 
 function servicesLine(services: readonly ServiceReport[]): string {

@@ -11,12 +11,13 @@ import type { SchedulerName, ServiceId } from '../model/virtual-service.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';
 import type { Applied } from './applied.ts';
 import type { Controller } from './controller.ts';
-import { localProblems, nobodyProblem, type Problem } from './explain.ts';
+import { nobodyProblem, type Problem } from './explain.ts';
 import { healthOf } from './health-store.ts';
 import { overridesOf, readCovers } from './override-store.ts';
 import { judgeRealServer, notServing, type RealServerReport } from './real-server-report.ts';
 import { currentRuntimeChanges, type Intention, intend, type Seen, see } from './reconcile.ts';
 import { standIns, withAbsent } from './shown.ts';
+import { type Reach, reachOf } from './standby.ts';
 import { plainNames, type Wanted } from './wanted.ts';
 
 /** The configuration the data plane is held against. */
@@ -48,8 +49,11 @@ export type ServiceReport = {
    */
   readonly configuration: 'accepted' | 'changed' | 'differs' | 'missing' | 'undescribed' | 'unknown';
   readonly configurationReason: string;
-  /** What new clients meet. `carrying`: there are active connections or packets; `idle`: there could be. */
-  readonly traffic: 'carrying' | 'idle' | 'down';
+  /**
+   * What new clients meet. `carrying`: there are active connections or packets; `idle`: there could be; `standby`: they go to
+   * another director.
+   */
+  readonly traffic: 'carrying' | 'idle' | 'standby' | 'down';
   readonly trafficReason: string;
   /** Real servers that new clients may get. */
   readonly usable: number;
@@ -81,6 +85,8 @@ export type StatusReport = {
   readonly host: string;
   /** Absent where none runs. */
   readonly daemon?: DaemonReport;
+  /** How the VRRP instances of this director stand; absent where it stands alone. */
+  readonly vrrp?: readonly VrrpStatus[];
   readonly dataPlane: Capabilities;
   /** Connections and persistence templates of the real servers that are there, and how many the table can hold. */
   readonly connectionTable: { readonly used: number; readonly size: number };
@@ -96,6 +102,7 @@ export type StatusReport = {
 export type Findings = {
   readonly host: string;
   readonly daemon?: DaemonReport;
+  readonly vrrp?: readonly VrrpStatus[];
   readonly source: Source;
   readonly dataPlane: Capabilities;
   readonly observed: Observed;
@@ -175,6 +182,7 @@ export function reportOf(findings: Findings): StatusReport {
     health: worstOf([...services.map(({ health }) => health), source.problem ? 'degraded' : 'ok']),
     host,
     ...(daemon && { daemon }),
+    ...(findings.vrrp && { vrrp: findings.vrrp }),
     dataPlane,
     connectionTable: { used: connectionsIn(observed), size: observed.connectionTableSize },
     ...(held && { virtualAddresses: held }),
@@ -262,7 +270,8 @@ export function judge(
     });
   });
   const realServers = members.map(({ report }) => report);
-  const local = id.kind === 'address' ? localProblems(id.address, outlook) : [];
+  const reach: Reach = id.kind === 'address' ? reachOf(id.address, outlook, findings.vrrp) : { problems: [] };
+  const { problems: local, standby } = reach;
   const able = realServers.filter((one) => one.state === 'ready').length;
   const usable = local.length > 0 ? 0 : able;
   const about = (whom: string) => (problem: Problem) => ({ about: [whom], ...problem });
@@ -271,7 +280,7 @@ export function judge(
   const standIn = realServers.find((one) => one.state === 'sorry');
   const own = realServers.filter((one) => one.state !== 'sorry');
   const isImpaired = isLost || own.some(({ state }) => ['unreachable', 'overloaded', 'down'].includes(state));
-  const traffic = usable === 0 ? 'down' : busy ? 'carrying' : 'idle';
+  const traffic = usable === 0 ? 'down' : standby !== undefined ? 'standby' : busy ? 'carrying' : 'idle';
   const shares = `${able} of ${own.length} real servers usable${othersOf(own)}${standIn ? `; the sorry server ${standIn.address} answers` : ''}`;
   return {
     report: {
@@ -283,6 +292,7 @@ export function judge(
       traffic,
       trafficReason:
         local[0]?.what ??
+        (usable > 0 ? standby : undefined) ??
         (realServers.length === 0
           ? 'it has no real server'
           : traffic === 'idle'

@@ -1,5 +1,8 @@
 import type { FromFile } from '../control/load-wanted.ts';
+import type { Wanted } from '../control/wanted.ts';
 import type { InstanceSettings, Orders } from '../ha/settings.ts';
+import type { Health } from '../model/health.ts';
+import { serviceKey } from '../model/service-id.ts';
 import type { Tracked } from '../model/vrrp.ts';
 
 export type FailoverWanted = NonNullable<FromFile['failover']>;
@@ -15,6 +18,18 @@ export type Faults = {
   script(name: string): string | undefined;
   service(name: string): string | undefined;
 };
+
+/** What a configuration says and this version does not do, a sentence each. */
+export function notActedOn({ vrrp, connectionSync }: FailoverWanted): readonly string[] {
+  return [
+    ...vrrp.flatMap(({ name, virtualMac, accept, authentication }) => [
+      ...(virtualMac ? [`${name}: virtualMac`] : []),
+      ...(accept ? [] : [`${name}: accept`]),
+      ...(authentication?.type === 'ah' ? [`${name}: authentication ah`] : []),
+    ]),
+    ...(connectionSync ? ['connectionSync'] : []),
+  ];
+}
 
 /** What the failover process is told. Pure. */
 export function ordersOf({ vrrp, groups }: FailoverWanted, faults: Faults): Orders {
@@ -49,4 +64,14 @@ function trackedBy({ trackScripts, trackServices }: Instance, faults: Faults): T
     ...trackScripts.map(({ name, weight }) => tracked(`script ${name}`, weight, faults.script(name))),
     ...trackServices.map(({ name, weight }) => tracked(`service ${name}`, weight, faults.service(name))),
   ];
+}
+
+/** Virtual services that have lost their quorum, by name, with the reason. */
+export function lostServices(
+  { lost }: Pick<Health, 'lost'>,
+  { table, names }: Pick<Wanted, 'table' | 'names'>,
+): ReadonlyMap<string, string> {
+  const keys = new Set(lost);
+  const found = table.services.filter(({ service }) => keys.has(serviceKey(service.id)));
+  return new Map(found.map(({ service }) => [names.serviceName(service.id), 'its quorum is lost']));
 }

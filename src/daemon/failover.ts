@@ -6,7 +6,7 @@ import { type KeeperMessage, lines, type OrderMessage } from '../ha/channel.ts';
 import { keeperProgram } from '../ha/program.ts';
 import type { Orders } from '../ha/settings.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';
-import { type FailoverWanted, ordersOf } from './failover-orders.ts';
+import { type FailoverWanted, notActedOn, ordersOf } from './failover-orders.ts';
 import type { Log } from './log.ts';
 import { openScripts } from './track-scripts.ts';
 
@@ -137,6 +137,8 @@ export function openFailover({ socket: path, log, entered }: FailoverOptions): F
     take(next) {
       wanted = next && next.vrrp.length > 0 ? next : undefined;
       scripts.take(wanted?.scripts ?? []);
+      const ignored = next ? notActedOn(next) : [];
+      if (ignored.length > 0) log('error', 'this version does not act on part of failover', { ignored });
       if (wanted) ensure();
       else void end();
     },

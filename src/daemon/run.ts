@@ -7,6 +7,7 @@ import { openAlerts } from './alerts/alerts.ts';
 import { openChecks } from './checks.ts';
 import { countEditions } from './edition.ts';
 import { openFailover } from './failover.ts';
+import { lostServices } from './failover-orders.ts';
 import { type Keeper, openKeeper } from './keeper.ts';
 import { coverInterfaces } from './links.ts';
 import type { Log } from './log.ts';
@@ -54,12 +55,20 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const files = watchFiles(() => void keeper.takeChange());
   const keeper: Keeper = openKeeper({
     ...{ path, first, readFile, controller, turns, files, manager, log, now },
-    inForce: (wanted) => checks.follow(wanted),
+    inForce(wanted) {
+      checks.follow(wanted);
+      failover.servicesChanged(lostServices(checks.health(), wanted));
+    },
     taken: (read) => failover.take(read.failover),
   });
   const { note } = keeper.memory;
   const checks = openChecks({
-    ...{ controller: () => controller, turns, note, log },
+    ...{ controller: () => controller, turns, log },
+    note(event) {
+      note(event);
+      if (event.kind === 'quorum-lost' || event.kind === 'quorum-gained')
+        failover.servicesChanged(lostServices(checks.health(), keeper.standing().wanted));
+    },
     nowMs: () => now().getTime(),
   });
   const failover = openFailover({

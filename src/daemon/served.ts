@@ -103,6 +103,7 @@ export function servedBy({
         const { wanted, generation, at, failure } = keeper.standing();
         return (await import('./metrics.ts')).measure(controller, wanted.names, checks.watched(), {
           ...{ version, dataPlane: controller.capabilities.name, startedAt: Date.parse(startedAt) / 1000 },
+          vrrp: vrrp(),
           configuration: {
             generation,
             succeededAt: Date.parse(at) / 1000,

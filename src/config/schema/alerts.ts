@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { alertKinds } from '../../model/alert.ts';
 import { eventKinds } from '../../model/event.ts';
 import { duration, flag, key, list, object, parsed, text, word } from './keys.ts';
