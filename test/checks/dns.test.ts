@@ -127,7 +127,7 @@ requires('named')('a name server', () => {
     const result = await dns({ transport, query: 'example.org', timeout: '300ms' });
     server.thaw();
     expect(result).toMatchObject({ isGood: false, phase: 'expect', reason: 'no answer within 300ms' });
-    expect(result.durationMs).toBeLessThan(600);
+    expect(result.durationMs).toBeLessThan(2000);
   });
 });
 
@@ -135,7 +135,7 @@ describe('without a name server', () => {
   test.each(['udp', 'tcp'])('a closed port refuses (%s)', async (transport) => {
     const { result } = await checked({ type: 'dns', transport }, await freePort());
     expect(result).toMatchObject({ isGood: false, phase: 'connect', reason: 'connection refused' });
-    expect(result.durationMs).toBeLessThan(1000);
+    expect(result.durationMs).toBeLessThan(3000);
   });
 
   test('answers to other queries are passed over, garbage is named', async () => {

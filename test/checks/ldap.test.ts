@@ -137,3 +137,19 @@ test('a message without end is not read', async () => {
   await endless.close();
   expect(result).toMatchObject({ reason: 'the answer is not LDAP: a message of 4294967295 bytes' });
 });
+
+test('more than one entry, and none, are not what was asked for', async () => {
+  const entry = Buffer.from('300a02010364050401313000', 'hex');
+  const done = Buffer.from('300c02010365070a010004000400', 'hex');
+  const saying = async (bytes: Buffer) => {
+    const server = await peer((socket) => socket.once('data', () => socket.write(bytes)));
+    const { result } = await checked({ type: 'ldap', timeout: '2s' }, server.port);
+    await server.close();
+    return result;
+  };
+  expect(await saying(Buffer.concat([entry, done]))).toMatchObject({ isGood: true, detail: '1' });
+  expect(await saying(Buffer.concat([entry, entry, done]))).toMatchObject({
+    reason: 'got 2 entries, want one',
+  });
+  expect(await saying(done)).toMatchObject({ reason: 'got no entries, want one' });
+});

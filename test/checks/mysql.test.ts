@@ -254,3 +254,10 @@ test('what is not MySQL is named', async () => {
     reason: expect.stringMatching(/^the answer is not MySQL: /),
   });
 });
+
+test('a packet out of turn is no answer', async () => {
+  const server = await peer((socket) => socket.write(Buffer.from('0100000100', 'hex')));
+  const { result } = await checked({ type: 'mysql' }, server.port);
+  await server.close();
+  expect(result).toMatchObject({ phase: 'expect', reason: 'the answer is not MySQL: packet 1, want 0' });
+});

@@ -192,3 +192,28 @@ test('what is not PostgreSQL is named', async () => {
     reason: 'the server does not speak TLS',
   });
 });
+
+test('a server that only says that it knows the password is refused', async () => {
+  const message = (method: number, data: string) => {
+    const head = Buffer.from('R\0\0\0\0\0\0\0\0', 'latin1');
+    head.writeUInt32BE(8 + Buffer.byteLength(data), 1);
+    head.writeUInt32BE(method, 5);
+    return Buffer.concat([head, Buffer.from(data)]);
+  };
+  const liar = await peer((socket) => {
+    const answers = [
+      () => message(10, 'SCRAM-SHA-256\0\0'),
+      (first: string) => message(11, `r=${/r=(.*)$/.exec(first)?.[1]}x,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096`),
+      () => Buffer.concat([message(12, `v=${Buffer.alloc(32).toString('base64')}`), message(0, '')]),
+    ];
+    socket.on('data', (bytes) => socket.write(answers.shift()?.(bytes.toString('latin1')) ?? ''));
+  });
+  const keys = { type: 'postgresql', user: 'me', password: 'geheim', timeout: '2s' } as const;
+  const { result } = await checked(keys, liar.port);
+  await liar.close();
+  expect(result).toMatchObject({
+    isGood: false,
+    phase: 'expect',
+    reason: 'the server does not know the password',
+  });
+});
