@@ -8,27 +8,12 @@
 #define HEADGATE_FATE_H
 
 #include "icmp.h"
+#include "orphan.h"
 
 /* Answers of forward_request and meet_fate beside verdicts. */
 #define VERDICT_ANEW 0x100       /* the connection has ended: the packet is one without a connection */
 #define VERDICT_KEEP 0x101       /* the packet goes on */
 #define END_TRIES 4
-
-static __always_inline struct service *service_of(const struct destination *destination)
-{
-	__u32 slot = destination->service;
-
-	return bpf_map_lookup_elem(&services, &slot);
-}
-
-/* What a service wants for its connections; the record of a deleted one still tells. */
-static __always_inline __u32 fate_of(const struct destination *destination)
-{
-	struct service *service = service_of(destination);
-	__u32 fate = service ? service->flags >> SERVICE_FATE_SHIFT & FATE_MASK : FATE_DROP;
-
-	return fate == FATE_DROP && settings.expire_nodest_conn ? FATE_EXPIRE : fate;
-}
 
 static __always_inline int opens_connection(const struct packet *packet)
 {
@@ -42,15 +27,11 @@ static __always_inline int opens_connection(const struct packet *packet)
 static __always_inline int leaves_quiescent(const struct connection *connection)
 {
 	struct destination *destination;
-	struct service *service;
 
 	if (!settings.expire_nodest_conn)
 		return 0;
 	destination = destination_at(connection->destination);
-	if (!destination || destination->weight)
-		return 0;
-	service = service_of(destination);
-	return service && (service->flags >> SERVICE_FATE_SHIFT & FATE_MASK) == FATE_DROP;
+	return destination && !destination->weight && fate_said(destination) == FATE_DROP;
 }
 
 /* Ends a connection whatever state it changes to meanwhile; 1 for the caller that ended it. */

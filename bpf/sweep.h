@@ -9,6 +9,7 @@
 
 #include "connection.h"
 #include "estimate.h"
+#include "orphan.h"
 #include "template.h"
 
 #define CLOCK_MONOTONIC 1
@@ -133,8 +134,9 @@ static long visit_slot(__u32 index, struct sweep *sweep)
 	word = connection->word;
 	if (!word)
 		return 0;
-	if (word & WORD_LIVE && is_expired(connection, sweep->now) &&
-	    !(word & WORD_TEMPLATE && prolong_template(connection, slot, sweep->now))) {
+	if (word & WORD_LIVE &&
+	    (is_flushed(connection) || (is_expired(connection, sweep->now) &&
+					!(word & WORD_TEMPLATE && prolong_template(connection, slot, sweep->now))))) {
 		end_connection(connection, word);
 		word = connection->word;
 	}

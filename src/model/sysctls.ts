@@ -9,8 +9,8 @@ export type Sysctls = {
    */
   readonly pmtu_disc: number;
   /**
-   * 1: where IPVS's rule holds, a connection whose destination was deleted ends with the client's next packet, and that is
-   * scheduled anew; so is a SYN of a connection whose destination has weight 0. 0: such packets are dropped.
+   * 1: where IPVS's rule holds, a connection whose destination was deleted ends, and what comes of it is scheduled anew; so
+   * is a SYN of a connection whose destination has weight 0. 0: packets of the first are dropped, those of the second go on.
    */
   readonly expire_nodest_conn: number;
   /** 1: a persistence template whose destination has weight 0 brings nobody back to it. */

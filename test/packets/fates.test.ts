@@ -289,6 +289,28 @@ requires(
       expect(counted()).toEqual([0, 0]);
     });
 
+    it('1 ends connections without waiting for a packet, but for those a service keeps', async () => {
+      await set(1);
+      const [tcpSite, udpSite, kept] = [
+        await site('tcp', 4, undefined),
+        await site('udp', 6, undefined),
+        await site('tcp', 4, 'expire'),
+      ];
+      harness.receive('c0', tcp(tcpSite.client, tcpSite.vip, 'S'));
+      harness.receive('c0', udp(udpSite.client, udpSite.vip));
+      harness.receive('c0', tcp(kept.client, kept.vip, 'S'));
+      for (const { remove } of [tcpSite, udpSite, kept]) await remove();
+      const until = performance.now() + 2000;
+      while (performance.now() < until && tcpSite.counted()[0] + udpSite.counted()[1] > 0)
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      expect([tcpSite.counted(), udpSite.counted(), kept.counted()]).toEqual([
+        [0, 0],
+        [0, 0],
+        [1, 0],
+      ]);
+      expect(await entriesOf(tcpSite.client)).toEqual([]);
+    });
+
     it('1 leaves what a service says for itself', async () => {
       await set(1);
       const { client, vip, replace, arriving } = await site('tcp', 4, 'keep');

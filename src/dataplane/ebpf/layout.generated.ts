@@ -4,7 +4,7 @@
 export const layoutId = 0x712f6d7e;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0xc1d7e89e, 0x0b25dff0] as const;
+export const buildId = [0xc149ec0b, 0x5294bbe0] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {

@@ -18,6 +18,7 @@ import type { FastPathWish } from './fast-path.ts';
 import { hasFastPath, type Instance, openInstance, removePins } from './instance.ts';
 import { buildId, layoutId, numbers } from './layout.generated.ts';
 import { mapRecords } from './records.ts';
+import { wakeSlices } from './slices.ts';
 import { openTables, type TableMaps, type Tables } from './tables.ts';
 
 const { DESTINATION_OVERLOAD } = numbers.destination_flag;
@@ -145,7 +146,10 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       (await import('./upgrade.ts')).upgradeInstance(instance);
     }
     const maps = mapTables(instance);
-    open = { instance, maps, tables: openTables(maps) };
+    const { map, runtime } = instance;
+    const wakeSweeper = () =>
+      wakeSlices(map('slices'), runtime.get(0, 'tick_jiffies'), runtime.get(0, 'fresh'));
+    open = { instance, maps, tables: openTables(maps, wakeSweeper) };
     return open;
   }
 

@@ -64,8 +64,8 @@ export type Tables = {
   finish(): void;
 };
 
-/** Reads the table and gets ready to edit it. */
-export function openTables(maps: TableMaps): Tables {
+/** Reads the table and gets ready to edit it. `wakeSweeper` makes the sweeper look at every connection soon. */
+export function openTables(maps: TableMaps, wakeSweeper: () => void = () => undefined): Tables {
   const { services, destinations, settings } = maps;
   const listed = new Map<string, ListedService>();
   /** Deleted destinations that may still have connections, by service slot and key. */
@@ -77,6 +77,8 @@ export function openTables(maps: TableMaps): Tables {
   const hertz = settings.get(0, 'hz');
   /** Whether the address filters may let through what nobody needs any more. What comes is let in at once. */
   let isWide = true;
+  /** Destinations were deleted whose connections the kernel's rule may end at once. */
+  let orphaned = false;
 
   load();
   return { listed, apply, finish };
@@ -376,6 +378,7 @@ export function openTables(maps: TableMaps): Tables {
     entry.destinations.delete(key);
     deleted.set(`${entry.slot} ${key}`, slot);
     isWide = true;
+    orphaned = true;
     changed(entry);
     return undefined;
   }
@@ -420,6 +423,8 @@ export function openTables(maps: TableMaps): Tables {
   function finish(): void {
     for (const entry of unscheduled) rescheduleDestinations(maps, entry);
     unscheduled.clear();
+    if (orphaned && settings.get(0, 'expire_nodest_conn')) wakeSweeper();
+    orphaned = false;
     if (isWide) narrowFilters();
   }
 

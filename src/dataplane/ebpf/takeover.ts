@@ -17,6 +17,7 @@ import {
 } from './instance.ts';
 import { buildId, layoutId, numbers } from './layout.generated.ts';
 import { mapRecords, type RecordName } from './records.ts';
+import { wakeSlices } from './slices.ts';
 
 const { WORD_LIVE, WORD_DEAD, WORD_INACTIVE, WORD_TEMPLATE, WORD_RULED } = numbers.connection_word;
 
@@ -193,13 +194,6 @@ function countAll(connections: MapHandle, destinations: MapHandle, words: Uint32
 function countOf(word: number): 'active' | 'inactive' | 'persistent' {
   if (word & WORD_TEMPLATE) return 'persistent';
   return word & WORD_INACTIVE ? 'inactive' : 'active';
-}
-
-/** Makes the new sweeper look at every slice soon; it works out by itself when to come back. */
-function wakeSlices(slices: MapHandle, now: number, last: number): void {
-  const due = Buffer.alloc(slices.valueSize);
-  due.writeUInt32LE((now | 1) >>> 0);
-  for (let slice = 0; slice <= last >> 8; slice++) slices.update(slice, due);
 }
 
 /** State changes that packets made in the old table after it was copied. */
