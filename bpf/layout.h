@@ -100,6 +100,7 @@ enum destination_flag {
 	DESTINATION_USED = 1,        /* the slot holds a destination, listed or deleted */
 	DESTINATION_AVAILABLE = 2,   /* listed; without it connections meet the fate that the service says */
 	DESTINATION_OVERLOAD = 4,    /* came to its upper threshold, and has not been below the lower one since */
+	DESTINATION_EXPIRES_TEMPLATES = 8, /* (user) expire_quiescent_template for this one */
 };
 
 enum hop_kind {
@@ -110,7 +111,7 @@ enum hop_kind {
 
 /* One destination: the first line is read for every packet, the second when connections come and go. */
 struct destination {
-	__u32 flags;                 /* (user, but for DESTINATION_OVERLOAD) changed by single steps of both sides */
+	__u32 flags;                 /* (user, but for OVERLOAD) changed by single steps of both sides */
 	__u32 method;                /* (user) */
 	struct address address;      /* (user) */
 	__be16 port;                 /* (user) */

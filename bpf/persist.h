@@ -46,11 +46,13 @@ static __always_inline void template_key(const struct service *service, const st
 		key->source.word[i] &= mask_word(bits - 32 * i);
 }
 
-/* 1 when templates bring clients to a destination; its weight and its load do not matter for that. */
+/* 1 when templates bring clients to a destination; its load does not matter for that, nor does weight 0 by itself. */
 static __always_inline int takes_back(const struct destination *destination)
 {
-	return destination->flags & DESTINATION_AVAILABLE &&
-	       !(settings.expire_quiescent_template && destination->weight == 0);
+	if (!(destination->flags & DESTINATION_AVAILABLE))
+		return 0;
+	return destination->weight != 0 ||
+	       !(settings.expire_quiescent_template || destination->flags & DESTINATION_EXPIRES_TEMPLATES);
 }
 
 /*

@@ -304,6 +304,7 @@ function destinationSettings({
   weight,
   upperThreshold,
   lowerThreshold,
+  expiresTemplates,
 }: Destination): Settings {
   const how = tunnel ? `${method} ${tunnel.type}${tunnel.port > 0 ? ` port ${tunnel.port}` : ''}` : method;
   return {
@@ -311,6 +312,7 @@ function destinationSettings({
     weight: `weight ${weight}`,
     ...(upperThreshold > 0 && { upper: `upper threshold ${upperThreshold}` }),
     ...(lowerThreshold > 0 && { lower: `lower threshold ${lowerThreshold}` }),
+    ...(expiresTemplates && { clients: 'persistent clients stay away' }),
   };
 }
 
@@ -334,15 +336,17 @@ function differences(before: Settings, after: Settings): string {
   const names = new Set([...Object.keys(before), ...Object.keys(after)]);
   return [...names]
     .filter((name) => before[name] !== after[name])
-    .map(
-      (name) => `${before[name] ?? `no ${name} threshold`} -> ${lastWord(before[name], after[name], name)}`,
-    )
+    .map((name) => `${before[name] ?? absent(name)} -> ${lastWord(before[name], after[name], name)}`)
     .join(', ');
 }
 
+/** A setting that is not there. */
+const absent = (name: string): string =>
+  name === 'clients' ? 'persistent clients come back' : `no ${name} threshold`;
+
 /** The new value without the word both begin with. */
 function lastWord(before: string | undefined, after: string | undefined, name: string): string {
-  if (after === undefined) return `no ${name} threshold`;
+  if (after === undefined) return absent(name);
   const [word] = after.split(' ');
   return before?.startsWith(`${word} `) ? after.slice(word!.length + 1) : after;
 }

@@ -64,15 +64,20 @@ const table = fc
     }),
   );
 const overridesOf = fc
-  .uniqueArray(fc.record({ port: fc.integer({ min: 1, max: 2 }), last: fc.nat(2) }), {
-    selector: ({ port, last }) => `${port} ${last}`,
-  })
+  .uniqueArray(
+    fc.record({
+      port: fc.integer({ min: 1, max: 2 }),
+      last: fc.nat(2),
+      state: fc.constantFrom('drain' as const, 'maintenance' as const),
+    }),
+    { selector: ({ port, last }) => `${port} ${last}` },
+  )
   .map((list) =>
     list.map(
-      ({ port, last }): Override => ({
+      ({ port, last, state }): Override => ({
         service: String(port),
         realServer: String(last),
-        state: 'drain',
+        state,
         since: '',
         by: '',
         members: [{ service: { ...id, port }, destination: { address: member(last).address, port: 80 } }],

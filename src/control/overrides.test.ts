@@ -100,6 +100,41 @@ describe('a real server that is taken out', () => {
     expect(await listOverrides(controller, wanted)).toEqual([]);
   });
 
+  test('has its persistent clients while it drains, and not in maintenance', async () => {
+    await put(`${yaml(three)}\n    persistence: 5m\n`);
+    let port = 1000;
+    const servedBy = () => {
+      const client = { address: '203.0.113.1' as Address, port: port++ };
+      const syn = { direction: 'in', bytes: 40, flags: 2 } as const;
+      const verdict = memory.packet(client, { protocol: 'tcp', address: id.address, port: id.port }, syn);
+      return verdict.kind === 'forwarded' ? Number(verdict.to.address.at(-1)) : undefined;
+    };
+    const flags = async () =>
+      (await controller.read()).services.flatMap(({ destinations }) =>
+        destinations.map(({ destination: { address, expiresTemplates } }) => [
+          address.at(-1),
+          expiresTemplates,
+        ]),
+      );
+    const first = servedBy()!;
+    await ask(`web${first}`, 'drain');
+    expect([servedBy(), servedBy()]).toEqual([first, first]);
+    await ask(`web${first}`, 'maintenance');
+    expect(await flags()).toContainEqual([String(first), true]);
+    expect(await currentRuntimeChanges(controller)).toEqual([]);
+    const second = servedBy()!;
+    expect(second).not.toBe(first);
+    await ask(`web${second}`, 'maintenance');
+    await ask(`web${second}`, 'drain');
+    expect(servedBy()).toBe(second);
+    for (const one of [first, second]) await ask(`web${one}`, 'ready');
+    expect(await flags()).toEqual([
+      ['1', undefined],
+      ['2', undefined],
+      ['3', undefined],
+    ]);
+  });
+
   test('stays out over the next configuration, and is no runtime change', async () => {
     await put(yaml(three));
     await ask('web1', 'maintenance');

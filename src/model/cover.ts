@@ -1,4 +1,4 @@
-import { memberKey, type Override, type OverrideState } from './override.ts';
+import { memberKey, type Override, type OverrideState, takenOut } from './override.ts';
 import { type PoolRules, poolOf, type Verdict } from './pool.ts';
 import { destinationKey, equalDestination, serviceKey } from './service-id.ts';
 import type { Operation, ServiceEntry, Table } from './table.ts';
@@ -99,7 +99,8 @@ function asBefore(
   const present = destinations.flatMap((destination) => {
     const member = memberKey(id, destination);
     const before = earlier.get(member);
-    if (overridden.has(member)) return { ...destination, weight: 0 };
+    const state = overridden.get(member);
+    if (state) return takenOut(destination, state);
     if (!before || (!isLost && verdictOf?.(member)?.isUp !== false)) return destination;
     return before.over ? { ...destination, weight: before.over.weight } : [];
   });
@@ -190,7 +191,7 @@ export function coverOperations(
     if (weight < 0 || weight >= 2 ** 31 || (!before && !overridden.has(key))) return operation;
     // Nobody sees it in the table, so there is none to edit.
     if (before && !before.over && operation.kind === 'edit-destination') return operation;
-    const over = overOf(destination, before, overridden.has(key));
+    const over = overOf(destination, before, overridden.get(key));
     const isStandIn = before !== undefined && !before.under;
     current.set(key, {
       ...memberOf(id, destination),
@@ -205,9 +206,9 @@ export function coverOperations(
 function overOf(
   destination: Destination,
   before: Cover | undefined,
-  isOverridden: boolean,
+  override: OverrideState | undefined,
 ): Destination | undefined {
-  if (isOverridden) return { ...destination, weight: 0 };
+  if (override) return takenOut(destination, override);
   return before?.over && { ...destination, weight: before.over.weight };
 }
 

@@ -1,5 +1,5 @@
 import { destinationKey, serviceKey } from './service-id.ts';
-import type { DestinationId, ServiceId } from './virtual-service.ts';
+import type { Destination, DestinationId, ServiceId } from './virtual-service.ts';
 
 /**
  * The states a person puts a real server in; the third, `ready`, is to have no override. HAProxy's meanings: `drain` has no
@@ -84,3 +84,11 @@ export function readyCommand({ service, realServer }: Pick<Override, 'service' |
 /** A Map key: the entry of a service. */
 export const memberKey = (service: ServiceId, destination: DestinationId): string =>
   `${serviceKey(service)} ${destinationKey(destination)}`;
+
+/** An entry in a state: without new clients, and in maintenance without those that persistence would bring back. */
+export function takenOut(
+  { expiresTemplates: _, ...destination }: Destination,
+  state: OverrideState,
+): Destination {
+  return { ...destination, weight: 0, ...(state === 'maintenance' && { expiresTemplates: true }) };
+}

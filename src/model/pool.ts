@@ -1,4 +1,4 @@
-import type { OverrideState } from './override.ts';
+import { type OverrideState, takenOut } from './override.ts';
 import type { Destination } from './virtual-service.ts';
 
 /** What a configuration says of who shall serve where not all are well. */
@@ -70,10 +70,10 @@ function usableWeight(one: Candidate): number {
 
 function inForce(one: Candidate): Destination | undefined {
   const { destination, checks, verdict, override } = one;
-  if (override === 'maintenance') return { ...destination, weight: 0 };
+  if (override === 'maintenance') return takenOut(destination, override);
   if (!isUp(one))
     return checks.some(({ whenDown }) => whenDown === 'remove') ? undefined : { ...destination, weight: 0 };
-  if (override !== undefined) return { ...destination, weight: 0 };
+  if (override !== undefined) return takenOut(destination, override);
   const weight = fullWeight(one);
   const now =
     verdict?.share === undefined ? weight : Math.min(weight, Math.max(1, Math.round(weight * verdict.share)));

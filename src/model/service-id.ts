@@ -61,6 +61,7 @@ export function equalDestination(a: Destination, b: Destination): boolean {
     a.weight === b.weight &&
     a.upperThreshold === b.upperThreshold &&
     a.lowerThreshold === b.lowerThreshold &&
+    a.expiresTemplates === b.expiresTemplates &&
     equalTunnel(a.tunnel, b.tunnel)
   );
 }

@@ -82,6 +82,11 @@ export type Destination = DestinationId & {
   readonly lowerThreshold: number;
   /** Present exactly when the method is `tunnel`. */
   readonly tunnel?: Tunnel;
+  /**
+   * While the weight is 0, persistence brings nobody back: the sysctl expire_quiescent_template for this one. IPVS has no
+   * such setting, and no configuration: maintenance sets it.
+   */
+  readonly expiresTemplates?: true;
 };
 
 /** Timeouts that users can set (ipvsadm --set), seconds. */

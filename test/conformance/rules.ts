@@ -449,6 +449,31 @@ export const rules = {
     for (let n = 2; n < 5; n++) expect(await ask(40_000 + n)).toEqual(other);
   },
 
+  'maintenance sends the persistent clients of one real server elsewhere': async (rig, family) => {
+    const { id } = await site(rig, family, 2, { persistence: persistence(family) });
+    const clients = [newClient(rig, family), newClient(rig, family)];
+    const ask = async (n: number, port: number) =>
+      (await rig.open(id, { address: clients[n]!.address, port }))!.server;
+    const drained = await ask(0, 40_000);
+    const other = await ask(1, 40_000);
+    const maintained = { weight: 0, expiresTemplates: true } as const;
+    await change(rig, editDestination(id, drained, maintained));
+    expect((await shown(rig, id)).destinations.map((one) => one.destination)).toContainEqual(
+      destination(drained, maintained),
+    );
+    expect(await ask(0, 40_001)).toEqual(other);
+    await change(rig, editDestination(id, drained), editDestination(id, other, { weight: 0 }));
+    expect((await shown(rig, id)).destinations.map((one) => one.destination)).toContainEqual(
+      destination(drained),
+    );
+    for (const n of [0, 1]) expect(await ask(n, 40_002)).toEqual(other);
+    // Added so, and back without it.
+    await change(rig, deleteDestination(id, other), addDestination(id, other, maintained));
+    expect(await ask(1, 40_003)).toEqual(drained);
+    await change(rig, deleteDestination(id, other), addDestination(id, other, { weight: 0 }));
+    expect(await ask(0, 40_003)).toEqual(other);
+  },
+
   'an overloaded real server keeps its persistent clients': async (rig, family) => {
     const { id } = await site(rig, family, 2, { persistence: persistence(family) });
     const { address } = newClient(rig, family);

@@ -1,8 +1,10 @@
 import { overloadAfterEdit, type Thresholds } from '../../model/overload.ts';
+import type { Destination } from '../../model/virtual-service.ts';
 import { numbers } from './layout.generated.ts';
 import type { Records } from './records.ts';
 
-const { DESTINATION_OVERLOAD } = numbers.destination_flag;
+const { DESTINATION_USED, DESTINATION_AVAILABLE, DESTINATION_OVERLOAD, DESTINATION_EXPIRES_TEMPLATES } =
+  numbers.destination_flag;
 
 /** Sets and clears flags of a destination in one step: the program does the same at the same time. */
 export function changeFlags(
@@ -14,6 +16,29 @@ export function changeFlags(
     const flags = destinations.get(slot, 'flags');
     if (destinations.swap(slot, 'flags', flags, (flags & ~clear) | set)) return;
   }
+}
+
+/** Puts a destination on its list; one that comes back is as overloaded as it was. */
+export function makeAvailable(
+  destinations: Records<'destination'>,
+  slot: number,
+  destination: Destination,
+  revived: boolean,
+): void {
+  const set = DESTINATION_USED | DESTINATION_AVAILABLE;
+  const clear = revived ? 0 : DESTINATION_OVERLOAD;
+  changeFlags(destinations, slot, { clear });
+  noteTemplates(destinations, slot, destination);
+  changeFlags(destinations, slot, { set });
+}
+
+/** Whether persistence brings clients to a destination without weight. */
+export function noteTemplates(
+  destinations: Records<'destination'>,
+  slot: number,
+  { expiresTemplates }: Destination,
+): void {
+  changeFlags(destinations, slot, { [expiresTemplates ? 'set' : 'clear']: DESTINATION_EXPIRES_TEMPLATES });
 }
 
 /** Whether a destination is overloaded once its thresholds are others. */

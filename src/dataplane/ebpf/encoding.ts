@@ -203,6 +203,9 @@ export function readDestination(destinations: Records<'destination'>, slot: numb
     weight: destinations.get(slot, 'weight') | 0,
     upperThreshold: destinations.get(slot, 'upper'),
     lowerThreshold: destinations.get(slot, 'lower'),
+    ...((destinations.get(slot, 'flags') & numbers.destination_flag.DESTINATION_EXPIRES_TEMPLATES) !== 0 && {
+      expiresTemplates: true as const,
+    }),
     ...(method === 'tunnel' && { tunnel: readTunnel(destinations.get(slot, 'tunnel')) }),
   };
 }

@@ -14,7 +14,7 @@ import type {
 import { editedService, normaliseService } from '../../model/when-gone.ts';
 import type { MapHandle } from '../../sys/bpf/map.ts';
 import { joinCounters, leaveCounters, zeroCounters } from './counters.ts';
-import { changeFlags, judgeOverload } from './destination-flags.ts';
+import { changeFlags, judgeOverload, makeAvailable, noteTemplates } from './destination-flags.ts';
 import {
   catchOf,
   encodeAddress,
@@ -314,12 +314,8 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     const listing = { slot, destination };
     joinCounters(maps, entry.slot, slot, { fresh: !revived, neverUsed: slot > used });
     openFilter('reply_filter', destinations.address(slot, 'address'));
-    if (revived) {
-      judgeOverload(destinations, slot, earlier, destination);
-      changeFlags(destinations, slot, { set: DESTINATION_AVAILABLE });
-    } else {
-      destinations.set(slot, 'flags', DESTINATION_USED | DESTINATION_AVAILABLE);
-    }
+    if (revived) judgeOverload(destinations, slot, earlier, destination);
+    makeAvailable(destinations, slot, destination, revived);
     destinations.set(slot, 'next', services.get(entry.slot, 'first'));
     services.set(entry.slot, 'first', slot);
     entry.destinations.set(key, listing);
@@ -349,6 +345,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     const before = listing.destination;
     listing.destination = destination;
     giveTunnelSource(listing.slot, destination);
+    noteTemplates(destinations, listing.slot, destination);
     writeDestination(destinations, listing.slot, destination);
     judgeOverload(destinations, listing.slot, before, destination);
     changed(entry);

@@ -78,8 +78,9 @@ export function schedule(
 }
 
 /** Whether templates bring clients to a destination (ip_vs_check_template); its load does not matter for that. */
-function takesBack({ available, weight }: Member, { sysctls }: Workshop): boolean {
-  return available && (weight !== 0 || sysctls.expire_quiescent_template === 0);
+function takesBack({ available, weight, destination }: Member, { sysctls }: Workshop): boolean {
+  const expires = sysctls.expire_quiescent_template === 1 || destination.expiresTemplates === true;
+  return available && (weight !== 0 || !expires);
 }
 
 /** The netmask says whom the template is for; the scheduler sees the client as it is (ip_vs_sched_persist). */
