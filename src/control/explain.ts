@@ -3,6 +3,7 @@ import { type Health, healthWord, lastResultText, worstByMember } from '../model
 import type { Outlook, Path } from '../model/outlook.ts';
 import { releaseLevel } from '../model/overload.ts';
 import { decisionOn, decisionText, memberKey, type Override, readyCommand } from '../model/override.ts';
+import { maskAddress } from '../model/persistence.ts';
 import { startScheduler } from '../model/schedulers/by-name.ts';
 import { expectedDelay, overhead } from '../model/schedulers/load.ts';
 import { roundRobin } from '../model/schedulers/rr.ts';
@@ -141,7 +142,9 @@ export function explanationOf(
     }),
   );
   const present = question.client.port === undefined ? undefined : own.find(({ template }) => !template);
-  const found = present ? keep(present, state) : choose(question, state, views, outlook);
+  const found = present
+    ? keep(present, state)
+    : (recall(question, observed, state, connections) ?? choose(question, state, views, outlook));
   const path = found.destination && outlook?.paths.get(found.destination.address);
   return {
     ...base,
@@ -220,6 +223,36 @@ function keep({ state, destination: id }: Connection, { destinations }: ServiceS
   const found = destinations.find(({ destination }) => destinationKey(destination) === destinationKey(id));
   return found ? { because, destination: found.destination } : { because };
 }
+
+/** Where persistence brings the client back to; undefined when it does not (ip_vs_sched_persist, ip_vs_check_template). */
+function recall(
+  { protocol, client, virtual }: Question,
+  { sysctls }: Observed,
+  { service, destinations }: ServiceState,
+  connections: readonly Connection[],
+): Found | undefined {
+  const { id, persistence } = service;
+  if (!persistence || id.kind !== 'address') return undefined;
+  const network = maskAddress(client.address, persistence.netmask);
+  const port = id.port === virtual.port && id.port !== ftpPort ? id.port : 0;
+  const row = connections.find(
+    ({ template, ...one }) =>
+      template &&
+      one.protocol === protocol &&
+      one.client.address === network &&
+      one.virtual.address === virtual.address &&
+      one.virtual.port === port,
+  );
+  const found = row && destinations.find(({ destination }) => isEnd(destination, row.destination));
+  if (!found) return undefined;
+  const { weight, expiresTemplates } = found.destination;
+  if (weight === 0 && (expiresTemplates || sysctls?.expire_quiescent_template)) return undefined;
+  return { destination: found.destination, because: 'persistence: it has served this client before' };
+}
+
+/** A template for every port names none. */
+const isEnd = (destination: Destination, end: DestinationId): boolean =>
+  destination.address === end.address && (end.port === 0 || destination.port === end.port);
 
 function choose(
   { client, virtual }: Question,

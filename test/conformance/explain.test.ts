@@ -87,6 +87,35 @@ requires(
       expect(most).toBeGreaterThan(1);
     });
 
+  it('foretells where persistence brings a client back to', async () => {
+    const id = await rig.service(4, 'tcp');
+    const persistence = { timeoutSeconds: 300, netmask: 0xffffff00 };
+    const servers = [await rig.realServer(4, 'tcp'), await rig.realServer(4, 'tcp')];
+    await change(
+      rig,
+      { kind: 'add-service', service: virtualService(id, { persistence }) },
+      ...servers.map((server) => addDestination(id, server)),
+    );
+    const ask = (address: string, port: number) =>
+      explain(rig.plane, {
+        protocol: 'tcp',
+        client: { address: address as never, port },
+        virtual: { address: id.address, port: id.port },
+      });
+    const first = (await rig.open(id, { address: '203.0.113.1' as never, port: 1000 }))!.server;
+    for (const address of ['203.0.113.1', '203.0.113.200']) {
+      const { destination, because } = await ask(address, 1001);
+      expect(destination).toMatchObject(first);
+      expect(because).toBe('persistence: it has served this client before');
+      expect((await rig.open(id, { address: address as never, port: 1001 }))!.server).toEqual(first);
+    }
+    expect((await ask('203.0.114.1', 1000)).destination).not.toMatchObject(first);
+    await change(rig, editDestination(id, first, { weight: 0 }));
+    expect((await ask('203.0.113.9', 1002)).destination).toMatchObject(first);
+    await change(rig, editDestination(id, first, { weight: 0, expiresTemplates: true }));
+    expect((await ask('203.0.113.9', 1002)).destination).not.toMatchObject(first);
+  });
+
   it('says where packets go, and what is in the way', async () => {
     const id = await rig.service(4, 'tcp');
     const ask = (client: string, virtual = `${id.address}`, port = id.port) =>

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
-import { maskAddress } from '../../src/dataplane/userspace/admission.ts';
 import type { Address, Family } from '../../src/model/address.ts';
+import { maskAddress } from '../../src/model/persistence.ts';
 import type { Operation } from '../../src/model/table.ts';
 import type { AddressServiceId, DestinationId, VirtualService } from '../../src/model/virtual-service.ts';
 import {

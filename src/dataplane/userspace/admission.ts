@@ -1,4 +1,5 @@
-import { type Address, addressFromBytes, addressToBytes } from '../../model/address.ts';
+import type { Address } from '../../model/address.ts';
+import { maskAddress } from '../../model/persistence.ts';
 import type { Sysctls } from '../../model/sysctls.ts';
 import type { DestinationId } from '../../model/virtual-service.ts';
 import type { ConnectionTable } from './connection-table.ts';
@@ -133,16 +134,4 @@ function choose(
   });
   if (choice === undefined) failures.noDestination++;
   return choice === undefined ? undefined : pool.members[choice];
-}
-
-/** The address under a persistence netmask: IPv4 a 32-bit mask, IPv6 a prefix length. */
-export function maskAddress(address: Address, netmask: number): Address {
-  const bytes = addressToBytes(address);
-  return addressFromBytes(
-    bytes.map((byte, i) => {
-      const mask =
-        bytes.length === 4 ? netmask >>> (24 - 8 * i) : 0xff00 >> Math.min(8, Math.max(0, netmask - 8 * i));
-      return byte & mask & 0xff;
-    }),
-  );
 }

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import ipaddr from 'ipaddr.js';
 import { expect, test } from 'vitest';
-import { addressFromBytes } from '../../model/address.ts';
-import { maskAddress } from './admission.ts';
+import { addressFromBytes } from './address.ts';
+import { maskAddress } from './persistence.ts';
 
 test('maskAddress() clears what the netmask does not cover', () => {
   const prefixes = fc
