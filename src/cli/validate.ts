@@ -5,7 +5,11 @@ import { notesText } from './notes.ts';
 import { type Output, write } from './output.ts';
 import { exitCodes } from './report-error.ts';
 
-/** `validate FILE...`. Exit code 1 when a file has a mistake. */
+/**
+ * `validate FILE...`. Exit code 1 when a file has a mistake. For a keepalived.conf the codes of `keepalived --config-test`:
+ * 3 for a file it would not run with, 4 for one with mistakes it passes over, 5 for programs it would run without
+ * enable_script_security. The greatest of several files counts.
+ */
 export async function validate(
   files: readonly string[],
   options: { readonly output: Output },
@@ -20,7 +24,12 @@ export async function validate(
   );
   if (options.output === 'text')
     streams.stderr.write(results.map(({ warnings }) => notesText(warnings)).join(''));
-  return results.every(isSound) ? exitCodes.done : exitCodes.failed;
+  return Math.max(...results.map(exitCodeOf));
+}
+
+function exitCodeOf(result: Result): number {
+  const { usable, unusable } = result.testCodes ?? { usable: exitCodes.done, unusable: exitCodes.failed };
+  return isSound(result) ? usable : unusable;
 }
 
 type Result = Loaded & { readonly file: string };

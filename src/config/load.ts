@@ -1,6 +1,6 @@
 import { HeadgateError, type Problem } from '../model/errors.ts';
 import { countMistakes, sortProblems } from '../model/problem.ts';
-import type { Note } from './adapters/adapter.ts';
+import type { Note, TestCodes } from './adapters/adapter.ts';
 import { type Files, machineFiles } from './files.ts';
 import { judgeTree } from './judge.ts';
 import { beginReading, endReading, type Memory } from './memory.ts';
@@ -24,6 +24,8 @@ export type Loaded = {
   readonly locate: (path: Path) => { readonly file: string; readonly path: Path } | undefined;
   /** Of files of other programs: the lines that were changed or ignored. */
   readonly warnings: readonly Note[];
+  /** Of a file of another program: what that program’s own test of it ends with, where it has codes of its own. */
+  readonly testCodes?: TestCodes;
 };
 
 export type LoadOptions = {
@@ -57,6 +59,7 @@ function loadOnce(
   const rest = {
     files: names,
     warnings: notes.filter(({ kind }) => kind !== 'kept'),
+    ...(read.testCodes && { testCodes: read.testCodes }),
     locate: (of: Path) => locate(read, of),
   };
   if (!root) return { problems: sortProblems(problems, names), ...rest };

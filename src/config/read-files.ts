@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { Problem } from '../model/errors.ts';
 import { problemAt, problemOf, type Span, sourceOf } from '../model/problem.ts';
-import type { Adapter, Note } from './adapters/adapter.ts';
+import type { Adapter, Note, TestCodes } from './adapters/adapter.ts';
 import { adapterFor } from './adapters/detect.ts';
 import { machineNames } from './adapters/machine-names.ts';
 import { decodeText } from './bytes.ts';
@@ -33,6 +33,8 @@ export type ReadFiles = {
   readonly own: ReadonlyMap<string, MapNode>;
   /** What became of the lines of files of other programs. */
   readonly notes: readonly Note[];
+  /** Of a first file of another program: what that program’s own test would end with. */
+  readonly testCodes?: TestCodes;
 };
 
 type Reader = {
@@ -43,6 +45,8 @@ type Reader = {
   readonly problems: Problem[];
   readonly own: Map<string, MapNode>;
   readonly notes: Note[];
+  /** What the own tests of other programs would end with, by file. */
+  readonly testCodes: Map<string, TestCodes>;
   /** Where each file was included from; undefined for the first one. */
   readonly included: Map<string, { by: string; open: boolean }>;
 };
@@ -52,11 +56,17 @@ export function readFiles(path: string, files: Files, environment: Environment, 
   const reader: Reader = {
     ...{ files, environment, memory, names: [], problems: [], notes: [] },
     own: new Map(),
+    testCodes: new Map(),
     included: new Map(),
   };
   const root = readOne(path, undefined, reader);
   const { names, problems, notes, own } = reader;
-  return { ...(root && { root }), names, problems, notes, own };
+  const testCodes = reader.testCodes.get(path);
+  return {
+    ...(root && { root }),
+    ...{ names, problems, notes, own },
+    ...(testCodes && { testCodes }),
+  };
 }
 
 /** The pattern by which a file is included, and the file with it; undefined for the first file. */
@@ -166,12 +176,13 @@ function adapted(
   path: string,
   bytes: Uint8Array,
   adapter: Adapter,
-  { files, environment, problems, notes, names: read }: Reader,
+  { files, environment, problems, notes, names: read, testCodes }: Reader,
 ): MapNode {
   const names = machineNames(files.read);
   const context = { names, environment, files, hostName: hostname() };
   const found = adapter.read(sourceOf(path, decodeRules(bytes)), context);
   read.push(...(found.files ?? []));
+  if (found.testCodes) testCodes.set(path, found.testCodes);
   problems.push(...found.problems);
   notes.push(...found.notes);
   return found.root;

@@ -34,8 +34,15 @@ export type Adapted = {
   readonly problems: readonly Problem[];
   /** The files that were read besides. */
   readonly files?: readonly string[];
-  /** What is wrong with the whole, as the exit code the program itself has for it; `validate` ends with it. */
-  readonly exitCode?: number;
+  /** The exit codes of the program’s own test of such a file, where it has some; `validate` ends with them. */
+  readonly testCodes?: TestCodes;
+};
+
+/** What another program’s test of a file ends with. */
+export type TestCodes = {
+  /** Where the file can be used, with all that is to be said of it. */
+  readonly usable: number;
+  readonly unusable: number;
 };
 
 /** What old files may refer to outside of themselves. */

@@ -22,7 +22,10 @@ export type Statement = {
 /** A line of a block of lines. */
 export type Value = { readonly words: readonly Word[]; readonly line: Line; readonly span: Span };
 
-type Cursor = { readonly lines: readonly Line[]; at: number };
+type Cursor = { readonly lines: readonly Line[]; at: number; unknown: number };
+
+/** How many unknown keywords get a suggestion, which takes time. */
+const mostSuggestions = 100;
 type Told = { readonly notes: Notes; readonly problems: Problem[] };
 
 /**
@@ -30,7 +33,7 @@ type Told = { readonly notes: Notes; readonly problems: Problem[] };
  * noted as well. Nothing is thrown.
  */
 export function readStatements(lines: readonly Line[], told: Told): readonly Statement[] {
-  const cursor: Cursor = { lines, at: 0 };
+  const cursor: Cursor = { lines, at: 0, unknown: 0 };
   const statements: Statement[] = [];
   while (cursor.at < lines.length) statements.push(...readBlock('root', cursor, told, false));
   return statements;
@@ -115,7 +118,8 @@ function readValues(cursor: Cursor, told: Told): Value[] {
 /** An unknown keyword is passed over with its block. */
 function unknown(word: Word, name: BlockName, cursor: Cursor, told: Told): void {
   const places = Object.entries(grammar).filter(([, entries]) => Object.hasOwn(entries, word.text));
-  const near = suggest(word.text, Object.keys(grammar[name]));
+  const asks = cursor.unknown++ < mostSuggestions;
+  const near = asks ? suggest(word.text, Object.keys(grammar[name])) : undefined;
   const more =
     places.length > 0
       ? `; it stands in ${places

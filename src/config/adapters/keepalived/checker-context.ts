@@ -8,8 +8,16 @@ export type CheckerContext = Scope & {
   readonly virtualHost: string | undefined;
   /** The port of the real server. */
   readonly port: number;
+  /** The weight of the real server. */
+  readonly weight: number;
   readonly certificates: Certificates;
+  readonly trackFiles: ReadonlyMap<string, TrackFile>;
+  /** Whom scripts run as that name nobody: user and group. */
+  readonly scriptUser: readonly string[] | undefined;
 };
 
 /** What `SSL {}` says: files of the client’s certificate, its key and its password. */
 export type Certificates = { certificate?: string; key?: string; password?: string };
+
+/** A block `track_file`. */
+export type TrackFile = { readonly path: string; readonly weight: number };

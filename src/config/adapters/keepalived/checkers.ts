@@ -1,40 +1,45 @@
-import type { Address } from '../../../model/address.ts';
-import type { MapNode, TreeNode } from '../../tree.ts';
-import { addressIn, portIn } from './addresses.ts';
+import type { MapNode } from '../../tree.ts';
 import type { Statement } from './blocks.ts';
 import type { CheckerContext } from './checker-context.ts';
+import { type Connection, connectionKeys, takeCommon } from './connection.ts';
 import { type HttpSettings, httpKeys, takeHttp } from './http-checker.ts';
-import { mapAt } from './scope.ts';
-import { type Timing, takeTiming, timingKeys, usualDefaults } from './timing.ts';
-import { firstWord, noteRest } from './values.ts';
+import { dnsCheck, fileCheck, pingCheck, scriptCheck, smtpChecks, udpCheck } from './other-checkers.ts';
+import { ignoreAll, mapAt } from './scope.ts';
+import { type Timing, timingKeys, usualDefaults } from './timing.ts';
 
-/** Where a checker connects to and from. */
-type Connection = { address?: Address; port?: number; source?: Address };
-
-type Keys = Record<string, TreeNode | string | number | boolean | undefined>;
-
-/** The check a checker is; undefined where it can be said by none, or is none. */
-export function checkNode(statement: Statement, context: CheckerContext): MapNode | undefined {
-  const { notes } = context;
+/** The checks a checker is: one; none where no check can say it, or where it is none. */
+export function checkNodes(statement: Statement, context: CheckerContext): readonly MapNode[] {
   switch (statement.keyword) {
     case 'TCP_CHECK':
-      return plainCheck('tcp', statement, context);
+      return [tcpCheck(statement, context)];
     case 'HTTP_GET':
     case 'SSL_GET':
-      return webCheck(statement, context);
+      return listed(webCheck(statement, context));
+    case 'SMTP_CHECK':
+      return smtpChecks(statement, context);
+    case 'DNS_CHECK':
+      return [dnsCheck(statement, context)];
+    case 'UDP_CHECK':
+      return [udpCheck(statement, context)];
+    case 'PING_CHECK':
+      return [pingCheck(statement, context)];
+    case 'MISC_CHECK':
+      return listed(scriptCheck(statement, context));
+    case 'FILE_CHECK':
+      return listed(fileCheck(statement, context));
     default:
-      notes.ignored(statement.span, `no check can say "${statement.keyword}" yet`);
-      return undefined;
+      ignoreAll([statement], 'BFD is not spoken: another check must find what it would', context);
+      return [];
   }
 }
 
-function plainCheck(type: string, statement: Statement, context: CheckerContext): MapNode {
+function tcpCheck(statement: Statement, context: CheckerContext): MapNode {
   const timing: Timing = {};
   const connection: Connection = {};
   for (const inner of statement.statements) takeCommon(inner, timing, connection, context);
-  context.notes.kept(statement.span, `check ${type}`);
+  context.notes.kept(statement.span, 'check tcp');
   return mapAt(statement.span, {
-    type,
+    type: 'tcp',
     ...connectionKeys(connection, context),
     ...timingKeys([timing, ...context.timings], usualDefaults, statement.span, context),
     source: connection.source,
@@ -64,43 +69,4 @@ function webCheck(statement: Statement, context: CheckerContext): MapNode | unde
   });
 }
 
-function connectionKeys({ address, port }: Connection, { port: usual }: CheckerContext): Keys {
-  return { address, port: port === usual ? undefined : port };
-}
-
-/** Keywords that every checker over the network has. */
-export function takeCommon(
-  statement: Statement,
-  timing: Timing,
-  connection: Connection,
-  context: CheckerContext,
-): void {
-  const { keyword, span } = statement;
-  const { notes } = context;
-  if (takeTiming(timing, statement, context)) return;
-  if (keyword === 'connect_ip') setAddress('address');
-  else if (keyword === 'bindto') setAddress('source');
-  else if (keyword === 'connect_port') {
-    const word = firstWord(statement, 'a port', context);
-    const port = word && portIn(word, context);
-    noteRest(statement, 1, context);
-    if (port) connection.port = port;
-    if (port) notes.kept(span, 'the port that is checked');
-  } else notes.ignored(span, notSayable[keyword] ?? `no check can say "${keyword}"`);
-
-  function setAddress(key: 'address' | 'source') {
-    const word = firstWord(statement, 'an address', context);
-    const address = word && addressIn(word, context);
-    noteRest(statement, 1, context);
-    if (address === undefined) return;
-    connection[key] = address;
-    notes.kept(span, `"${key}" of the check`);
-  }
-}
-
-const notSayable: Readonly<Record<string, string>> = {
-  bind_if: 'checks leave by the interface the route to the real server names',
-  bind_port: 'the kernel chooses the port checks come from',
-  fwmark: 'packets of checks have no mark',
-  log_all_failures: 'every result that changes a state is an event: see "headgate events"',
-};
+const listed = (node: MapNode | undefined): readonly MapNode[] => (node ? [node] : []);

@@ -144,3 +144,68 @@ test('the content tells the format', () => {
   const context = { names: { portOf: () => undefined, addressOf: () => undefined }, environment: {} };
   expect(importFile('lvs.txt', { ...context, files }).format).toBe('keepalived');
 });
+
+test.each([
+  [
+    'nothing to say',
+    'virtual_server 192.0.2.1 80 {\nprotocol TCP\nlvs_sched rr\nlvs_method DR\nreal_server 10.0.0.1 {\n}\n}',
+    0,
+  ],
+  ['what only we say', 'global_defs {\nenable_traps\n}', 0],
+  ['an unknown keyword', 'global_defs {\nnonsense\n}', 4],
+  ['a program that is there', 'vrrp_script a {\nscript "/bin/check"\n}', 5],
+  ['a program that is not there', 'vrrp_script a {\nscript "/bin/none"\n}', 0],
+  ['script security', 'global_defs {\nenable_script_security\n}\nvrrp_script a {\nscript "/bin/check"\n}', 0],
+])('the exit code of the test of keepalived: %s', (_what, text, code) => {
+  const { testCodes } = read(text, { '/bin/check': '' });
+  expect(testCodes).toEqual({ usable: code, unusable: 3 });
+});
+
+test('an unknown keyword is passed over with its block', () => {
+  const { services, notes } = read(`virtual_server 192.0.2.1 80 {
+    protocol TCP
+    real_sever 10.0.0.1 80 {
+      weight 1
+      TCP_CHECK {
+      }
+    }
+    lvs_sched rr
+    lvs_method DR
+    real_server 10.0.0.2 80 {
+    }
+  }`);
+  expect(services).toMatchObject([{ scheduler: 'rr', realServers: [{ address: '10.0.0.2' }] }]);
+  expect(notes).toEqual([
+    '3 ignored: keyword "real_sever" is not known in virtual_server; did you mean "real_server"?',
+    '4 ignored: it stands in the unknown block "real_sever"',
+    '5 ignored: it stands in the unknown block "real_sever"',
+  ]);
+});
+
+test('a group is one service for its addresses and one for each mark', () => {
+  const { services, problems } = read(`virtual_server_group G {
+    192.0.2.254-192.0.3.1 80
+    2001:db8::fe-100 80
+    198.51.100.0/30 443
+    fwmark 7
+  }
+  virtual_server group G {
+    protocol TCP
+    lvs_sched rr
+    lvs_method TUN
+    real_server 10.0.0.2 {
+    }
+  }`);
+  expect(problems).toEqual([]);
+  expect(services).toMatchObject([
+    {
+      name: 'G',
+      address: [
+        ...['192.0.2.254:80', '192.0.2.255:80', '192.0.3.0:80', '192.0.3.1:80'],
+        ...['[2001:db8::fe]:80', '[2001:db8::ff]:80', '[2001:db8::100]:80'],
+        ...['198.51.100.0:443', '198.51.100.1:443', '198.51.100.2:443', '198.51.100.3:443'],
+      ],
+    },
+    { name: 'fwmark-7', fwmark: 7 },
+  ]);
+});

@@ -20,7 +20,7 @@ export type ReaderContext = {
   readonly problems: Problem[];
 };
 
-/** All lines of a file with those it includes, and the files that were read after the first. */
+/** All lines of a file with those it includes, none where they have no end; and the files that were read after the first. */
 export type ReadLines = { readonly lines: readonly Line[]; readonly files: readonly string[] };
 
 /** How many lines there may be once everything is put in, and how deep definitions may stand in each other. */
@@ -54,7 +54,7 @@ export function readLines(source: Source, context: ReaderContext): ReadLines {
     ...{ signs: 0, full: false },
   };
   readSource(source, state, 0);
-  return { lines: state.lines, files: state.names };
+  return { lines: state.full ? [] : state.lines, files: state.names };
 }
 
 function readSource(source: Source, state: State, depth: number): void {

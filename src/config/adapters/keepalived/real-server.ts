@@ -6,6 +6,8 @@ import type { RealServerDraft, ServiceDraft } from './service-draft.ts';
 import { takeTiming } from './timing.ts';
 import { firstWord, noteRest, unsignedMax, wholeNumber } from './values.ts';
 
+const greatestWeight = 65_535;
+
 /** Reads a block `real_server`; undefined where it begins with no address, as keepalived passes over it. */
 export function readRealServer(
   statement: Statement,
@@ -35,9 +37,10 @@ function takeKeyword(statement: Statement, draft: RealServerDraft, scope: Scope)
   if (takeTiming(draft.timing, statement, scope, 1)) return;
   switch (keyword) {
     case 'weight': {
-      const value = wholeNumber(statement, [0, 65_535], scope);
+      const value = wholeNumber(statement, [0, 2_147_483_647], scope);
       if (value === undefined) return;
-      draft.weight = value;
+      draft.weight = Math.min(value, greatestWeight);
+      if (value > greatestWeight) notes.changed(span, `weight ${value} is ${greatestWeight}, the greatest`);
       notes.kept(span, '"weight"');
       return;
     }

@@ -44,10 +44,11 @@ export function commandOf(statement: Statement, scope: Scope): TreeNode | undefi
   }
   if (user) scope.notes.changed(user.span, `it runs as the user of the daemon, not as "${user.text}"`);
   scope.commands.push({ program: parts[0]!.text, span: statement.span });
-  return wordList(
-    parts.map(({ text }) => text),
-    command.span,
-  );
+  const texts = parts.map(({ text }) => text);
+  // What is no name of a program is what a shell would understand, and keepalived gives it to one.
+  if (/^[\w./-]/.test(texts[0]!)) return wordList(texts, command.span);
+  scope.notes.changed(command.span, 'a shell runs it');
+  return wordList(['/bin/sh', '-c', command.text], command.span);
 }
 
 /** What stands behind a keyword, as one text. */

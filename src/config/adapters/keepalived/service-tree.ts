@@ -6,14 +6,14 @@ import { formatDurationMs } from '../../quantities.ts';
 import { type MapNode, plain, type TreeNode } from '../../tree.ts';
 import { nameOfService } from '../service-names.ts';
 import { type Endpoint, hostText } from './addresses.ts';
-import type { Certificates } from './checker-context.ts';
-import { checkNode } from './checkers.ts';
+import type { CheckerContext } from './checker-context.ts';
+import { checkNodes } from './checkers.ts';
+import { nameForm } from './names.ts';
 import type { SoundRealServer, SoundService } from './repairs.ts';
-import { listAt, mapAt, type Scope, scalarAt } from './scope.ts';
+import { listAt, mapAt, scalarAt } from './scope.ts';
 import type { Forwarding } from './service-draft.ts';
 
-export type TreeContext = Scope & {
-  readonly certificates: Certificates;
+export type TreeContext = Omit<CheckerContext, 'timings' | 'virtualHost' | 'port' | 'weight'> & {
   /** What services are in the data plane by now, and the names they have. */
   readonly taken: Set<string>;
   readonly usedNames: Set<string>;
@@ -34,7 +34,8 @@ export function serviceNodes(service: SoundService, context: TreeContext): MapNo
     const name = nameFor(service, id, context);
     const address = list.length === 1 ? list[0] : listAt(first.span, list);
     const port = addresses.every((one) => one.port === first.port) ? first.port : undefined;
-    nodes.push(node(service, { name, address }, port, checks, context));
+    const families = new Set(addresses.map((one) => familyOf(one.address)));
+    nodes.push(node(ofFamilies(service, families, context), { name, address }, port, checks, context));
   }
   for (const { mark, family: own, span } of service.marks) {
     const family = own ?? service.family ?? familyOf(service.realServers[0]!.endpoint.address);
@@ -43,7 +44,7 @@ export function serviceNodes(service: SoundService, context: TreeContext): MapNo
     else if (isNew(id, span, context)) {
       const name = nameFor(service, id, context);
       const keys = { name, fwmark: scalarAt(span, mark), family: family === 6 ? 'ipv6' : undefined };
-      nodes.push(node(service, keys, 0, checks, context));
+      nodes.push(node(ofFamilies(service, new Set([family]), context), keys, 0, checks, context));
     }
   }
   if (nodes.length > 1)
@@ -51,13 +52,28 @@ export function serviceNodes(service: SoundService, context: TreeContext): MapNo
   return nodes;
 }
 
+/** The service with the servers that can serve it: those of its families, and tunnels, which may cross them. */
+function ofFamilies(
+  service: SoundService,
+  families: ReadonlySet<4 | 6>,
+  { notes }: TreeContext,
+): SoundService {
+  const fits = ({ endpoint, span }: { endpoint: Endpoint; span: Span }, { method }: Forwarding) => {
+    const sound = method === 'tunnel' || families.has(familyOf(endpoint.address));
+    if (!sound)
+      notes.wrong('ignored', span, `a server of IPv${familyOf(endpoint.address)} for clients of another`);
+    return sound;
+  };
+  const { sorry, ...rest } = service;
+  const kept = sorry && fits(sorry, sorry.forwarding ?? service.forwarding) ? { sorry } : {};
+  return { ...rest, ...kept, realServers: service.realServers.filter((one) => fits(one, one.forwarding)) };
+}
+
 function isNew(id: ServiceId, span: Span, { taken, notes }: TreeContext): boolean {
   const key = serviceKey(id);
   if (taken.has(key)) notes.ignored(span, `${key} is a virtual service already: IPVS has it once`);
   return !taken.has(key) && taken.add(key) !== undefined;
 }
-
-const nameForm = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 /** The name given by `snmp_name`, or that of the group, where it can be one; else one made of the address. */
 function nameFor(
@@ -85,14 +101,14 @@ function checksOf(
   service: SoundService,
   context: TreeContext,
 ): TreeNode | undefined {
-  const nodes = realServer.checkers.flatMap(
-    (checker) =>
-      checkNode(checker, {
-        ...context,
-        port: realServer.endpoint.port,
-        timings: [realServer.timing, service.timing],
-        virtualHost: realServer.virtualHost ?? service.virtualHost,
-      }) ?? [],
+  const nodes = realServer.checkers.flatMap((checker) =>
+    checkNodes(checker, {
+      ...context,
+      port: realServer.endpoint.port,
+      timings: [realServer.timing, service.timing],
+      virtualHost: realServer.virtualHost ?? service.virtualHost,
+      weight: realServer.weight,
+    }),
   );
   const [first, ...more] = nodes;
   return first && more.length > 0 ? listAt(first.span, nodes) : first;

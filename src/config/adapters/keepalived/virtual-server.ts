@@ -130,8 +130,8 @@ function takeKeyword(statement: Statement, draft: ServiceDraft, scope: Scope): v
       return;
     }
     case 'quorum_up':
-      draft.onQuorumUp ??= commandOf(statement, scope);
       notes.kept(span, '"onQuorumUp"');
+      draft.onQuorumUp ??= commandOf(statement, scope);
       return;
     case 'quorum_down':
       draft.onQuorumDown ??= commandOf(statement, scope);
