@@ -161,7 +161,7 @@ const routes: Readonly<Record<string, Answer>> = {
   'GET /v1/table': async (served, ...exchange) => tagged(await served.read(), ...exchange),
   'GET /v1/connections': async (served) => ({ connections: await served.connections() }),
   'GET /v1/diagnosis': async (served) => (await served.diagnosis()) ?? null,
-  'GET /v1/report': (served) => served.report(),
+  'GET /v1/report': async (served, _request, response) => plainJson(await served.report(), response),
   'POST /v1/describe': async (served, request) =>
     served.describe((await body(request, requests.describe, smallBytes)).name),
   'POST /v1/operations': async (served, request, response) => {
@@ -247,6 +247,12 @@ async function body<S extends z.ZodType>(
   const [issue] = read.error.issues;
   const where = issue!.path.map(String).join('.') || 'request';
   throw new HeadgateError('HG_REQUEST', `Cannot read the request: ${where}: ${issue!.message}`);
+}
+
+/** A large answer of plain values, as bytes: what travels in another form is looked for at each of a million values. */
+function plainJson(value: object, response: ServerResponse): Buffer {
+  response.setHeader('content-type', 'application/json');
+  return Buffer.from(`${JSON.stringify(value)}\n`);
 }
 
 /** Sends JSON; bytes as they are, of the type that the head names. */

@@ -13,7 +13,7 @@ import {
   setLink,
 } from '../../src/sys/netlink/link.ts';
 import { deleteNeighbour, listNeighbours, setNeighbour } from '../../src/sys/netlink/neighbour.ts';
-import { addRoute, deleteRoute, listRoutes, lookupRoute } from '../../src/sys/netlink/route.ts';
+import { addRoute, deleteRoute, listRoutes, lookupRoute, lookupRoutes } from '../../src/sys/netlink/route.ts';
 import { addRule, deleteRule, listRules } from '../../src/sys/netlink/rule.ts';
 import { type Netlink, NetlinkError, openNetlink, withNetlink } from '../../src/sys/netlink/socket.ts';
 import { createNamedNetns, deleteNamedNetns, netnsPath } from '../../src/sys/netns.ts';
@@ -248,6 +248,10 @@ requires(
         source: '10.2.0.1',
       });
       expect(lookupRoute(netlink, '198.51.100.1')).toBeUndefined();
+      const many = Array.from({ length: 500 }, (_, i) => `${i % 3 ? '10.9' : '198.51'}.${i >> 8}.${i & 255}`);
+      expect(lookupRoutes(netlink, many).map((route) => route?.gateway)).toEqual(
+        many.map((_, i) => (i % 3 ? '10.2.0.2' : undefined)),
+      );
       addRoute(netlink, { destination: '10.9.0.0/16', gateway: '10.2.0.4' }, { replace: true });
       expect(lookupRoute(netlink, '10.9.1.1')?.gateway).toBe('10.2.0.4');
       deleteRoute(netlink, { destination: '10.9.0.0/16' });

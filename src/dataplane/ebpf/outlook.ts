@@ -2,8 +2,8 @@ import type { Address } from '../../model/address.ts';
 import type { Outlook, Path } from '../../model/outlook.ts';
 import { findLink, type Link } from '../../sys/netlink/link.ts';
 import { listNeighbours, type Neighbour } from '../../sys/netlink/neighbour.ts';
-import { lookupRoute } from '../../sys/netlink/route.ts';
-import { type Netlink, withNetlink } from '../../sys/netlink/socket.ts';
+import { lookupRoutes, type Route } from '../../sys/netlink/route.ts';
+import { withNetlink } from '../../sys/netlink/socket.ts';
 import type { ListedService } from './listing.ts';
 import type { TableMaps } from './tables.ts';
 
@@ -18,20 +18,22 @@ export function pathsTo(addresses: readonly Address[]): Map<Address, Path> {
       if (!links.has(index)) links.set(index, findLink(netlink, index));
       return links.get(index);
     };
-    return new Map(addresses.map((address) => [address, pathTo(netlink, neighbours, linkOf, address)]));
+    const routes = lookupRoutes(netlink, addresses);
+    return new Map(
+      addresses.map((address, i) => [address, pathBy(routes[i], neighbours, linkOf, address)] as const),
+    );
   });
 }
 
 const neighbourKey = ({ index, address }: Pick<Neighbour, 'index' | 'address'>): string =>
   `${index} ${address}`;
 
-function pathTo(
-  netlink: Netlink,
+function pathBy(
+  route: Route | undefined,
   neighbours: ReadonlyMap<string, Neighbour>,
   linkOf: (index: number) => Link | undefined,
   address: Address,
 ): Path {
-  const route = lookupRoute(netlink, address);
   if (route?.type === 'local') return { kind: 'local' };
   const link = route?.index === undefined ? undefined : linkOf(route.index);
   if (route?.type !== 'unicast' || !link) return { kind: 'none' };

@@ -159,13 +159,24 @@ export function listRoutes(netlink: Netlink, family?: 'ipv4' | 'ipv6'): Route[] 
 export function lookupRoute(
   netlink: Netlink,
   destination: string,
-  { mark }: { mark?: number } = {},
+  options: { mark?: number } = {},
 ): Route | undefined {
-  const { family, bytes } = parseIp(destination);
-  const answer = netlink.tryRequest(getRouteType, 0, [
-    rtmsg({ family, length: bytes.length * 8 }),
-    attribute(rta.destination, bytes),
-    ...(mark === undefined ? [] : [u32(rta.mark, mark)]),
-  ]);
-  return answer[0] ? decodeRoute(answer[0].payload) : undefined;
+  return lookupRoutes(netlink, [destination], options)[0];
+}
+
+/** The same for several destinations, in their order. */
+export function lookupRoutes(
+  netlink: Netlink,
+  destinations: readonly string[],
+  { mark }: { mark?: number } = {},
+): (Route | undefined)[] {
+  const requests = destinations.map((destination) => {
+    const { family, bytes } = parseIp(destination);
+    return [
+      rtmsg({ family, length: bytes.length * 8 }),
+      attribute(rta.destination, bytes),
+      ...(mark === undefined ? [] : [u32(rta.mark, mark)]),
+    ];
+  });
+  return netlink.lookUp(getRouteType, requests).map((answer) => answer && decodeRoute(answer.payload));
 }

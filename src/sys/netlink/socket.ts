@@ -58,6 +58,8 @@ export type Netlink = {
   request(action: string, type: number, flags: number, parts: readonly Buffer[]): Message[];
   /** The same for a look-up: an empty list where the kernel says that there is no such thing. */
   tryRequest(type: number, flags: number, parts: readonly Buffer[]): Message[];
+  /** Look-ups of one answer each, many in one datagram: their answers in order, undefined where there is no such thing. */
+  lookUp(type: number, requests: readonly (readonly Buffer[])[]): (Message | undefined)[];
   /** Sends requests of an nfnetlink subsystem as one transaction: all of them or none take effect. */
   batch(action: string, subsystem: number, requests: readonly BatchRequest[]): void;
   /** Sends a dump request and returns all of the answer. A dump the kernel marks as inconsistent is repeated. */
@@ -70,6 +72,9 @@ export type BatchRequest = { readonly type: number; readonly parts: readonly Buf
 
 /** NFNL_MSG_BATCH_BEGIN and _END (include/uapi/linux/netfilter/nfnetlink.h). */
 const batchTypes = { begin: 16, end: 17 } as const;
+
+/** Look-ups in one datagram: as many answers must fit in the receive buffer, each with a page of its own at worst. */
+const mostTogether = 32;
 
 const absent = new Set(['ENODEV', 'ENOENT', 'ESRCH', 'ENETUNREACH', 'EHOSTUNREACH']);
 
@@ -132,18 +137,49 @@ function netlinkOn(fd: number): Netlink {
       throw new Error(`${action}: the kernel takes no more netlink requests now`);
   }
 
+  function receive(action: string): Message[] {
+    const length = receiveDatagram(fd, buffer, { wait: true });
+    if (length === undefined)
+      throw new Error(`${action}: no answer from the kernel within ${answerTimeoutMs} ms`);
+    if (length > buffer.length)
+      throw new Error(`${action}: an answer of ${length} bytes, at most ${buffer.length} fit`);
+    // The messages outlive the buffer, which the next datagram overwrites.
+    return decodeMessages(Buffer.from(buffer.subarray(0, length)));
+  }
+
+  /** Asks for several things at once. Without an acknowledgement each has one answer: the thing, or an error. */
+  function lookUpTogether(type: number, requests: readonly (readonly Buffer[])[]): (Message | undefined)[] {
+    const action = 'look up over netlink';
+    if (!open) throw new Error(`${action}: the netlink socket is closed`);
+    if (sequence + requests.length >= 2 ** 32) sequence = 0;
+    const first = sequence + 1;
+    sequence += requests.length;
+    send(
+      action,
+      Buffer.concat(requests.map((parts, i) => encodeMessage(type, messageFlags.request, first + i, parts))),
+    );
+    const found: (Message | undefined)[] = requests.map(() => undefined);
+    for (let missing = requests.length; missing > 0; )
+      for (const message of receive(action)) {
+        const place = message.sequence - first;
+        if (place < 0 || place >= requests.length) continue;
+        missing--;
+        if (message.type !== controlTypes.error) {
+          found[place] = message;
+          continue;
+        }
+        const acknowledgement = decodeAcknowledgement(message);
+        if (!absent.has(errnoName(acknowledgement.errno))) throw new NetlinkError(action, acknowledgement);
+      }
+    return found;
+  }
+
   /** What the kernel answers to the last sequence number, up to its acknowledgement. */
   function collect(action: string) {
     const answers: Message[] = [];
     let interrupted = false;
     for (;;) {
-      const length = receiveDatagram(fd, buffer, { wait: true });
-      if (length === undefined)
-        throw new Error(`${action}: no answer from the kernel within ${answerTimeoutMs} ms`);
-      if (length > buffer.length)
-        throw new Error(`${action}: an answer of ${length} bytes, at most ${buffer.length} fit`);
-      // The messages outlive the buffer, which the next datagram overwrites.
-      for (const message of decodeMessages(Buffer.from(buffer.subarray(0, length)))) {
+      for (const message of receive(action)) {
         if (message.sequence !== sequence) continue;
         interrupted ||= (message.flags & messageFlags.dumpInterrupted) !== 0;
         if (message.type === controlTypes.error || message.type === controlTypes.done)
@@ -165,6 +201,12 @@ function netlinkOn(fd: number): Netlink {
       if (absent.has(errnoName(acknowledgement.errno))) return [];
       if (acknowledgement.errno !== 0) throw new NetlinkError(action, acknowledgement);
       return answers;
+    },
+    lookUp(type, requests) {
+      const found: (Message | undefined)[] = [];
+      for (let at = 0; at < requests.length; at += mostTogether)
+        found.push(...lookUpTogether(type, requests.slice(at, at + mostTogether)));
+      return found;
     },
     batch(action, subsystem, requests) {
       if (!open) throw new Error(`${action}: the netlink socket is closed`);
