@@ -236,5 +236,5 @@ requires(
         : `~ web/${one}  weight ${weight} -> 1`,
     );
     await daemon.end('SIGTERM');
-  });
+  }, 1_800_000);
 });
