@@ -52,6 +52,7 @@ const mistakes: readonly (readonly [from: string, to: string, code: string, mess
   ['method: masquerade', 'check: { type: ^htp }', 'HG_CONFIG_VALUE', '"type": wanted one of tcp, tls, http,', 'did you mean "http"?'],
   ['scheduler: wrr', 'check: { type: tcp, ^path: / }', 'HG_CONFIG_UNKNOWN_KEY', 'key "path": not known here', 'Look'],
   ['method: masquerade', 'check: ^{ path: / }', 'HG_CONFIG_MISSING_KEY', '"check": wanted the key "type", found none', 'add'],
+  ['address: [192.0.2.10:53/udp, "[2001:db8::10]:53/udp"]\n', 'fwmark: 7\n    family: both\n    check: ^{ type: http }\n', 'HG_CONFIG_CONFLICT', 'check http: wanted the key "port", as neither the real server nor the service has one', 'add "port: 80" to the check'],
   ['dataPlane: auto', 'own: ^yes', 'HG_CONFIG_VALUE', '"own": wanted true or false, found "yes"', 'did you mean "true"?'],
   ['name: dns', 'name: ^web', 'HG_CONFIG_CONFLICT', 'virtual service "web": that name is taken in h.yaml:4', 'Change'],
   ['[192.0.2.10:53/udp,', '[^192.0.2.10:80,', 'HG_CONFIG_CONFLICT', 'tcp 192.0.2.10:80: virtual service "web" has it already, h.yaml:4', 'Change'],

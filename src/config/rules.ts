@@ -139,9 +139,32 @@ function judgeRealServers(service: ServiceConfiguration, path: Path, report: Rep
       );
     judgeMember(service, ids, realServer, at, `real server ${shown}`, report);
   }
+  judgeCheckPorts(service, path, report);
   if (service.sorryServer)
     judgeMember(service, ids, service.sorryServer, [...path, 'sorryServer'], 'sorry server', report);
   if (service.tunnel) judgeTunnel(service.tunnel, [...path, 'tunnel'], report);
+}
+
+/** Checks that ask a port; of the others there is none to name. */
+const portless = ['ping', 'file', 'script'];
+
+/** Where neither real server nor service has a port, a check has to name one. */
+function judgeCheckPorts(service: ServiceConfiguration, path: Path, report: Report): void {
+  if (serviceIdsOf(service).some((id) => id.kind === 'address' && id.port !== 0)) return;
+  for (const [i, { address, check: own }] of service.realServers.entries()) {
+    const checks = own ?? service.check;
+    if (address.port !== undefined || checks === undefined || checks === 'none') continue;
+    const found = checks.find(
+      (one) => !portless.includes(one.type) && (one as { port?: number }).port === undefined,
+    );
+    if (!found) continue;
+    report(
+      [...path, ...(own === undefined ? ['check'] : ['realServers', i, 'check'])],
+      `check ${found.type}: wanted the key "port", as neither the real server nor the service has one`,
+      'add "port: 80" to the check',
+    );
+    if (own === undefined) return;
+  }
 }
 
 /** What holds for real servers and the sorry server alike: family, port, tunnel. */

@@ -21,8 +21,11 @@ export type Controller = Pick<
 > & {
   /** What people have decided, where a daemon keeps it; absent: it is in the state directory. */
   overrides?(): Promise<readonly Override[]>;
-  /** What checks have found, where a daemon checks; absent: what was found last is beside the plane. */
-  health?(): Promise<Health>;
+  /**
+   * What checks have found, where a daemon checks, of all services or of these (by serviceKey); absent: what was found last is
+   * beside the plane.
+   */
+  health?(services?: ReadonlySet<string>): Promise<Health>;
 };
 
 /** What only the process that holds the lock can do. */

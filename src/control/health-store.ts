@@ -18,7 +18,7 @@ export const readHealth = (place: Place): Kept => document.read(place);
 /** Whole or not at all; nothing where nothing changes. Throws HG_STATE. */
 export const writeHealth = (place: Place, kept: Kept): void => document.write(place, kept);
 
-/** How everybody who is checked stands, wherever that is known. */
-export async function healthOf(controller: Controller): Promise<Health> {
-  return controller.health ? controller.health() : { ...readHealth(controller), isChecking: false };
+/** How everybody who is checked stands, wherever that is known; those of these services, where they are named. */
+export async function healthOf(controller: Controller, services?: ReadonlySet<string>): Promise<Health> {
+  return controller.health ? controller.health(services) : { ...readHealth(controller), isChecking: false };
 }

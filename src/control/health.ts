@@ -3,7 +3,7 @@ import { serviceKey } from '../model/service-id.ts';
 import { changeBetween, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
 import { decisionsOf, healthKept } from './decisions.ts';
-import { healthOf } from './health-store.ts';
+import { healthOf, readHealth } from './health-store.ts';
 import { readCovers, readOverrides } from './override-store.ts';
 import { applyDecided } from './overrides.ts';
 import type { Wanted } from './wanted.ts';
@@ -29,7 +29,7 @@ export async function putHealthInForce(
     ...observed,
     services: observed.services.filter(({ service }) => services.has(serviceKey(service.id))),
   };
-  const health = await healthOf(controller);
+  const health = await healthOf(controller, services);
   const all = readCovers(controller);
   const isTouched = ({ service }: Cover) => services.has(serviceKey(service));
   const own = all.filter(isTouched);
@@ -38,10 +38,12 @@ export async function putHealthInForce(
   const covered = coverTable(under, decisionsOf(health, { overrides, pools, covers: own }));
   const change = changeBetween({ table: covered.table, own: true, timeouts: {}, names }, touched);
   const lost = [...health.lost.filter((key) => !services.has(key)), ...covered.lost];
+  const now = healthKept(health, pools, lost);
+  const others = readHealth(controller).members.filter(({ service }) => !services.has(serviceKey(service)));
   await applyDecided(controller, change, {
     overrides,
     covers: [...all.filter((one) => !isTouched(one)), ...covered.covers],
-    health: healthKept(health, pools, lost),
+    health: { ...now, members: [...others, ...now.members] },
   });
   return {
     steps: change.steps.length,

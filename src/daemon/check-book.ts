@@ -24,7 +24,15 @@ export type Watched = Job & {
 /** Checks that are the same, of the same target, are one. What a script is told of its service tells two of them apart. */
 export function checkKey({ check, target }: Job): string {
   const { address, port, service } = target;
-  return JSON.stringify([check, address, port, check.type === 'script' ? serviceKey(service) : '']);
+  return `${address} ${port} ${check.type === 'script' ? serviceKey(service) : ''} ${textOf(check)}`;
+}
+
+const texts = new WeakMap<Check, string>();
+
+function textOf(check: Check): string {
+  const text = texts.get(check) ?? JSON.stringify(check);
+  texts.set(check, text);
+  return text;
 }
 
 const placeKey = ({ service, destination, check }: Spoken): string =>

@@ -28,7 +28,8 @@ export type Checks = {
   follow(wanted: Wanted): void;
   /** Looks again at services that somebody has changed. */
   changed(services: Iterable<string>): void;
-  health(): Health;
+  /** Of all services, or of these. */
+  health(services?: ReadonlySet<string>): Health;
   /** For metrics. */
   watched(): Iterable<Watched>;
   stop(): void;
@@ -51,6 +52,7 @@ export type ChecksOptions = {
 export function openChecks({ controller, turns, note, log, nowMs, runner: given }: ChecksOptions): Checks {
   let all: ReadonlyMap<string, Watched> = new Map();
   let byMember: ReadonlyMap<string, readonly Watched[]> = new Map();
+  let byService: ReadonlyMap<string, readonly Watched[]> = new Map();
   let wanted: Wanted | undefined;
   const runner = openRunner({ random: Math.random, ...given, onResult, nowMs });
   const touched = new Set<string>();
@@ -166,7 +168,8 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
       const before = all;
       const kept = before.size === 0 ? readHealth(controller()).members : [];
       all = watchedIn(next, readOverrides(controller()), before, kept, nowMs());
-      byMember = membersOf(all.values());
+      byMember = indexed(all.values(), ({ service, destination }) => memberKey(service, destination));
+      byService = indexed(all.values(), ({ service }) => serviceKey(service));
       for (const [key, { isPaused }] of before) {
         const now = all.get(key);
         if (!now || (now.isPaused && !isPaused)) runner.stop(key);
@@ -180,9 +183,12 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
       }
     },
     changed,
-    health: () => {
+    health: (services) => {
       const now = nowMs();
-      const members = [...all.values()].flatMap((one) => healthIn(one, now, runner.nextMs(one.key)));
+      const asked = services
+        ? new Set([...services].flatMap((key) => byService.get(key) ?? []))
+        : all.values();
+      const members = [...asked].flatMap((one) => healthIn(one, now, runner.nextMs(one.key)));
       const { members: kept, lost } = readHealth(controller());
       return { members: wanted ? members : kept, lost, isChecking: true };
     },
@@ -196,14 +202,18 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
   };
 }
 
-function membersOf(all: Iterable<Watched>): ReadonlyMap<string, readonly Watched[]> {
-  const byMember = new Map<string, Watched[]>();
+/** Checks by something of the entries they speak for. */
+function indexed(
+  all: Iterable<Watched>,
+  keyOf: (member: Member) => string,
+): ReadonlyMap<string, readonly Watched[]> {
+  const index = new Map<string, Watched[]>();
   for (const watched of all)
-    for (const { service, destination } of watched.members) {
-      const key = memberKey(service, destination);
-      const found = byMember.get(key);
-      if (found) found.push(watched);
-      else byMember.set(key, [watched]);
+    for (const member of watched.members) {
+      const key = keyOf(member);
+      const found = index.get(key);
+      if (!found) index.set(key, [watched]);
+      else if (found.at(-1) !== watched) found.push(watched);
     }
-  return byMember;
+  return index;
 }

@@ -51,7 +51,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { controller: counted, edition } = countEditions(opened, Date.parse(startedAt).toString(36));
   const { name } = counted.capabilities;
   const turns = openTurns();
-  const controller: OwnController = { ...counted, health: async () => checks.health() };
+  const controller: OwnController = { ...counted, health: async (services) => checks.health(services) };
   const files = watchFiles(() => void keeper.takeChange());
   const keeper: Keeper = openKeeper({
     ...{ path, first, readFile, controller, turns, files, manager, log, now },

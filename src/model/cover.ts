@@ -95,7 +95,11 @@ function asBefore(
   earlier: ReadonlyMap<string, Cover>,
 ): readonly Destination[] {
   const key = serviceKey(id);
-  const isLost = lost?.has(key) === true;
+  const standIns = [...earlier.values()].flatMap(({ service, under, over }) =>
+    over && !under && serviceKey(service) === key ? over : [],
+  );
+  // Without one in place, all covers but those of who is down are people's.
+  const isLost = lost?.has(key) === true && standIns.length > 0;
   const present = destinations.flatMap((destination) => {
     const member = memberKey(id, destination);
     const before = earlier.get(member);
@@ -104,10 +108,7 @@ function asBefore(
     if (!before || (!isLost && verdictOf?.(member)?.isUp !== false)) return destination;
     return before.over ? { ...destination, weight: before.over.weight } : [];
   });
-  const added = [...earlier.values()].flatMap(({ service, under, over }) =>
-    isLost && over && !under && serviceKey(service) === key ? over : [],
-  );
-  return [...present, ...added];
+  return isLost ? [...present, ...standIns] : present;
 }
 
 /** Covers of one service, from what is under them and what is over it. */

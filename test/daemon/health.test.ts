@@ -284,4 +284,46 @@ requires(
     expect(described.stdout).toMatch(/state +down: down 2\/2 {2}tcp connect: connection refused/);
     expect(site.run('headgate', 'status').status).toBe(2);
   });
+
+  it('several checks of one real server: it is up while all are good, and the one that is not says why', async () => {
+    const http = { type: 'http', path: '/health', ...check };
+    const realServers = (['web1', 'web2'] as const).map((name) => ({
+      ...{ name, address: `${addresses[name]}:80`, weight: 3 },
+      check: [{ type: 'tcp', ...check }, http],
+    }));
+    site.write(configuration({ service: { realServers } }));
+    await site.start();
+    await site.serve('web1', 503);
+    await site.until(site.listed, isOut('web1'));
+    expect(stateOf('web1')?.reason).toMatch(
+      /^down 2\/2 {2}http expect: got 503 .*, want 200-299 \(\d+ ms, \d+s ago\)/,
+    );
+    expect(site.run('headgate', 'check', 'web/web1').stdout).toMatch(
+      /^web\/web1 {2}tcp: connected \(\d+ ms\)\nweb\/web1 {2}http expect: got 503 .*, want 200-299 \(\d+ ms\)\n$/,
+    );
+    const socket =
+      site.run('headgate', 'status', '-o', 'json') &&
+      site
+        .log()
+        .match(/socket[= "]+([^" ]+)/g)
+        ?.at(-1);
+    const path = socket!.replace(/^socket[= "]+/, '').trim();
+    const { stdout } = site.lab.run('director', 'curl', ['-s', '--unix-socket', path, 'http://x/metrics']);
+    const series = (name: string, realServer: string) =>
+      Number(
+        new RegExp(`^headgate_real_server_${name}\\{[^}]*real_server="${realServer}"\\} (\\S+)$`, 'm').exec(
+          stdout,
+        )?.[1],
+      );
+    expect([series('up', 'web1'), series('up', 'web2')]).toEqual([0, 1]);
+    expect(series('check_failures_total', 'web1')).toBeGreaterThanOrEqual(2);
+    expect(series('checks_total', 'web1')).toBeGreaterThan(series('check_failures_total', 'web1'));
+    await site.serve('web1');
+    await site.until(site.listed, (found) => found.web1 === 3);
+    const told = events().filter((one) => /^real-server-\w+ web\/web1/.test(one));
+    expect(told.slice(-2)).toEqual([
+      expect.stringMatching(/is down: http expect: got 503/),
+      expect.stringMatching(/is up: http: 200/),
+    ]);
+  });
 });
