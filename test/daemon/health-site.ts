@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { type Lab, up } from '../../src/lab/build.ts';
+import { netnsCookie, netnsPath, withNetns } from '../../src/sys/netns.ts';
 import { launchers } from './site.ts';
 
 export const vip = '10.86.0.100';
@@ -34,6 +35,8 @@ export type HealthSite = {
   start(): Promise<void>;
   end(signal: NodeJS.Signals): Promise<void>;
   log(): string;
+  /** What GET /metrics of the daemon answers. */
+  metrics(): string;
   /** What a GET of the client to the virtual address gets: the name of who answers. */
   get(): string;
   /** The rules in force by real server: its weight. */
@@ -166,6 +169,11 @@ export function openHealthSite(name: string): HealthSite {
       daemon = undefined;
     },
     log: () => log,
+    metrics() {
+      const cookie = withNetns(netnsPath(lab.netns('director')), netnsCookie);
+      const socket = `/run/headgate/${cookie}/control.sock`;
+      return lab.run('director', 'curl', ['-s', '--unix-socket', socket, 'http://headgate/metrics']).stdout;
+    },
     get() {
       const { stdout } = lab.run('client', 'curl', ['-s', '-m', '2', `http://${vip}/`]);
       return stdout;

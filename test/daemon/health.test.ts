@@ -60,7 +60,11 @@ requires(
     reason: string;
     weight: number;
     check?: { since: string; word: string };
-  }[] => JSON.parse(site.run('headgate', 'get', 'real-servers', '-o', 'json').stdout);
+  }[] => {
+    const { stdout, stderr, status } = site.run('headgate', 'get', 'real-servers', '-o', 'json');
+    if (status !== 0) throw new Error(`get real-servers: status ${status}, ${stderr}`);
+    return JSON.parse(stdout);
+  };
   const stateOf = (name: string) => realServers().find((one) => one.name === name);
   const events = () =>
     site
@@ -301,14 +305,7 @@ requires(
     expect(site.run('headgate', 'check', 'web/web1').stdout).toMatch(
       /^web\/web1 {2}tcp: connected \(\d+ ms\)\nweb\/web1 {2}http expect: got 503 .*, want 200-299 \(\d+ ms\)\n$/,
     );
-    const socket =
-      site.run('headgate', 'status', '-o', 'json') &&
-      site
-        .log()
-        .match(/socket[= "]+([^" ]+)/g)
-        ?.at(-1);
-    const path = socket!.replace(/^socket[= "]+/, '').trim();
-    const { stdout } = site.lab.run('director', 'curl', ['-s', '--unix-socket', path, 'http://x/metrics']);
+    const stdout = site.metrics();
     const series = (name: string, realServer: string) =>
       Number(
         new RegExp(`^headgate_real_server_${name}\\{[^}]*real_server="${realServer}"\\} (\\S+)$`, 'm').exec(
@@ -322,8 +319,8 @@ requires(
     await site.until(site.listed, (found) => found.web1 === 3);
     const told = events().filter((one) => /^real-server-\w+ web\/web1/.test(one));
     expect(told.slice(-2)).toEqual([
-      expect.stringMatching(/is down: http expect: got 503/),
-      expect.stringMatching(/is up: http: 200/),
+      expect.stringMatching(/is down: (tcp|http) (connect|expect): /),
+      expect.stringMatching(/is up: (tcp: connected|http: 200 OK)/),
     ]);
   });
 });
