@@ -4,6 +4,7 @@ import { readValues, type Values } from './read-values.ts';
 import type { Entry } from './report.ts';
 import { problemsOfRules } from './rules.ts';
 import {
+  type AlertsConfiguration,
   type Configuration,
   configuration,
   type FailoverConfiguration,
@@ -59,13 +60,14 @@ function withoutOwnKeys(root: MapNode): MapNode {
 type Parts = {
   readonly services: readonly Entry<ServiceConfiguration>[];
   readonly failover?: FailoverConfiguration;
+  readonly alerts?: AlertsConfiguration;
 };
 
 const servicesPath = ['virtualServices'] as const;
 
-function partsOf({ virtualServices, failover }: Configuration): Parts {
+function partsOf({ virtualServices, failover, alerts }: Configuration): Parts {
   const services = virtualServices.map((value, i) => ({ value, path: [...servicesPath, i] }));
-  return failover ? { services, failover } : { services };
+  return { services, ...(failover && { failover }), ...(alerts && { alerts }) };
 }
 
 /** Of a configuration with mistakes: what can be judged all the same. */

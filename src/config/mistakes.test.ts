@@ -35,6 +35,7 @@ function changed(from: string, to: string): { problems: readonly Problem[]; plac
 // biome-ignore format: a table
 const mistakes: readonly (readonly [from: string, to: string, code: string, message: string, hint: string])[] = [
   ['dataPlane: auto', '^dataPlan: auto', 'HG_CONFIG_UNKNOWN_KEY', 'key "dataPlan": not known here', 'did you mean "dataPlane"?'],
+  ['dataPlane: auto', 'alerts: { webhook: { url: "http://x/", services: [web, ^wbe] } }', 'HG_CONFIG_CONFLICT', '"wbe": wanted web, dns', 'Change one of them'],
   ['dataPlane: auto', '^colour: red', 'HG_CONFIG_UNKNOWN_KEY', 'key "colour": not known here, wanted one of include, dataPlane', 'Look it up'],
   ['scheduler: wrr', 'scheduler: ^wwr', 'HG_CONFIG_VALUE', '"scheduler": wanted one of rr, wrr,', 'did you mean "wrr"?'],
   ['method: masquerade', 'method: ^NAT', 'HG_CONFIG_VALUE', '"method": wanted one of masquerade, direct-routing, tunnel, found "NAT"', 'did you mean "masquerade"?'],

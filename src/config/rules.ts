@@ -5,16 +5,25 @@ import { destinationKey, serviceFamily, serviceKey } from '../model/service-id.t
 import type { ServiceEntry } from '../model/table.ts';
 import { checkOperation } from '../model/validate.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
+import { problemsOfAlerts } from './alert-rules.ts';
 import { entriesOf, serves, serviceIdsOf } from './desired.ts';
 import { problemsOfFailover } from './failover-rules.ts';
 import { spanAt } from './read-values.ts';
 import type { Entry, Report } from './report.ts';
-import type { FailoverConfiguration, ServiceConfiguration } from './schema/configuration.ts';
+import type {
+  AlertsConfiguration,
+  FailoverConfiguration,
+  ServiceConfiguration,
+} from './schema/configuration.ts';
 import type { MapNode, Path } from './tree.ts';
 
 /** What is wrong with values that are right by themselves. Services that are `sound` are not judged again. */
 export function problemsOfRules(
-  parts: { services: readonly Entry<ServiceConfiguration>[]; failover?: FailoverConfiguration },
+  parts: {
+    services: readonly Entry<ServiceConfiguration>[];
+    failover?: FailoverConfiguration;
+    alerts?: AlertsConfiguration;
+  },
   root: MapNode,
   sound?: WeakSet<ServiceConfiguration>,
 ): Problem[] {
@@ -35,6 +44,7 @@ export function problemsOfRules(
   }
   const serviceNames = parts.services.map(({ value }) => value.name);
   if (parts.failover) problemsOfFailover(parts.failover, serviceNames, report);
+  if (parts.alerts) problemsOfAlerts(parts.alerts, serviceNames, report);
   return problems;
 }
 

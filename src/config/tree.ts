@@ -42,11 +42,11 @@ export function nodeAt(root: TreeNode, path: Path): TreeNode | undefined {
   return path.reduce<TreeNode | undefined>((node, step) => (node ? child(node, step) : undefined), root);
 }
 
-/** The last node on a path that is there, and whether that is the path's end. */
+/** The last node on a path that is there, and whether that is the path's end. A map may stand for a list of one. */
 export function nearestNode(root: TreeNode, path: Path): { node: TreeNode; reached: boolean } {
   let node = root;
   for (const step of path) {
-    const next = child(node, step);
+    const next = child(node, step) ?? (step === 0 && node.kind === 'map' ? node : undefined);
     if (!next) return { node, reached: false };
     node = next;
   }

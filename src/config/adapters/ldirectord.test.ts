@@ -364,6 +364,62 @@ virtual=192.0.2.10.80
   ]);
 });
 
+describe('who is told', () => {
+  const alertsOf = (text: string) => {
+    const { configuration, problems } = loadConfiguration('l.cf', { files: files(text), environment: {} });
+    expect(problems).toEqual([]);
+    return configuration!.alerts;
+  };
+  const [one, two] = ['virtual=192.0.2.10:80\n', 'virtual=192.0.2.11:80\n'];
+
+  test('one mail for all services, or one for each that has its own', () => {
+    const text = `emailalert="a@example.org, b@example.org"\nemailalertfrom=Lvs <l@example.org>\nsmtp=mail\n${one}${two}`;
+    expect(alertsOf(text)!.mail).toMatchObject([
+      {
+        server: { host: 'mail', port: 25 },
+        from: 'l@example.org',
+        to: ['a@example.org', 'b@example.org'],
+        repeat: 0,
+        on: ['real-server-down', 'real-server-up', 'quorum-lost', 'quorum-gained'],
+      },
+    ]);
+    expect(alertsOf(`${text}\temailalert=c@example.org\n\temailalertfreq=60\n`)!.mail).toMatchObject([
+      { to: ['a@example.org', 'b@example.org'], services: ['http-192.0.2.10'] },
+      { to: ['c@example.org'], repeat: 60_000, services: ['http-192.0.2.11'] },
+    ]);
+    expect(alertsOf(`${text}\temailalertstatus=none\n`)!.mail).toMatchObject([
+      { services: ['http-192.0.2.10'] },
+    ]);
+  });
+
+  test('what has no effect, or another one, is told', () => {
+    expect(notesOf(`${one}\tsmtp=mail\nemailalertfreq=5\n`).slice(1)).toEqual([
+      '2 changed: it has no effect without "emailalert"',
+      '3 changed: it has no effect without "emailalert"',
+    ]);
+    expect(notesOf(`emailalert=a@example.org b c\u0001\nemailalertstatus=running\n${one}`)).toEqual([
+      '1 ignored: there is a word that is no address',
+      '2 changed: there is mail whenever a real server changes its state',
+      '3 kept: virtual service "http-192.0.2.10"',
+    ]);
+    expect(alertsOf(`emailalert=a@example.org\nemailalertstatus=stopping\n${one}`)).toBeUndefined();
+  });
+
+  test('commands are what a shell makes of them', () => {
+    const text = `fallbackcommand="/bin/page me"\ncallback="/bin/sync-it"\n${one}virtual=7\n\tfallbackcommand=/bin/x\n`;
+    expect(servicesOf(text)).toMatchObject([
+      {
+        onQuorumDown: ['/bin/sh', '-c', '/bin/page me start 192.0.2.10:80 tcp'],
+        onQuorumUp: ['/bin/sh', '-c', '/bin/page me stop 192.0.2.10:80 tcp'],
+      },
+      { onQuorumDown: ['/bin/sh', '-c', '/bin/x start 7 fwm'] },
+    ]);
+    expect(alertsOf(text)!.command).toMatchObject([
+      { command: ['/bin/sh', '-c', '/bin/sync-it "$0"', 'l.cf'], on: ['configuration-applied'] },
+    ]);
+  });
+});
+
 const more = process.env.EXTRA_FIXTURES;
 
 describe.skipIf(!more)('files of EXTRA_FIXTURES', () => {

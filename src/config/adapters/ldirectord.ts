@@ -3,6 +3,7 @@ import { problemAt, type Source, type Span } from '../../model/problem.ts';
 import type { TreeNode } from '../tree.ts';
 import { type Adapted, type Adapter, type AdapterContext, noteBook } from './adapter.ts';
 import { listAt, mapAt } from './build-tree.ts';
+import { alertsNode } from './ldirectord/alerts.ts';
 import { type Line, lineNumber, readLines } from './ldirectord/lines.ts';
 import { noteGlobals, noteSection } from './ldirectord/notes.ts';
 import { type Fallback, fallbackOf, type Reading, readService, type Service } from './ldirectord/service.ts';
@@ -37,6 +38,7 @@ function read(source: Source, { names }: AdapterContext): Adapted {
   const comments = new Map<TreeNode, readonly string[]>();
   const nodes: TreeNode[] = [];
   const taken = new Map<string, Line>();
+  const services: Service[] = [];
   let reals = 0;
   for (const section of sections) {
     const own = readSettings(section.lines, 'service', tell, problems);
@@ -64,10 +66,12 @@ function read(source: Source, { names }: AdapterContext): Adapted {
     const { node, realNodes } = serviceTree(service, file, tell);
     noteSection(section, service, settings, tell);
     nodes.push(node);
+    services.push(service);
     comments.set(node, commentsOf(service));
     for (const [{ line }, realNode] of realNodes) comments.set(realNode, line.comments);
   }
-  const root = mapAt(whole, { virtualServices: listAt(whole, nodes) });
+  const alerts = alertsNode(services, settings, source.name, tell);
+  const root = mapAt(whole, { virtualServices: listAt(whole, nodes), alerts });
   if (header.length > 0) comments.set(root, header);
   return { root, comments, notes: book.notes(), problems };
 }

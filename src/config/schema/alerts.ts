@@ -27,12 +27,13 @@ function parseServer(given: string): { host: string; port: number } | undefined 
 }
 
 /** An address as SMTP carries it (RFC 5321, 4.1.2): nothing that would end the command it stands in. */
+const mailboxForm = /^[^\s<>()[\],;:\\"@\p{Cc}]{1,64}(?:@[^\s<>()[\],;:\\"@\p{Cc}]{1,255})?$/u;
+
+export const isMailbox = (given: string): boolean => mailboxForm.test(given);
+
 const mailbox = () => {
   const error = 'wanted an address such as admin@example.org';
-  return z
-    .string({ error })
-    .regex(/^[^\s<>()[\],;:\\"\p{Cc}]{1,64}(?:@[^\s<>()[\],;:\\"@\p{Cc}]{1,255})?$/u, { error })
-    .meta({ kind: 'mail address' });
+  return z.string({ error }).regex(mailboxForm, { error }).meta({ kind: 'mail address' });
 };
 
 const mail = object({

@@ -51,3 +51,4 @@ export type Configuration = z.output<typeof configuration>;
 export type ServiceConfiguration = Configuration['virtualServices'][number];
 export type RealServerConfiguration = ServiceConfiguration['realServers'][number];
 export type FailoverConfiguration = NonNullable<Configuration['failover']>;
+export type AlertsConfiguration = NonNullable<Configuration['alerts']>;

@@ -9,7 +9,6 @@ type Fate = readonly [kind: NoteKind, reason: string];
 /** Directives that no key says, and why. The others are kept. */
 const fates: { readonly [Name in DirectiveName]?: Fate } = {
   autoreload: ['changed', 'the daemon takes every change of the file'],
-  callback: ['ignored', 'nothing is run when the file changes: headgate events tells of it'],
   cleanstop: ['changed', 'forwarding goes on when the daemon ends, unless it runs with --stop-forwarding'],
   execute: ['ignored', 'the file is not read: name both under "include" of a configuration'],
   fork: ['changed', 'checks run side by side in one process'],
@@ -25,12 +24,6 @@ const fates: { readonly [Name in DirectiveName]?: Fate } = {
   servicename: ['changed', 'it becomes a comment'],
   comment: ['changed', 'it becomes a comment'],
   checkcount: ['changed', 'only checks by ping look at it'],
-  emailalert: ['ignored', 'no mail is sent'],
-  emailalertfrom: ['ignored', 'no mail is sent'],
-  emailalertfreq: ['ignored', 'no mail is sent'],
-  emailalertstatus: ['ignored', 'no mail is sent'],
-  smtp: ['ignored', 'no mail is sent'],
-  fallbackcommand: ['ignored', 'no command is run when the last real server fails'],
 };
 
 /** Notes what becomes of the lines for all services. */

@@ -56,6 +56,8 @@ export function serviceTree(
     check: common && mapAt(span, common),
     realServers: realNodes.size === 0 ? undefined : listAt(span, [...realNodes.values()]),
     sorryServer: plan.state === 'off' ? undefined : sorryNode(service, whole, method, tell),
+    onQuorumUp: fallbackCommand('stop', service, whole),
+    onQuorumDown: fallbackCommand('start', service, whole),
   });
   tellUnused(settings, findings, tell);
   return { node, realNodes };
@@ -224,6 +226,23 @@ function sorryNode(
     address: shown === undefined ? address : `${hostText(address)}:${shown}`,
     method: methods[fallback.method] === method ? undefined : methods[fallback.method],
   });
+}
+
+/** What `fallbackcommand` is given: `start` or `stop`, the virtual address and the protocol; a shell reads it. */
+function fallbackCommand(
+  word: string,
+  { id, protocol, settings }: Service,
+  whole: WholeFile,
+): TreeNode | undefined {
+  const found = settings.given.get('fallbackcommand') ?? whole.settings.given.get('fallbackcommand');
+  if (!found) return undefined;
+  const { span } = found.line;
+  const where = 'mark' in id ? `${id.mark}` : `${hostText(id.address)}:${id.port}`;
+  const words = ['/bin/sh', '-c', `${found.text} ${word} ${where} ${protocol}`];
+  return listAt(
+    span,
+    words.map((one) => scalarAt(span, one)),
+  );
 }
 
 /** Directives about checks that this kind of check does not look at. */
