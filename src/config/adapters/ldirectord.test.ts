@@ -434,13 +434,15 @@ describe.skipIf(!more)('files of EXTRA_FIXTURES', () => {
         address: [{ address: '192.168.136.10', port: 80, protocol: 'tcp' }],
         scheduler: 'rr',
         method: 'tunnel',
-        check: {
-          path: '/test.html',
-          contains: 'Test Page',
-          interval: 1000,
-          timeout: 3000,
-          whenDown: 'quiesce',
-        },
+        check: [
+          {
+            path: '/test.html',
+            contains: 'Test Page',
+            interval: 1000,
+            timeout: 3000,
+            whenDown: 'quiesce',
+          },
+        ],
         realServers: [11, 12, 101, 102, 103].map((last) => ({ address: { address: `192.168.136.${last}` } })),
         sorryServer: { address: { address: '127.0.0.1' }, method: 'direct-routing' },
       },
