@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Address } from '../model/address.ts';
 import { type CheckContext, CheckFailure } from './check.ts';
 import { positionOf, take, waiting } from './inbox.ts';
@@ -52,8 +52,8 @@ export type Dialogue = {
   readonly farewell: (data: string | Uint8Array, shown?: string) => Promise<void>;
   /** Ends our side of the connection; the other side may go on. */
   readonly endSending: () => void;
-  /** The stream itself, for a protocol that Node speaks; nothing else of the dialogue is to be used after it. */
-  readonly stream: () => Socket;
+  /** A stream, for a protocol that Node speaks; nothing else of the dialogue is to be used after it. */
+  readonly stream: (ended: () => void) => Duplex;
 };
 
 /**

@@ -5,6 +5,9 @@ import { endedBy } from './failure-words.ts';
 import type { PageAnswer } from './http-answer.ts';
 import { cleanTarget, type PageRequest } from './http-request.ts';
 
+/** How long what came before the server's end may be on its way through the session. */
+const afterEndMs = 200;
+
 /** Asks for a page by HTTP/2 (RFC 9113), without an upgrade before it. */
 export async function askByHttp2(
   dialogue: Dialogue,
@@ -12,22 +15,35 @@ export async function askByHttp2(
   maxBody: number,
   { signal, tell }: CheckContext,
 ): Promise<PageAnswer> {
+  // The session does not notice an end that came before it.
+  let ended = (): void => {};
+  const end = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
   const session = connect(`${request.scheme}://${request.host}`, {
-    createConnection: () => dialogue.stream(),
+    createConnection: () => dialogue.stream(ended),
     settings: { enablePush: false },
   });
   tell({ direction: 'sent', text: `${request.method} ${cleanTarget(request.target)} HTTP/2` });
+  let timer: NodeJS.Timeout | undefined;
   let onAbort = (): void => {};
   try {
     const answer = await new Promise<PageAnswer>((resolve, reject) => {
       onAbort = () => reject(endedBy(signal, 'expect'));
       if (signal.aborted) onAbort();
       signal.addEventListener('abort', onAbort, { once: true });
+      void end.then(() => {
+        timer = setTimeout(
+          () => reject(new CheckFailure('expect', 'connection closed without an answer')),
+          afterEndMs,
+        );
+      });
       ask(session, request, maxBody, resolve, (reason) => reject(new CheckFailure('expect', reason)));
     });
     tell({ direction: 'received', text: `HTTP/2 ${answer.status}, ${answer.body.length} bytes` });
     return answer;
   } finally {
+    clearTimeout(timer);
     signal.removeEventListener('abort', onAbort);
     session.destroy();
   }
@@ -68,9 +84,10 @@ function ask(
   stream.on('data', (chunk: Buffer) => {
     chunks.push(chunk);
     length += chunk.length;
-    if (length > maxBody) finish(false);
+    // Node may tell of a body before it tells of the header.
+    if (length > maxBody) setImmediate(finish, false);
   });
-  stream.on('end', () => finish(true));
+  stream.on('end', () => setImmediate(finish, true));
 }
 
 function http2Words(error: Error): string {

@@ -1,7 +1,9 @@
 import { connect as connectTcp, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import type { Address } from '../model/address.ts';
 import type { CheckPhase } from '../model/check-result.ts';
+import { bridgeOver } from './bridge.ts';
 import { type CheckContext, CheckFailure } from './check.ts';
 import { endedBy, socketFailure } from './failure-words.ts';
 import { append, type Inbox, newInbox, waiting } from './inbox.ts';
@@ -21,8 +23,8 @@ export type Line = {
   readonly stopWaiting: () => void;
   /** Lets `until` look again, for what depends on time as well. */
   readonly lookAgain: () => void;
-  /** The stream, for one that reads and writes by itself from now on. */
-  readonly handOver: () => Socket;
+  /** The stream, for one that reads and writes by itself from now on; hears when the other side ends, or has ended. */
+  readonly handOver: (ended: () => void) => Duplex;
   readonly end: () => void;
   readonly close: () => void;
 };
@@ -60,7 +62,6 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
   });
   let stream: Socket = raw;
   let isListening = false;
-  let isHandedOver = false;
 
   const onData = (chunk: Buffer): void => {
     append(inbox, chunk);
@@ -98,12 +99,7 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
     stopWaiting: () => fail(new CheckFailure(phase, 'stopped')),
     lookAgain: happened,
     isConnected: () => !raw.connecting && !raw.pending,
-    handOver() {
-      isHandedOver = true;
-      raw.allowHalfOpen = false;
-      stream.allowHalfOpen = false;
-      return stream;
-    },
+    handOver: (ended) => bridgeOver(stream, ended),
     end: () => {
       stream.end();
     },
@@ -143,9 +139,7 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
     close() {
       signal.removeEventListener('abort', onAbort);
       if (stream !== raw) stream.destroy();
-      // A session of HTTP/2 has the handle, and leaves it open where it is reset under it.
-      if (isHandedOver) raw.destroy();
-      else raw.resetAndDestroy();
+      raw.resetAndDestroy();
     },
   };
 }

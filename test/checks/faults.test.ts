@@ -27,7 +27,7 @@ const talkers = ['http', 'https', 'tls', 'smtp', 'imap', 'pop', 'ftp', 'nntp', '
 test.each(talkers)('%s: a server that never answers', async (type) => {
   const silent = await serving(() => {});
   const phase = type === 'tls' || type === 'https' ? 'tls' : 'expect';
-  expect(await bad({ type, timeout: '150ms' }, silent)).toBe(`${phase}: no answer within 150ms`);
+  expect(await bad({ type, timeout: '500ms' }, silent)).toBe(`${phase}: no answer within 500ms`);
 });
 
 test.each(talkers)('%s: a reset after the connection stands', async (type) => {
@@ -53,7 +53,7 @@ test.each(talkers.filter((type) => type !== 'tls'))('%s: one byte now and then',
   });
   const began = performance.now();
   expect(await bad({ type, timeout: '300ms' }, dripping)).toMatch(/^(tls|expect): /);
-  expect(performance.now() - began).toBeLessThan(1_000);
+  expect(performance.now() - began).toBeLessThan(2_000);
   for (const timer of timers) clearInterval(timer);
 });
 
@@ -286,7 +286,7 @@ test.each<[string, Record<string, unknown> & { type: Check['type'] }]>([
         expect(result.reason).not.toMatch(/[^ -~\u00a0-\uffff]/);
         expect(result.reason.length).toBeLessThan(1_000);
       }
-      expect(result.durationMs).toBeLessThan(3_000);
+      expect(result.durationMs).toBeLessThan(4_000);
     }),
     { numRuns: process.env.LONG ? 2_000 : 100 },
   );
