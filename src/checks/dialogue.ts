@@ -52,6 +52,8 @@ export type Dialogue = {
   readonly farewell: (data: string | Uint8Array, shown?: string) => Promise<void>;
   /** Ends our side of the connection; the other side may go on. */
   readonly endSending: () => void;
+  /** Where the connection comes from. */
+  readonly local: () => { readonly address: string; readonly port: number };
   /** A stream, for a protocol that Node speaks; nothing else of the dialogue is to be used after it. */
   readonly stream: (ended: () => void) => Duplex;
 };
@@ -103,6 +105,7 @@ function dialogueOver(line: Line, tell: CheckContext['tell']): Dialogue {
 
   return {
     session: () => session,
+    local: line.local,
     async startTls(wish) {
       if (waiting(inbox) > 0) throw new CheckFailure('tls', 'the server sent more before the handshake');
       session = await line.upgrade(wish);

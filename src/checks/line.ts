@@ -18,6 +18,8 @@ export type Line = {
   readonly write: (data: string | Uint8Array) => Promise<void>;
   readonly upgrade: (wish: TlsWish) => Promise<TlsSession>;
   readonly isConnected: () => boolean;
+  /** Where it comes from, once it is connected. */
+  readonly local: () => { readonly address: string; readonly port: number };
   readonly hasEnded: () => boolean;
   /** Lets what waits fail. */
   readonly stopWaiting: () => void;
@@ -99,6 +101,7 @@ export function openLine({ target, signal }: CheckContext, source: Address | und
     stopWaiting: () => fail(new CheckFailure(phase, 'stopped')),
     lookAgain: happened,
     isConnected: () => !raw.connecting && !raw.pending,
+    local: () => ({ address: raw.localAddress ?? '', port: raw.localPort ?? 0 }),
     handOver: (ended) => bridgeOver(stream, ended),
     end: () => {
       stream.end();

@@ -32,8 +32,7 @@ export async function runSip(check: CheckOf<'sip'>, context: CheckContext): Prom
     return ask(context, { source, request: (local) => encodeOptions(request, local), judge });
   }
   return converse(context, { source }, async (dialogue) => {
-    const { localAddress = '', localPort = 0 } = dialogue.stream();
-    await dialogue.send(encodeOptions(request, { address: localAddress, port: localPort }));
+    await dialogue.send(encodeOptions(request, dialogue.local()));
     for (;;) {
       const passed = judge(await dialogue.readUntil('\r\n\r\n', longestAnswer));
       if (passed) return passed;

@@ -1,4 +1,5 @@
-import { type Candidate, type Explanation, explain, roomFor } from '../control/explain.ts';
+import { type Candidate, type Explanation, explain } from '../control/explain.ts';
+import { roomFor } from '../control/problems.ts';
 import { type Address, parseAddress } from '../model/address.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { destinationKey } from '../model/service-id.ts';

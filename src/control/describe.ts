@@ -6,9 +6,9 @@ import type { Connection, Counters, DestinationState, Operation, ServiceState } 
 import type { Destination, ServiceId, Timeouts, VirtualService } from '../model/virtual-service.ts';
 import { bareStep } from './change.ts';
 import type { Controller } from './controller.ts';
-import { type Problem, roomFor } from './explain.ts';
 import { type Named, namedObjects, ownersAmong } from './named.ts';
 import { readCovers } from './override-store.ts';
+import { type Problem, roomFor } from './problems.ts';
 import type { RealServerReport } from './real-server-report.ts';
 import { see } from './reconcile.ts';
 import { withAbsent } from './shown.ts';

@@ -2,7 +2,7 @@ import { type Address, familyOf } from '../model/address.ts';
 import { type Health, healthWord, lastResultText, worstByMember } from '../model/health.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import { releaseLevel } from '../model/overload.ts';
-import { decisionOn, decisionText, memberKey, type Override, readyCommand } from '../model/override.ts';
+import { decisionOn, decisionText, memberKey, type Override } from '../model/override.ts';
 import { maskAddress } from '../model/persistence.ts';
 import { startScheduler } from '../model/schedulers/by-name.ts';
 import { expectedDelay, overhead } from '../model/schedulers/load.ts';
@@ -16,11 +16,18 @@ import type {
   Destination,
   DestinationId,
   SchedulerName,
-  ServiceId,
 } from '../model/virtual-service.ts';
 import type { Controller } from './controller.ts';
 import { healthOf } from './health-store.ts';
 import { overridesOf, readCovers } from './override-store.ts';
+import {
+  deletedProblem,
+  type IsDown,
+  localProblems,
+  nobodyProblem,
+  type Problem,
+  pathProblems,
+} from './problems.ts';
 import { withAbsent } from './shown.ts';
 
 /** What is asked: a client at a virtual address. Without a port, the client may come from any. */
@@ -40,9 +47,6 @@ export type Candidate = {
   /** Why it gets no new connection; absent when it may. */
   readonly excluded?: string;
 };
-
-/** Something that keeps the client from being served, or will, with the way out. */
-export type Problem = { readonly what: string; readonly remedy: string };
 
 /** What becomes of a client, and why. */
 export type Explanation = {
@@ -87,11 +91,10 @@ export async function explain(controller: Controller, question: Question): Promi
 export type TakenOut = {
   /** Who is down and out of the table. */
   readonly absent: readonly State[];
-  /** Why somebody is down; undefined when it is not. */
-  readonly isDown: (service: ServiceId, destination: DestinationId) => string | undefined;
+  readonly isDown: IsDown;
 };
 
-function downIn({ members }: Health, nowMs: number): TakenOut['isDown'] {
+function downIn({ members }: Health, nowMs: number): IsDown {
   const down = worstByMember(members.filter(({ isUp }) => !isUp));
   return (service, destination) => {
     const found = down.get(memberKey(service, destination));
@@ -154,9 +157,11 @@ export function explanationOf(
     ...(path && { path }),
     problems: [
       ...localProblems(question.virtual.address, outlook),
-      ...(present && !found.destination ? [deletedProblem(present)] : []),
+      ...[present && !found.destination ? deletedProblem(present, service) : undefined].filter(
+        (one) => one !== undefined,
+      ),
       ...(found.destination || present ? [] : [nobodyProblem(whole, overrides, isDown)]),
-      ...(found.destination ? pathProblems(question, found.destination, outlook) : []),
+      ...(found.destination ? pathProblems(question.client, found.destination, outlook) : []),
     ],
   };
 }
@@ -387,134 +392,4 @@ function noService({ protocol, virtual }: Question, observed: Observed): Problem
         what: `no virtual service has the address ${virtual.address}`,
         remedy: `headgate ipvsadm -A ${flag} ${destinationKey(virtual)} -s wlc`,
       };
-}
-
-/** What keeps packets to a virtual address from being taken. */
-export function localProblems(address: Address, outlook: Outlook | undefined): Problem[] {
-  const path = outlook?.paths.get(address);
-  if (path === undefined || path.kind === 'local') return [];
-  const device = path.kind === 'neighbour' ? path.device : 'INTERFACE';
-  return [
-    {
-      what: `the virtual address ${address} is on no interface of this host, so nothing new is taken for it`,
-      remedy: `ip address add ${address}/${familyOf(address) === 4 ? 32 : 128} dev ${device}`,
-    },
-  ];
-}
-
-function deletedProblem({ destination }: Connection): Problem {
-  return {
-    what: `its real server ${destinationKey(destination)} is no longer in the service, so its packets are dropped`,
-    remedy: 'put the real server back, or let the client connect anew',
-  };
-}
-
-/** Why a service whose real servers all have weight 0, or that has none, takes no new connection. */
-export function nobodyProblem(
-  { service, destinations }: ServiceState,
-  overrides: readonly Override[] = [],
-  isDown: TakenOut['isDown'] = () => undefined,
-): Problem {
-  const key = serviceKey(service.id);
-  const [first] = destinations;
-  if (first === undefined)
-    return {
-      what: `${key} has no real server`,
-      remedy: `headgate ipvsadm -a ${serviceWords(service.id)} -r SERVER`,
-    };
-  const decisions = destinations.map(({ destination }) => decisionOn(overrides, service.id, destination));
-  const decision = decisions.find((one) => one !== undefined);
-  const down = destinations.find(({ destination }) => isDown(service.id, destination));
-  const full = destinations.find(({ overloaded, destination }) => overloaded && destination.weight > 0);
-  const weighted = ruleWords(service.id, { ...first.destination, weight: 1 });
-  const remedies = [
-    down && `headgate check '${key}/${destinationKey(down.destination)}' --verbose`,
-    decision && readyCommand(decision),
-    full &&
-      `add a real server, or raise an upper threshold: ${destinationKey(full.destination)} has ${full.destination.upperThreshold}`,
-    `give one of them a weight above 0: headgate ipvsadm -e ${weighted}`,
-  ];
-  return {
-    what: `none of the ${destinations.length} real servers of ${key} may have new connections`,
-    remedy: remedies.find((one) => one !== undefined)!,
-  };
-}
-
-const methodWords = { masquerade: '-m', 'direct-routing': '-g', tunnel: '-i' } as const;
-const checksumWords = { none: '--tun-nocsum', checksum: '--tun-csum', remote: '--tun-remcsum' } as const;
-
-/** How ipvsadm names a service. */
-function serviceWords(id: ServiceId): string {
-  if (id.kind === 'fwmark') return `-f ${id.mark}${id.family === 6 ? ' -6' : ''}`;
-  const flag = { tcp: '-t', udp: '-u', sctp: '--sctp-service' }[id.protocol];
-  return `${flag} ${destinationKey(id)}`;
-}
-
-/** All of a real server's settings for ipvsadm, whose -e puts those that are left out back to the default. */
-function ruleWords(id: ServiceId, destination: Destination): string {
-  const { method, tunnel, weight, upperThreshold, lowerThreshold } = destination;
-  return [
-    `${serviceWords(id)} -r ${destinationKey(destination)} ${methodWords[method]} -w ${weight}`,
-    ...(upperThreshold > 0 ? [`-x ${upperThreshold}`] : []),
-    ...(lowerThreshold > 0 ? [`-y ${lowerThreshold}`] : []),
-    ...(tunnel && tunnel.type !== 'ipip' ? [`--tun-type ${tunnel.type}`] : []),
-    ...(tunnel && tunnel.port > 0 ? [`--tun-port ${tunnel.port}`] : []),
-    ...(tunnel && tunnel.type !== 'ipip' ? [checksumWords[tunnel.checksum]] : []),
-  ].join(' ');
-}
-
-/** Bytes of the outer header. */
-const tunnelOverhead = { 4: 20, 6: 40 } as const;
-
-/** What keeps packets from reaching a real server, whoever the client is. */
-export function reachProblems(destination: Destination, outlook: Outlook | undefined): Problem[] {
-  const { address, method, tunnel } = destination;
-  const path = outlook?.paths.get(address);
-  if (path === undefined || path.kind === 'local') return [];
-  if (path.kind === 'none')
-    return [{ what: `there is no route to the real server ${address}`, remedy: `ip route get ${address}` }];
-  const found: Problem[] = [];
-  if (path.silent)
-    found.push({
-      what: `nobody answers for ${path.via} on ${path.device}`,
-      remedy: `is it up, and on that network? ip neighbour show ${path.via}`,
-    });
-  if (method === 'direct-routing' && path.via !== address)
-    found.push({
-      what: `direct routing hands the packet to the gateway ${path.via}, which would bring it back: the real server is on another network`,
-      remedy: 'use method tunnel (-i), or put the real server on a network of this host',
-    });
-  if (method === 'tunnel' && tunnel && tunnel.type !== 'ipip')
-    found.push({
-      what: `tunnels of type ${tunnel.type} are not forwarded yet`,
-      remedy: 'use ipip: --tun-type ipip',
-    });
-  return found;
-}
-
-function pathProblems(
-  { client }: Question,
-  destination: Destination,
-  outlook: Outlook | undefined,
-): Problem[] {
-  const { address, method } = destination;
-  const path = outlook?.paths.get(address);
-  const found = reachProblems(destination, outlook);
-  if (path?.kind !== 'neighbour') return found;
-  const back = outlook?.paths.get(client.address);
-  const near = back?.kind === 'neighbour' && back.via === client.address && back.device === path.device;
-  if (method === 'masquerade' && near && path.via === address)
-    found.push({
-      what: `the client is on the real server's network (${path.device}), which answers it directly, past this host`,
-      remedy: 'give the real server a route to the client through this host, or use direct routing (-g)',
-    });
-  return found;
-}
-
-/** What a packet may have on the way to a destination, bytes. */
-export function roomFor(destination: Destination, path: Path): number | undefined {
-  if (path.kind !== 'neighbour') return undefined;
-  return destination.method === 'tunnel'
-    ? path.mtu - tunnelOverhead[familyOf(destination.address)]
-    : path.mtu;
 }

@@ -9,7 +9,7 @@ import { destinationKey } from '../model/service-id.ts';
 import { span } from '../model/span.ts';
 import type { DestinationState, Operation } from '../model/table.ts';
 import type { Destination, ForwardingMethod } from '../model/virtual-service.ts';
-import { type Problem, reachProblems } from './explain.ts';
+import { type Problem, reachProblems } from './problems.ts';
 
 /** States in which a real server gets no new client, the worst first. */
 export const notServing = [

@@ -1,7 +1,7 @@
 import type { Address } from '../model/address.ts';
 import type { Outlook } from '../model/outlook.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';
-import { localProblems, type Problem } from './explain.ts';
+import { localProblems, type Problem } from './problems.ts';
 
 /** Whether clients of a virtual address come to this host, and if not, whether that is as it should be. */
 export type Reach = {

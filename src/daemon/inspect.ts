@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { Controller } from '../control/controller.ts';
-import type { Problem } from '../control/explain.ts';
+import type { Problem } from '../control/problems.ts';
 import type { Source } from '../control/status.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';

@@ -4,7 +4,7 @@ import { decisionOn, decisionText, readyCommand } from '../../model/override.ts'
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import type { ServiceState } from '../../model/table.ts';
 import type { AddressServiceId, Destination, VirtualService } from '../../model/virtual-service.ts';
-import { roomFor } from '../explain.ts';
+import { roomFor } from '../problems.ts';
 import { addressServices, contains, type Finding, frontOf, type Scene } from './finding.ts';
 
 /** What keeps packets from reaching the real servers, or answers from coming back. */

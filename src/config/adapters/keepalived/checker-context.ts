@@ -8,6 +8,10 @@ export type CheckerContext = Scope & {
   readonly virtualHost: string | undefined;
   /** The port of the real server. */
   readonly port: number;
+  /** Where checkers go unless they say otherwise; 0: nobody says. */
+  readonly checkPort: number;
+  /** Whether a check has to name its port: neither the real server nor the service does. */
+  readonly needsPort: boolean;
   /** The weight of the real server. */
   readonly weight: number;
   readonly certificates: Certificates;

@@ -12,8 +12,12 @@ export type Connection = { address?: Address; port?: number; source?: Address };
 type Keys = Record<string, TreeNode | string | number | boolean | undefined>;
 
 /** The keys of a check about where it connects. */
-export function connectionKeys({ address, port }: Connection, { port: usual }: CheckerContext): Keys {
-  return { address, port: port === usual ? undefined : port };
+export function connectionKeys(
+  { address, port }: Connection,
+  { port: usual, checkPort, needsPort }: CheckerContext,
+): Keys {
+  const wanted = port ?? (checkPort === 0 ? undefined : checkPort);
+  return { address, port: wanted === usual && !needsPort ? undefined : wanted };
 }
 
 /** Keywords that every checker over the network has. */

@@ -23,6 +23,8 @@ export type SoundService = Omit<
 export type SoundRealServer = Omit<RealServerDraft, 'forwarding' | 'weight'> & {
   readonly forwarding: Forwarding;
   readonly weight: number;
+  /** Where its checkers go unless they say otherwise; 0: nobody says. */
+  readonly checkPort: number;
 };
 
 /**
@@ -115,7 +117,8 @@ function soundRealServer(
     kept = 0;
   }
   if (own === 0 && port !== undefined) kept = port;
-  return { ...draft, forwarding, weight, endpoint: { ...draft.endpoint, port: kept } };
+  const checkPort = own === 0 ? kept : own;
+  return { ...draft, forwarding, weight, checkPort, endpoint: { ...draft.endpoint, port: kept } };
 }
 
 function withoutDoubles(

@@ -13,7 +13,10 @@ import type { SoundRealServer, SoundService } from './repairs.ts';
 import { listAt, mapAt, scalarAt } from './scope.ts';
 import type { Forwarding } from './service-draft.ts';
 
-export type TreeContext = Omit<CheckerContext, 'timings' | 'virtualHost' | 'port' | 'weight'> & {
+export type TreeContext = Omit<
+  CheckerContext,
+  'timings' | 'virtualHost' | 'port' | 'checkPort' | 'needsPort' | 'weight'
+> & {
   /** What services are in the data plane by now, and the names they have. */
   readonly taken: Set<string>;
   readonly usedNames: Set<string>;
@@ -105,6 +108,10 @@ function checksOf(
     checkNodes(checker, {
       ...context,
       port: realServer.endpoint.port,
+      checkPort: realServer.checkPort,
+      needsPort:
+        realServer.forwarding.method !== 'masquerade' &&
+        (service.marks.length > 0 || service.addresses.some(({ port }) => port === 0)),
       timings: [realServer.timing, service.timing],
       virtualHost: realServer.virtualHost ?? service.virtualHost,
       weight: realServer.weight,
