@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { familyOf } from '../model/address.ts';
 import { type Fitness, fitnessOf, type VrrpState, type VrrpStatus } from '../model/vrrp.ts';
 import { isSystemError } from '../sys/ffi.ts';
-import { listAddresses } from '../sys/netlink/address.ts';
+import { type InterfaceAddress, listAddresses } from '../sys/netlink/address.ts';
 import { type Link, listLinks } from '../sys/netlink/link.ts';
 import { watchLinks } from '../sys/netlink/link-watch.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
@@ -78,10 +78,17 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
     leading = false;
   }
 
-  /** Looks where instances stand, and tells them. */
+  /** Looks where instances stand, and tells them. What the kernel does not tell now is asked again: nobody moves for it. */
   function look(): void {
     lookAtMs = now() + lookMs;
-    const [devices, addresses] = withNetlink({}, (netlink) => [listLinks(netlink), listAddresses(netlink)]);
+    let seen: readonly [readonly Link[], readonly InterfaceAddress[]];
+    try {
+      seen = withNetlink({}, (netlink) => [listLinks(netlink), listAddresses(netlink)]);
+    } catch (error) {
+      listener.failed('every instance', 'look at the interfaces', error);
+      return;
+    }
+    const [devices, addresses] = seen;
     for (const station of stations.values()) station.listeners = [];
     const places = new Map<string, Place>();
     for (const instance of instances) {
