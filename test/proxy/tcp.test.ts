@@ -191,7 +191,11 @@ describe('TCP through the proxy plane', () => {
     expect(await site.destination(id, two)).toMatchObject({ persistentConnections: 1, activeConnections: 4 });
     // ip_vs_state_name: once a real server has answered the template is ASSURED.
     expect(await site.plane.connections()).toContainEqual(
-      expect.objectContaining({ client: { address: '127.0.0.0', port: 0 }, template: true, state: 'ASSURED' }),
+      expect.objectContaining({
+        client: { address: '127.0.0.0', port: 0 },
+        template: true,
+        state: 'ASSURED',
+      }),
     );
     await site.change({ kind: 'delete-destination', id, destination: memberOf(id, two) });
     expect(await (await site.client(id)).line()).toBe('one');
