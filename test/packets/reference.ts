@@ -276,7 +276,12 @@ export function createReference(
     const masquerade = connection.destination.method === 'masquerade';
     if (!request && !masquerade) return pass(packet);
     if (request && !connection.destination.available) return drop(packet);
-    const way = wayTo(request ? connection.destination.address : ip.destination);
+    // From a multicast source the kernel knows no way but to itself, where ip6_rcv_core throws it away.
+    const isFromGroup = ip.family === 6 && ip.source.startsWith('ff');
+    const way: Way =
+      request && isFromGroup
+        ? { kind: 'local' }
+        : wayTo(request ? connection.destination.address : ip.destination);
     if (way.kind === 'none') return drop(packet);
     if (way.kind === 'neighbour' && ip.ttl <= 1) return drop(packet);
     let out = packet;
