@@ -1,3 +1,4 @@
 #!/usr/bin/env node
 'use strict';
-require('../dist/bundle/ipvsadm.cjs').main();
+const { bundlePath, loadBundle } = require('./bundle.js');
+loadBundle(bundlePath('ipvsadm')).program.main();

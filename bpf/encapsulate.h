@@ -5,9 +5,9 @@
 
 #include "forward.h"
 #include "icmp.h"
+#include "shim.h"
+#include "ttl.h"
 
-#define PROTOCOL_IPV4_IN_IP 4
-#define PROTOCOL_IPV6_IN_IP 41
 /* What must be left for the inner packet, or nothing goes through (__ip_vs_get_out_rt, __ip_vs_get_out_rt_v6). */
 #define LEAST_MTU_IN_IPV4 68
 #define LEAST_MTU_IN_IPV6 1280
@@ -16,10 +16,10 @@
 #define ECN_ECT_0 2
 #define ECN_CE 3
 
-/* Bytes that the outer header takes. */
+/* Bytes that the outer headers take. */
 static __always_inline __u32 tunnel_overhead(const struct destination *destination)
 {
-	return destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	return (destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) + shim_length(destination);
 }
 
 /* What is left of the next hop's MTU for the inner packet, 0 when that is too little. */
@@ -127,30 +127,52 @@ static __always_inline int store_headers(struct __sk_buff *skb, const struct pac
 	return store_outer(skb, packet, ethernet, mac, type, outer + sizeof(struct ipv6hdr));
 }
 
+static __always_inline void fill_outer_ipv4(struct iphdr *ip, const struct __sk_buff *skb, const struct packet *packet,
+					    const struct destination *destination)
+{
+	const __be32 *word = (const __be32 *)ip;
+
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tos = outer_tos(packet->tos);
+	ip->tot_len = bpf_htons(packet->length + tunnel_overhead(destination));
+	if (may_not_be_fragmented(skb, packet))
+		ip->frag_off = bpf_htons(0x4000);
+	else
+		ip->id = bpf_get_prandom_u32();
+	ip->ttl = packet->ttl - 1;
+	ip->protocol = tunnel_protocol(destination, packet);
+	ip->saddr = destination->tunnel_source.word[3];
+	ip->daddr = destination->address.word[3];
+	ip->check = fold_sum64((__u64)word[0] + word[1] + word[2] + word[3] + word[4]);
+}
+
+static __always_inline void fill_outer_ipv6(struct ipv6hdr *ip, const struct packet *packet,
+					    const struct destination *destination)
+{
+	__u8 tos = outer_tos(packet->tos);
+
+	ip->version = 6;
+	ip->priority = tos >> 4;
+	ip->flow_lbl[0] = tos << 4;
+	ip->payload_len = bpf_htons(packet->length + shim_length(destination));
+	ip->nexthdr = tunnel_protocol(destination, packet);
+	ip->hop_limit = packet->ttl - 1;
+	__builtin_memcpy(&ip->saddr, destination->tunnel_source.word, 16);
+	__builtin_memcpy(&ip->daddr, destination->address.word, 16);
+}
+
 __noinline int encapsulate_in_ipv4(struct __sk_buff *skb, const struct packet *packet, __u32 slot, const struct hop *hop)
 {
 	struct destination *destination = destination_at(slot);
 	struct outer_ipv4 outer = {};
-	const __be32 *word = (const __be32 *)&outer.ip;
 
 	if (!packet || !hop || !destination || !copy_inner(skb, packet, outer.inner))
 		return 0;
 	if (bpf_skb_adjust_room(skb, sizeof(outer.ip), BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return 0;
-	outer.ip.version = 4;
-	outer.ip.ihl = 5;
-	outer.ip.tos = outer_tos(packet->tos);
-	outer.ip.tot_len = bpf_htons(packet->length + sizeof(outer.ip));
-	if (may_not_be_fragmented(skb, packet))
-		outer.ip.frag_off = bpf_htons(0x4000);
-	else
-		outer.ip.id = bpf_get_prandom_u32();
-	outer.ip.ttl = packet->ttl - 1;
-	outer.ip.protocol = packet->family == 4 ? PROTOCOL_IPV4_IN_IP : PROTOCOL_IPV6_IN_IP;
-	outer.ip.saddr = destination->tunnel_source.word[3];
-	outer.ip.daddr = destination->address.word[3];
-	outer.ip.check = fold_sum64((__u64)word[0] + word[1] + word[2] + word[3] + word[4]);
+	fill_outer_ipv4(&outer.ip, skb, packet, destination);
 	return store_headers(skb, packet, outer.ethernet, hop->mac, bpf_htons(ETH_P_IP), sizeof(outer.ip));
 }
 
@@ -158,29 +180,72 @@ __noinline int encapsulate_in_ipv6(struct __sk_buff *skb, const struct packet *p
 {
 	struct destination *destination = destination_at(slot);
 	struct outer_ipv6 outer = {};
-	__u8 tos;
 
 	if (!packet || !hop || !destination || !copy_inner(skb, packet, outer.inner))
 		return 0;
 	if (bpf_skb_adjust_room(skb, sizeof(outer.ip), BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return 0;
-	tos = outer_tos(packet->tos);
-	outer.ip.version = 6;
-	outer.ip.priority = tos >> 4;
-	outer.ip.flow_lbl[0] = tos << 4;
-	outer.ip.payload_len = bpf_htons(packet->length);
-	outer.ip.nexthdr = packet->family == 4 ? PROTOCOL_IPV4_IN_IP : PROTOCOL_IPV6_IN_IP;
-	outer.ip.hop_limit = packet->ttl - 1;
-	__builtin_memcpy(&outer.ip.saddr, destination->tunnel_source.word, 16);
-	__builtin_memcpy(&outer.ip.daddr, destination->address.word, 16);
+	fill_outer_ipv6(&outer.ip, packet, destination);
 	return store_headers(skb, packet, outer.ethernet, hop->mac, bpf_htons(ETH_P_IPV6), sizeof(outer.ip));
 }
 
-/* Counts down the inner time to live and puts the outer header before it. 0: the packet could not be changed. */
+/* The flags by which the kernel knows where the inner packet of a gue or gre tunnel begins. */
+static __always_inline __u64 room_flags(const struct destination *destination)
+{
+	return BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET |
+	       (destination->family == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6) |
+	       (tunnel_type(destination) == TUNNEL_GUE ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : BPF_F_ADJ_ROOM_ENCAP_L4_GRE);
+}
+
+/* The outer headers of gue and gre, one after the other: which there are is known only now. */
+__noinline int encapsulate_with_shim(struct __sk_buff *skb, const struct packet *packet, __u32 slot, const struct hop *hop,
+				     __u64 inner)
+{
+	struct destination *destination = destination_at(slot);
+	struct shim shim = {};
+	__be16 type;
+	__u32 l3;
+
+	if (!packet || !hop || !destination || !move_ttl(skb, packet, -1))
+		return 0;
+	l3 = packet->l3 ? ETHERNET_LENGTH : 0;
+	fill_shim(&shim, packet, destination, inner);
+	if (bpf_skb_adjust_room(skb, tunnel_overhead(destination), BPF_ADJ_ROOM_MAC, room_flags(destination)))
+		return 0;
+	if (destination->family == 4) {
+		struct iphdr ip = {};
+
+		fill_outer_ipv4(&ip, skb, packet, destination);
+		type = bpf_htons(ETH_P_IP);
+		if (bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0) ||
+		    !store_shim(skb, l3 + sizeof(ip), destination, &shim))
+			return 0;
+	} else {
+		struct ipv6hdr ip = {};
+
+		fill_outer_ipv6(&ip, packet, destination);
+		type = bpf_htons(ETH_P_IPV6);
+		if (bpf_skb_store_bytes(skb, l3, &ip, sizeof(ip), 0) ||
+		    !store_shim(skb, l3 + sizeof(ip), destination, &shim))
+			return 0;
+	}
+	return !l3 || (!bpf_skb_store_bytes(skb, 0, hop->mac, MAC_LENGTH, 0) &&
+		       !bpf_skb_store_bytes(skb, MAC_LENGTH, &type, sizeof(type), 0));
+}
+
+/*
+ * Counts down the inner time to live and puts the outer header before it. 0: the packet could not be changed. Sum and shim
+ * stand side by side: nested, they take more stack than a verifier allows.
+ */
 static __always_inline int encapsulate(struct __sk_buff *skb, const struct packet *packet, __u32 slot,
 				       const struct destination *destination, const struct hop *hop)
 {
+	if (tunnel_type(destination) != TUNNEL_IPIP) {
+		__u64 inner = has_tunnel_checksum(destination) ? sum_of_inner(skb, packet) : 0;
+
+		return encapsulate_with_shim(skb, packet, slot, hop, inner);
+	}
 	return destination->family == 4 ? encapsulate_in_ipv4(skb, packet, slot, hop)
 					: encapsulate_in_ipv6(skb, packet, slot, hop);
 }

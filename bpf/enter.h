@@ -6,8 +6,11 @@
 #include "state.h"
 #include "template.h"
 
-/* A slot for a new entry, 0 when the table is full or too many CPUs want one at once. */
-static __always_inline __u32 take_slot(void)
+/*
+ * A slot for a new entry, 0 when the table is full or too many CPUs want one at once. Like push_entry a call of its own: the
+ * verifier follows the ways out of a loop apart, and would follow each of them to the end of whoever has the loop in line.
+ */
+__noinline __u32 take_slot(void)
 {
 	__u64 old = runtime.free;
 	__u32 fresh;
@@ -86,12 +89,15 @@ static __always_inline void take_back_entry(struct connection *connection, __u32
 }
 
 /* Puts an entry at the head of its chain. Returns its slot, that of the same entry by another CPU, 0 under contention. */
-static __always_inline __u32 push_entry(struct connection *connection, __u32 slot, const struct packet *packet,
-					__u32 template, __u32 now)
+__noinline __u32 push_entry(__u32 slot, const struct packet *packet, __u32 template, __u32 now)
 {
-	__u32 *first = chain_of(packet, 0);
+	struct connection *connection = connection_at(slot);
+	__u32 *first;
 	int i;
 
+	if (!connection || !packet)
+		return 0;
+	first = chain_of(packet, 0);
 	if (!first)
 		return 0;
 	for (i = 0; i < INSERT_TRIES; i++) {
@@ -154,9 +160,12 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 			word |= WORD_NO_OUTPUT;
 	}
 	count_entry(connection, destination, word);
-	same = push_entry(connection, slot, packet, 0, now);
-	if (same == slot)
+	same = push_entry(slot, packet, 0, now);
+	if (same == slot) {
+		if (settings.sync == SYNC_ALL)
+			tell(slot);
 		return slot;
+	}
 	if (word & WORD_RULED)
 		leave_template(control);
 	take_back_entry(connection, slot, destination, word);

@@ -24,6 +24,7 @@ static __always_inline int translate_error(struct __sk_buff *skb, const struct p
 	/* An error from the client's side quotes a reply (source is ours), one from the server's side a request. */
 	const struct address *old = rewrite->reply ? &quoted->source : &quoted->destination;
 	__be16 old_port = rewrite->reply ? quoted->source_port : quoted->destination_port;
+	__be16 port = rewrite->port;
 	__u32 checksum = outer->l4 + 2;
 
 	if (outer->family == 4) {
@@ -31,25 +32,25 @@ static __always_inline int translate_error(struct __sk_buff *skb, const struct p
 
 		if (bpf_skb_load_bytes(skb, quoted->l3, &ip, sizeof(ip)))
 			return 0;
-		ip.check = checksum_add(ip.check, difference_of(old->word[3], rewrite->address.word[3]));
+		ip.check = checksum_add(ip.check, difference_of(old->word[3], rewrite->address->word[3]));
 		if (rewrite->reply)
-			ip.daddr = rewrite->address.word[3];
+			ip.daddr = rewrite->address->word[3];
 		else
-			ip.saddr = rewrite->address.word[3];
+			ip.saddr = rewrite->address->word[3];
 		if (bpf_skb_store_bytes(skb, quoted->l3, &ip, sizeof(ip), 0))
 			return 0;
 	} else {
 		const struct address *old_outer = rewrite->reply ? &outer->source : &outer->destination;
-		__s64 difference = bpf_csum_diff((__be32 *)old->word, 16, (__be32 *)rewrite->address.word, 16, 0);
+		__s64 difference = bpf_csum_diff((__be32 *)old->word, 16, (__be32 *)rewrite->address->word, 16, 0);
 
-		difference = bpf_csum_diff((__be32 *)old_outer->word, 16, (__be32 *)rewrite->address.word, 16, difference);
+		difference = bpf_csum_diff((__be32 *)old_outer->word, 16, (__be32 *)rewrite->address->word, 16, difference);
 		if (bpf_l4_csum_replace(skb, checksum, 0, difference, 0) ||
-		    bpf_skb_store_bytes(skb, quoted->l3 + (rewrite->reply ? 24 : 8), rewrite->address.word, 16, 0))
+		    bpf_skb_store_bytes(skb, quoted->l3 + (rewrite->reply ? 24 : 8), rewrite->address->word, 16, 0))
 			return 0;
 	}
 	if (old_port != rewrite->port &&
 	    (bpf_l4_csum_replace(skb, checksum, old_port, rewrite->port, 2) ||
-	     bpf_skb_store_bytes(skb, quoted->l4 + (rewrite->reply ? 2 : 0), &rewrite->port, 2, 0)))
+	     bpf_skb_store_bytes(skb, quoted->l4 + (rewrite->reply ? 2 : 0), &port, 2, 0)))
 		return 0;
 	return outer->family == 4 ? rewrite_ipv4(skb, outer, rewrite, mac) : rewrite_ipv6(skb, outer, rewrite, mac);
 }
@@ -73,6 +74,7 @@ __noinline int pass_error(struct __sk_buff *skb, struct packet *outer, __u32 egr
 	struct packet quoted = {};
 	struct destination *destination;
 	struct rewrite rewrite = {};
+	struct address address = {};
 	struct connection *connection;
 	struct hop hop = {};
 	__u32 slot, reply = 0, now = now_jiffies();
@@ -123,14 +125,15 @@ __noinline int pass_error(struct __sk_buff *skb, struct packet *outer, __u32 egr
 		return VERDICT_PASS;
 	if (reply) {
 		rewrite.port = connection->virtual_port;
-		virtual_address(connection, slot, &rewrite.address);
+		virtual_address(connection, slot, &address);
+		rewrite.address = &address;
 		if (!egress)
-			find_hop(skb, &rewrite.address, &outer->destination, &hop, outer->family);
+			find_hop(skb, &address, &outer->destination, &hop, outer->family);
 	} else {
 		if (!(destination->flags & DESTINATION_AVAILABLE) && fate_of(destination) != FATE_KEEP)
 			return drop(EVENT_DESTINATION_GONE);
 		rewrite.port = connection->real_port;
-		rewrite.address = destination->address;
+		rewrite.address = &destination->address;
 		find_hop(skb, &outer->source, &destination->address, &hop, destination->family);
 	}
 	rewrite.forward = !egress && hop.kind == HOP_NEIGHBOUR;

@@ -9,6 +9,7 @@
 
 #include "icmp.h"
 #include "orphan.h"
+#include "tell.h"
 
 /* Answers of forward_request and meet_fate beside verdicts. */
 #define VERDICT_ANEW 0x100       /* the connection has ended: the packet is one without a connection */
@@ -63,7 +64,7 @@ __noinline int meet_fate(struct __sk_buff *skb, const struct packet *packet, __u
 	destination = destination_at(connection->destination);
 	if (!destination)
 		return VERDICT_DROP;
-	fate = fate_of(destination);
+	fate = connection->destination ? fate_of(destination) : FATE_DROP;
 	if (fate == FATE_KEEP)
 		return VERDICT_KEEP;
 	/* What comes behind another packet of its datagram has no headers to go by. */
@@ -79,6 +80,8 @@ __noinline int meet_fate(struct __sk_buff *skb, const struct packet *packet, __u
 	end_surely(connection, slot);
 	if (fate == FATE_RESET && packet->protocol != IPPROTO_TCP) {
 		count_event(EVENT_CONNECTION_RESET);
+		if (settings.sync)
+			tell(slot);
 		return report(skb, packet, REPORT_PORT_UNREACHABLE, 0);
 	}
 	count_event(EVENT_CONNECTION_ENDED);

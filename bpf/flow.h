@@ -5,12 +5,15 @@
 
 #include "choose.h"
 #include "cut.h"
+#include "defence.h"
 #include "encapsulate.h"
 #include "enter.h"
 #include "fate.h"
 #include "forward.h"
 #include "fragment.h"
 #include "icmp.h"
+#include "lease.h"
+#include "mark.h"
 #include "persist.h"
 
 #define FTP_DATA_PORT 20
@@ -102,6 +105,8 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 		count_packet(connection->destination, packet->length, 0);
 		pass_state(connection, packet, DIRECTION_INPUT, slot, now);
 		connection->packets++;
+		if (settings.sync == SYNC_BY_PACKETS)
+			tell_by_packets(connection, slot);
 	}
 	if (packet->fragment == FRAGMENT_FIRST) {
 		remember_fragment(packet, slot, 0);
@@ -109,9 +114,9 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 	}
 
 	hop_to_destination(skb, packet, destination, &hop, now);
+	rewrite.address = &destination->address;
 	if (connection->word >> WORD_METHOD_SHIFT == METHOD_MASQUERADE) {
 		rewrite.translate = 1;
-		rewrite.address = destination->address;
 		rewrite.port = connection->real_port;
 	}
 	if (hop.kind == HOP_LOCAL) {
@@ -119,7 +124,7 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 			runtime.local_destinations = 1;
 		if (rewrite.translate && !rewrite_packet(skb, packet, &rewrite, NULL))
 			return VERDICT_DROP;
-		return VERDICT_PASS;
+		return is_marked(slot) ? bring_home(skb, packet) : VERDICT_PASS;
 	}
 	if (packet->ttl <= 1) {
 		count_event(EVENT_TTL);
@@ -146,6 +151,8 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 		if (!cut_to_fit(skb, packet, hop.mtu, slot, 0))
 			return VERDICT_DROP;
 	}
+	if (connection->word >> WORD_METHOD_SHIFT == METHOD_TUNNEL && needs_segments(skb, packet, destination))
+		return send_to_turn(skb, packet, turn_mark(TURN_CUT, 0));
 	if (connection->word >> WORD_METHOD_SHIFT == METHOD_TUNNEL)
 		return transmit_tunnel(skb, packet, connection->destination, destination, &hop);
 	rewrite.forward = 1;
@@ -157,7 +164,8 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 {
 	struct connection *connection = connection_at(slot);
 	struct destination *destination;
-	struct rewrite rewrite = { .reply = 1 };
+	struct address address = {};
+	struct rewrite rewrite = { .address = &address, .reply = 1 };
 	struct hop hop = {};
 	int too_big = 0;
 
@@ -166,13 +174,13 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 	if (connection->word >> WORD_METHOD_SHIFT == METHOD_MASQUERADE) {
 		rewrite.translate = 1;
 		rewrite.port = connection->virtual_port;
-		virtual_address(connection, slot, &rewrite.address);
+		virtual_address(connection, slot, &address);
 	}
 	if (!egress) {
 		/* Brought to the loopback device by an earlier pass, or sent there: it has arrived. */
 		if (!rewrite.translate && skb->ifindex == LOOPBACK_IFINDEX)
 			return VERDICT_PASS;
-		hop_to_client(skb, packet, rewrite.translate ? &rewrite.address : &packet->source, connection, &hop, now);
+		hop_to_client(skb, packet, rewrite.translate ? &address : &packet->source, connection, &hop, now);
 		/* What the kernel's ip_forward looks at before IPVS sees a reply. */
 		if (rewrite.translate && hop.kind != HOP_LOCAL) {
 			if (packet->ttl <= 1) {
@@ -306,12 +314,17 @@ static __always_inline __u32 destination_of(__u32 slot)
 	return slot && connection ? connection->destination : 0;
 }
 
-/* The real server's port for a packet: its own where it stands for the service's, else the packet's. */
+/*
+ * The real server's port for a packet: its own where it stands for the service's, else the packet's. A mark has no port,
+ * so without persistence it stands for every one (ip_vs_schedule, ip_vs_sched_persist).
+ */
 static __always_inline __be16 real_port(const struct service *service, const struct packet *packet, __u32 slot)
 {
 	struct destination *destination = destination_at(slot);
+	int stands = packet->destination_port == service->port ||
+		     (service->flags & (SERVICE_FWMARK | SERVICE_PERSISTENT)) == SERVICE_FWMARK;
 
-	return destination && destination->port && packet->destination_port == service->port
+	return destination && destination->port && stands
 		       ? destination->port
 		       : packet->destination_port;
 }
@@ -326,6 +339,50 @@ static __always_inline int leave_to_others(struct __sk_buff *skb, const struct p
 	return report(skb, packet, REPORT_PORT_UNREACHABLE, 0);
 }
 
+/* Where a packet came in; of a routed one that is forgotten. */
+static __always_inline __u32 came_in(const struct __sk_buff *skb, const struct packet *packet)
+{
+	return packet->routed ? 0 : skb->ifindex;
+}
+
+enum say {
+	SAY_NONE = 0,                /* the packet is for somebody else */
+	SAY_OWN,
+	SAY_LAPSED,                  /* it was this director's to schedule, and is its successor's now */
+};
+
+/* Whether this director is the one to schedule a new connection to a service. In a call of its own: stack is scarce. */
+__noinline int say_over(struct __sk_buff *skb, struct packet *packet, __u32 service_slot)
+{
+	struct service *service = service_at(service_slot);
+	__u32 tenure;
+
+	if (!packet || !service)
+		return SAY_NONE;
+	tenure = tenure_of(&packet->destination, packet->family, skb->ifindex);
+	/* What was local a moment ago may be its successor's by now. */
+	if (tenure == TENURE_LAPSED)
+		service->local_seen = 0;
+	if (tenure == TENURE_RESIDENT)
+		return SAY_NONE;
+	if (!(service->flags & SERVICE_FWMARK) &&
+	    (!is_sound(skb, packet) ||
+	     (tenure != TENURE_HELD && !is_local(skb, service_slot, &packet->destination, packet->family))))
+		return SAY_NONE;
+	return tenure == TENURE_LAPSED ? SAY_LAPSED : SAY_OWN;
+}
+
+/* A packet that no connection claims and that opens none: dropped as long as its connection may yet be told of. */
+__noinline int leave_unknown(struct __sk_buff *skb, struct packet *packet)
+{
+	if (!packet)
+		return VERDICT_PASS;
+	if (is_awaited(packet) && !is_given_up(tenure_of(&packet->destination, packet->family, skb->ifindex)) &&
+	    (find_marked_service(skb->mark, packet->family) || find_service(packet)))
+		return drop(EVENT_AWAITED);
+	return pass_by(packet);
+}
+
 /* A packet that no connection claims: a new connection if it may open one and a virtual service wants it. */
 __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 {
@@ -337,21 +394,29 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 	if (!packet)
 		return VERDICT_PASS;
 	if (packet->protocol == IPPROTO_TCP) {
-		if (!(packet->tcp_flags & TCP_SYN) || packet->tcp_flags & TCP_RST)
-			return pass_by(packet);
+		if (packet->tcp_flags & TCP_RST ||
+		    (!(packet->tcp_flags & TCP_SYN) && (!settings.sloppy_tcp || is_awaited(packet))))
+			return leave_unknown(skb, packet);
 	}
 	if (packet->source_port == bpf_htons(FTP_DATA_PORT))
 		return pass_by(packet);
-	service_slot = find_service(packet);
+	/* A mark goes before an address (ip_vs_service_find), wherever that is; the stack has looked at the packet. */
+	service_slot = find_marked_service(skb->mark, packet->family);
+	if (!service_slot)
+		service_slot = find_service(packet);
 	service = service_at(service_slot);
-	if (!service_slot || !service || !is_local(skb, service_slot, &packet->destination, packet->family) ||
-	    !is_sound(skb, packet))
+	if (!service_slot || !service)
 		return pass_by(packet);
+	result = say_over(skb, packet, service_slot);
+	if (result != SAY_OWN)
+		return result == SAY_LAPSED ? drop(EVENT_LEASE_LAPSED) : pass_by(packet);
 	if (settings.hold)
 		return drop(EVENT_HELD);
+	if (is_refused())
+		return drop(EVENT_REFUSED);
 	if (service->flags & SERVICE_PERSISTENT)
 		control = recall_client(service_slot, packet, now);
-	else if (packet->destination_port != service->port)
+	else if (!(service->flags & SERVICE_FWMARK) && packet->destination_port != service->port)
 		return leave_to_others(skb, packet, service);
 	destination = control ? destination_of(control) : choose(service, service_slot, packet);
 	if (!destination) {
@@ -366,13 +431,17 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 	}
 	port = real_port(service, packet, destination);
 	one_packet = service->flags & SERVICE_ONE_PACKET && packet->protocol == IPPROTO_UDP;
-	slot = one_packet ? enter_datagram(packet, destination, skb->ifindex, port)
-			  : enter_connection(packet, destination, skb->ifindex, port, control);
+	slot = one_packet ? enter_datagram(packet, destination, came_in(skb, packet), port)
+			  : enter_connection(packet, destination, came_in(skb, packet), port, control);
 	if (!slot)
 		return VERDICT_DROP;
+	if (service->flags & SERVICE_FWMARK && !one_packet)
+		note_mark(packet, slot, skb->mark);
 	counters = bpf_map_lookup_elem(&destination_counters, &destination);
 	if (counters)
 		counters->connections++;
+	if (packet->protocol == IPPROTO_TCP)
+		limit_half_open(slot);
 	result = forward_request(skb, packet, slot, now);
 	if (one_packet)
 		leave_datagram(packet, slot);

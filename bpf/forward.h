@@ -198,7 +198,7 @@ static __always_inline __u64 difference_of(__be32 old, __be32 new)
 
 /* What is rewritten in a packet. */
 struct rewrite {
-	struct address address;      /* new destination, or source for a reply */
+	const struct address *address; /* new destination, or source for a reply */
 	__be16 port;
 	__u8 translate;              /* 1: address and port change */
 	__u8 reply;                  /* 1: the source changes, else the destination */
@@ -227,8 +227,8 @@ static __always_inline void edit_ipv4(struct iphdr *ip, const struct rewrite *re
 	if (rewrite->translate) {
 		__be32 *address = rewrite->reply ? &ip->saddr : &ip->daddr;
 
-		difference += difference_of(*address, rewrite->address.word[3]);
-		*address = rewrite->address.word[3];
+		difference += difference_of(*address, rewrite->address->word[3]);
+		*address = rewrite->address->word[3];
 	}
 	if (difference)
 		ip->check = checksum_add(ip->check, difference);
@@ -239,14 +239,14 @@ static __always_inline void edit_ipv6(struct ipv6hdr *ip, const struct rewrite *
 	if (rewrite->forward)
 		ip->hop_limit--;
 	if (rewrite->translate)
-		__builtin_memcpy(rewrite->reply ? &ip->saddr : &ip->daddr, rewrite->address.word, 16);
+		__builtin_memcpy(rewrite->reply ? &ip->saddr : &ip->daddr, rewrite->address->word, 16);
 }
 
 /* By how much a translation changes the sum that the transport checksum covers. */
 static __always_inline __u64 translation_difference(const struct packet *packet, const struct rewrite *rewrite)
 {
 	const struct address *old = address_before(packet, rewrite);
-	const struct address *new = &rewrite->address;
+	const struct address *new = rewrite->address;
 	__u64 sum = difference_of(old->word[3], new->word[3]) + (__u16)~port_before(packet, rewrite) + rewrite->port;
 
 	if (packet->family == 6)
@@ -288,11 +288,11 @@ static __always_inline int adjust_checksum(struct __sk_buff *skb, const struct p
 	__u64 flags = packet->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 
 	if (packet->family == 4) {
-		if (bpf_l4_csum_replace(skb, checksum, old->word[3], rewrite->address.word[3],
+		if (bpf_l4_csum_replace(skb, checksum, old->word[3], rewrite->address->word[3],
 					flags | BPF_F_PSEUDO_HDR | 4))
 			return 0;
 	} else {
-		__s64 difference = bpf_csum_diff((__be32 *)old->word, 16, (__be32 *)rewrite->address.word, 16, 0);
+		__s64 difference = bpf_csum_diff((__be32 *)old->word, 16, (__be32 *)rewrite->address->word, 16, 0);
 
 		if (bpf_l4_csum_replace(skb, checksum, 0, difference, flags | BPF_F_PSEUDO_HDR | BPF_F_CSUM_IPV6) &&
 		    bpf_l4_csum_replace(skb, checksum, 0, difference, flags | BPF_F_PSEUDO_HDR))
@@ -404,6 +404,7 @@ static __always_inline int rewrite_packet(struct __sk_buff *skb, const struct pa
 {
 	__u32 header = packet->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	int adjoining = packet->l4 - packet->l3 == header;
+	__be16 port;
 
 	if (!rewrite->translate || packet->fragment == FRAGMENT_LATER)
 		return rewrite_and(skb, packet, rewrite, mac, PART_NONE);
@@ -414,7 +415,8 @@ static __always_inline int rewrite_packet(struct __sk_buff *skb, const struct pa
 		return 0;
 	if (adjoining)
 		return rewrite_and(skb, packet, rewrite, mac, PART_PORTS);
-	if (bpf_skb_store_bytes(skb, packet->l4 + (rewrite->reply ? 0 : 2), &rewrite->port, sizeof(rewrite->port), 0))
+	port = rewrite->port;
+	if (bpf_skb_store_bytes(skb, packet->l4 + (rewrite->reply ? 0 : 2), &port, sizeof(port), 0))
 		return 0;
 	return rewrite_and(skb, packet, rewrite, mac, PART_NONE);
 }

@@ -5,8 +5,10 @@
  *   headgate_egress, headgate_raw_egress
  *                                     egress of the same: replies of destinations on the director itself
  *   headgate_report                   ingress of the internal veth: builds ICMP errors, cuts packets into fragments
+ *   headgate_routed                   ingress of its other end: packets that a firewall mark brings there
  *   headgate_xdp                      XDP of physical interfaces that asked for it: the fast path alone
  *   headgate_start                    run once by user space: starts the sweeper
+ *   headgate_take                     called by user space: enters what another director says of a connection
  *   headgate_alive                    sk_lookup program whose link tells whether the namespace still exists
  */
 #include <linux/bpf.h>
@@ -30,12 +32,15 @@
 #include "fragment.h"
 #include "cut.h"
 #include "flow.h"
+#include "lease.h"
 #include "reset.h"
 #include "error.h"
 #include "tunnel-error.h"
 #include "xdp.h"
+#include "take.h"
 
 #define PACKET_HOST 0
+#define PACKET_MULTICAST 2 /* behind PACKET_BROADCAST */
 #define PULL_LENGTH 256
 
 static __always_inline int is_icmp(const struct packet *packet)
@@ -78,16 +83,21 @@ __noinline int read_packet(struct __sk_buff *skb, __u32 l3, struct packet *packe
 }
 
 /*
- * 1 when a SYN opens a new connection in place of one: that has ended and no template rules (conn_reuse_mode 1,
- * is_new_conn_expected), or whose destination gets no new ones (expire_nodest_conn).
+ * 1 when a SYN opens a new connection in place of one: that has ended and no template rules (conn_reuse_mode,
+ * is_new_conn_expected; with 2 also one that only the client has ended, as far as is seen), whose destination gets no new ones (expire_nodest_conn), or that another director has scheduled
+ * anew, to this host.
  */
-static __always_inline int is_reuse(const struct packet *packet, const struct connection *connection)
+static __always_inline int is_reuse(struct __sk_buff *skb, const struct packet *packet,
+				    const struct connection *connection)
 {
 	__u32 state = connection->word & WORD_STATE;
 
 	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_RST)) == TCP_SYN &&
 	       (leaves_quiescent(connection) ||
-		((state == STATE_TIME_WAIT || state == STATE_CLOSE) && !(connection->word & WORD_RULED)));
+		(settings.conn_reuse_mode && !(connection->word & WORD_RULED) &&
+		 (state == STATE_TIME_WAIT || state == STATE_CLOSE ||
+		  (settings.conn_reuse_mode & 2 && state == STATE_FIN_WAIT && connection->word & WORD_NO_OUTPUT))) ||
+		is_for_resident(skb, packet));
 }
 
 /* From which sides a packet may belong to a service, as the filters tell. */
@@ -113,18 +123,48 @@ static __always_inline __u32 sides_at_a_glance(const struct __sk_buff *skb, __u3
 	       has_bit(settings.reply_filter, bpf_ntohl(ip->saddr)) * SIDE_REPLY;
 }
 
+/* What no connection has answered: the packet of a client. */
+static __always_inline int take_request(struct __sk_buff *skb, struct packet *packet, __u32 now)
+{
+	__u32 slot, *first;
+	int result;
+
+	if (packet->fragment == FRAGMENT_LATER)
+		return pass_fragment(skb, packet, 0);
+	first = chain_of(packet, 0);
+	slot = first ? find_from(packet, *first, 0, now) : 0;
+	if (slot) {
+		struct connection *connection = connection_at(slot);
+
+		if (packet->protocol == IPPROTO_UDP && is_for_resident(skb, packet))
+			return pass_by(packet);
+		if (!connection || !is_reuse(skb, packet, connection)) {
+			result = forward_request(skb, packet, slot, now);
+			if (result != VERDICT_ANEW)
+				return result;
+		} else if (end_connection(connection, connection->word)) {
+			note_expiry(slot, now);
+		}
+	}
+	return schedule(skb, packet, now);
+}
+
 static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 {
 	struct packet packet = {};
 	__u32 now, slot, sides, *first;
 	int result;
 
-	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
+	if (skb->vlan_present)
 		return VERDICT_PASS;
+	if (skb->pkt_type != PACKET_HOST)
+		return skb->pkt_type <= PACKET_MULTICAST && speaks_in_vain(skb, l3, 0) ? VERDICT_DROP : VERDICT_PASS;
 	sides = sides_at_a_glance(skb, l3);
-	if (sides == SIDE_NONE)
+	if (sides == SIDE_NONE && !may_be_marked(skb))
 		return VERDICT_PASS;
 	result = read_packet(skb, l3, &packet);
+	if (result == PARSED_NOT_OURS && speaks_in_vain(skb, l3, 0))
+		return VERDICT_DROP;
 	if (result == PARSED_NOT_OURS && is_icmp(&packet)) {
 		result = pass_tunnel_error(skb, &packet);
 		return result == VERDICT_PASS ? pass_error(skb, &packet, 0) : result;
@@ -136,6 +176,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 	if (sides == SIDE_UNKNOWN)
 		sides = in_filter(settings.virtual_filter, &packet.destination) * SIDE_REQUEST +
 			in_filter(settings.reply_filter, &packet.source) * SIDE_REPLY;
+	if (may_be_marked(skb))
+		sides |= SIDE_REQUEST;
 	now = now_jiffies();
 	if (sides & SIDE_REPLY) {
 		if (packet.fragment == FRAGMENT_LATER)
@@ -144,28 +186,19 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 		slot = first ? find_from(&packet, *first, 1, now) : 0;
 		if (slot)
 			return forward_reply(skb, &packet, slot, now, 0);
-		if (!(sides & SIDE_REQUEST))
-			return pass_by(&packet);
+		if (!(sides & SIDE_REQUEST)) {
+			if (!is_awaited(&packet))
+				return pass_by(&packet);
+			count_event(EVENT_AWAITED);
+			return VERDICT_DROP;
+		}
 	}
 	if (!(sides & SIDE_REQUEST))
 		return VERDICT_PASS;
-	if (packet.fragment == FRAGMENT_LATER)
-		return pass_fragment(skb, &packet, 0);
-	first = chain_of(&packet, 0);
-	slot = first ? find_from(&packet, *first, 0, now) : 0;
-	if (slot) {
-		struct connection *connection = connection_at(slot);
-
-		if (!connection || !is_reuse(&packet, connection)) {
-			result = forward_request(skb, &packet, slot, now);
-			if (result != VERDICT_ANEW)
-				return result;
-		} else if (end_connection(connection, connection->word)) {
-			note_expiry(slot, now);
-		}
-	}
-	return schedule(skb, &packet, now);
+	return take_request(skb, &packet, now);
 }
+
+#include "routed.h"
 
 SEC("tc")
 int headgate_ethernet(struct __sk_buff *skb)
@@ -185,6 +218,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l3)
 	__u32 now, slot, *first;
 	int result;
 
+	if (skb->protocol != bpf_htons(ETH_P_IP) && leasing() && speaks_in_vain(skb, l3, 1))
+		return VERDICT_DROP;
 	if (!runtime.local_destinations)
 		return VERDICT_PASS;
 	result = read_packet(skb, l3, &packet);
@@ -235,6 +270,12 @@ int headgate_report(struct __sk_buff *skb)
 }
 
 SEC("tc")
+int headgate_routed(struct __sk_buff *skb)
+{
+	return routed(skb);
+}
+
+SEC("tc")
 int headgate_start(struct __sk_buff *skb)
 {
 	return start_sweeper();
@@ -244,6 +285,12 @@ SEC("xdp")
 int headgate_xdp(struct xdp_md *xdp)
 {
 	return fast_path(xdp);
+}
+
+SEC("syscall")
+int headgate_take(struct sync_entry *entry)
+{
+	return take_entry(entry);
 }
 
 SEC("sk_lookup")

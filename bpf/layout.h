@@ -56,6 +56,7 @@ enum connection_word {
 	WORD_TEMPLATE = 1 << 12,     /* a persistence template */
 	WORD_RULED = 1 << 13,        /* ruled by the template that connection_detail.control tells */
 	WORD_ONE_PACKET = 1 << 14,   /* of one datagram, not LIVE: in no chain, not counted, not listed */
+	WORD_SYNCED = 1 << 15,       /* told by another director */
 	TEMPLATE_ASSURED = 1,        /* in place of a template's state: a real server has answered by it */
 	WORD_METHOD_SHIFT = 16,
 };
@@ -90,7 +91,7 @@ struct connection_detail {
 	__u32 fwmark;
 	__u32 control;               /* slot of the template that rules this connection */
 	__u32 sequence;              /* reference to sequence deltas of a rewritten stream */
-	__u32 synced;                /* jiffies of the last connection sync */
+	__u32 synced;                /* jiffies when another director told of it last */
 	__u32 limbo;                 /* of a resting slot: next of the sweeper's list */
 	__u32 generation;            /* how many connections the slot has held before */
 	__u32 ruled;                 /* of a template: how many connections it rules */
@@ -242,10 +243,34 @@ enum connection_hash {
 	CONNECTION_HASH_CLIENT = 1,  /* client_hash() of connection.h */
 };
 
-/* settings.catch_all: which services packets to a port without one may belong to. */
+/* settings.catch_all: which services packets that no address and port leads to may belong to. */
 enum catch {
 	CATCH_ANY = 1,               /* services with port 0 */
 	CATCH_FTP = 2,               /* services with FTP's port: passive data connections are theirs */
+	CATCH_MARK = 4,              /* services of firewall marks */
+};
+
+/* settings.sync: which connections other directors hear of. */
+enum sync {
+	SYNC_OFF = 0,
+	SYNC_ALL = 1,                /* when they are made, and when their state changes */
+	SYNC_BY_PACKETS = 2,         /* as the kernel's ip_vs_sync_conn_needed() says */
+};
+
+/* What another director says of a connection: the argument of headgate_take. */
+struct sync_entry {
+	struct address client;
+	struct address virtual;
+	struct address real;
+	__be16 client_port;
+	__be16 virtual_port;
+	__be16 real_port;
+	__u8 protocol;               /* 0: a template of a firewall mark */
+	__u8 family;                 /* 4 or 6 */
+	__u32 word;                  /* enum connection_word: state, INACTIVE, TEMPLATE and method */
+	__u32 timeout;               /* jiffies */
+	__u32 fwmark;
+	__u32 destination;           /* out: slot of the destination it has, 0: of none yet */
 };
 
 /* Written by user space, read by the program. */
@@ -261,11 +286,25 @@ struct settings {
 	__u32 order;                 /* counter for the order of addition */
 	__u32 connections;           /* connections the table can hold */
 	__u32 timeout[16];           /* jiffies by enum state */
+	__u32 secure;                /* (program) 1: the states of secure_tcp are in force */
 	__u32 hold;                  /* 1: no new connections (a layout conversion is under way) */
 	__u32 catch_all;             /* enum catch: services for more than their own port exist */
+	__u32 sync;                  /* enum sync: what is put into the ring for other directors */
+	__u32 sync_threshold;        /* SYNC_BY_PACKETS: sysctl sync_threshold */
+	__u32 sync_period;           /* 0: told once */
 	__u32 pmtu_disc;             /* sysctl of that name: 0 when tunnels fragment what does not fit */
 	__u32 expire_nodest_conn;    /* sysctl of that name: 1 when FATE_DROP is FATE_EXPIRE */
 	__u32 expire_quiescent_template; /* sysctl of that name: 1 when weight 0 ends templates too */
+	__u32 sloppy_tcp;            /* sysctls of their names, from here on */
+	__u32 conn_reuse_mode;
+	__u32 drop_entry;            /* enum defence_mode, as the next two */
+	__u32 drop_packet;
+	__u32 secure_tcp;
+	__u32 am_droprate;
+	__u32 amemthresh;
+	__u32 lblc_expiration;       /* seconds, as the next one */
+	__u32 lblcr_expiration;
+	__u32 half_open_share;       /* percent of the table; 0: no limit */
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */
 	__u32 reply_filter[FILTER_BITS / 32];   /* addresses that replies may come from */
 };
@@ -277,6 +316,7 @@ struct runtime {
 	__u32 born __attribute__((aligned(64)));     /* counter for connection.born */
 	__u32 entries __attribute__((aligned(64)));  /* live connections */
 	__u32 local_destinations;                    /* 1: a destination on the director itself was used */
+	__u32 untold;                                /* events that found the ring for other directors full */
 	__u32 limbo_first;                           /* the sweeper's own list of slots in their grace */
 	__u32 limbo_last;
 	__u32 cursor;                                /* slice the sweeper goes on with */
@@ -285,7 +325,14 @@ struct runtime {
 	__u32 tick_jiffies;                          /* and the same moment in jiffies */
 	__u32 estimate_cursor;                       /* destination whose rates come next, 0: between two rounds */
 	__u32 estimate_round;                        /* jiffies when the round began */
+	__u32 low;                                   /* 1: defences that are automatic are on */
+	__u32 drop_rate;                             /* every so many'th new connection is refused, 0: none */
+	__u32 drop_debt;                             /* slices to be looked at for drop_entry, in 1/TICKS_A_ROUND */
+	__u32 spared[16];                            /* by packets: entries that drop_entry might have dropped */
+	__u32 drop_counter __attribute__((aligned(64)));
+	__u32 half_open_ticket __attribute__((aligned(64))); /* places of the ring given so far */
 	__u64 icmp_tokens __attribute__((aligned(64))); /* global ICMP bucket: jiffies << 32 | tokens */
+	__u32 learned_filter[FILTER_BITS / 32];      /* (user: 0 to forget) virtual addresses of firewall-mark services */
 };
 
 /* Why packets did not go the usual way; counted per CPU. */
@@ -305,6 +352,11 @@ enum event {
 	EVENT_FRAGMENTED,            /* cut into fragments, being longer than the next hop's MTU */
 	EVENT_CONNECTION_ENDED,      /* ended, being without its destination; what may open another does */
 	EVENT_CONNECTION_RESET,      /* ended, being without its destination; both ends are told */
+	EVENT_LEASE_LAPSED,          /* new connections refused: the lease of their virtual address is over */
+	EVENT_AWAITED,               /* dropped: of a connection that another director may yet tell of */
+	EVENT_HALF_OPEN_ENDED,       /* half-open connections ended: newer ones had no other place */
+	EVENT_ENTRY_DROPPED,         /* ended by drop_entry */
+	EVENT_REFUSED,               /* new connections refused by drop_packet */
 	EVENT_COUNT,
 };
 

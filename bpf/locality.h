@@ -9,8 +9,6 @@
 
 #include "schedule.h"
 
-#define EXPIRATION_SECONDS 86400 /* sysctl lblc_expiration, lblcr_expiration */
-
 static long idle_step(__u32 index, struct walk *walk)
 {
 	struct destination *destination = destination_at(walk->at);
@@ -49,11 +47,11 @@ static __always_inline void key_of(struct locality_key *key, const struct servic
 	key->address = packet->destination;
 }
 
-static __always_inline struct locality *recall(const struct locality_key *key)
+static __always_inline struct locality *recall(const struct locality_key *key, __u32 expiration)
 {
 	struct locality *locality = bpf_map_lookup_elem(&localities, key);
 
-	if (locality && now_jiffies() - locality->used > EXPIRATION_SECONDS * settings.hz)
+	if (locality && now_jiffies() - locality->used > expiration * settings.hz)
 		locality->count = 0;
 	return locality;
 }
@@ -82,14 +80,14 @@ __noinline __u32 choose_local(__u32 service_slot, const struct packet *packet)
 	if (!service || !packet)
 		return 0;
 	key_of(&key, service, service_slot, packet);
-	locality = recall(&key);
+	locality = recall(&key, settings.lblc_expiration);
 	if (locality && locality->count) {
 		locality->used = now_jiffies();
 		choice = locality->member[0];
 		destination = destination_at(choice);
 		/* Overload of a remembered destination is not looked at. */
 		if (destination && is_listed(destination, service_slot) && destination->weight > 0 &&
-		    is_forwardable(destination) && !is_crowded(service, destination))
+		    !is_crowded(service, destination))
 			return choice;
 	}
 	choice = choose_least(service_slot);
@@ -224,13 +222,13 @@ __noinline __u32 choose_replicated(__u32 service_slot, const struct packet *pack
 	if (!service || !packet)
 		return 0;
 	key_of(&key, service, service_slot, packet);
-	locality = recall(&key);
+	locality = recall(&key, settings.lblcr_expiration);
 	if (locality && locality->count) {
 		locality->used = now;
 		place = extreme_member(locality, service_slot, 0);
 		if (place)
 			choice = *member_at(locality, place - 1);
-		if (locality->count > 1 && now - locality->modified > EXPIRATION_SECONDS * settings.hz) {
+		if (locality->count > 1 && now - locality->modified > settings.lblcr_expiration * settings.hz) {
 			place = extreme_member(locality, service_slot, 1);
 			if (place)
 				leave_set(locality, place);

@@ -181,6 +181,20 @@ struct {
 	__type(value, struct sweeper);
 } sweepers SEC(".maps");
 
+/* The latest half-open connections: slot, | imprint << 32. Half as many places as the table has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, __u64);
+} half_open SEC(".maps");
+
+/* Slots of connections that other directors shall hear of; only filled while settings.sync says so. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} sync_ring SEC(".maps");
+
 struct settings settings SEC(".data.settings");
 struct runtime runtime SEC(".data.runtime");
 
@@ -197,6 +211,7 @@ const struct {
 	enum method method;
 	enum connection_hash connection_hash;
 	enum catch catch;
+	enum sync sync;
 } vocabulary;
 
 /* Fixed when the program is loaded. */

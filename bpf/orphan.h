@@ -36,7 +36,7 @@ static __always_inline int is_flushed(const struct connection *connection)
 {
 	struct destination *destination;
 
-	if (!settings.expire_nodest_conn || connection->word & WORD_TEMPLATE)
+	if (!settings.expire_nodest_conn || !connection->destination || connection->word & WORD_TEMPLATE)
 		return 0;
 	destination = destination_at(connection->destination);
 	return destination && !(destination->flags & DESTINATION_AVAILABLE) && fate_said(destination) == FATE_DROP;

@@ -33,10 +33,15 @@ static __always_inline void template_key(const struct service *service, const st
 	int i;
 
 	key->source = packet->source;
-	key->destination = packet->destination;
-	key->destination_port = has_own_port(service, packet) ? service->port : 0;
-	key->protocol = packet->protocol;
 	key->family = packet->family;
+	if (service->flags & SERVICE_FWMARK) {
+		/* One template for all addresses, ports and protocols of a mark; the kernel's union has it in the first word. */
+		key->destination.word[packet->family == 4 ? 3 : 0] = bpf_htonl(service->fwmark);
+	} else {
+		key->destination = packet->destination;
+		key->destination_port = has_own_port(service, packet) ? service->port : 0;
+		key->protocol = packet->protocol;
+	}
 	if (packet->family == 4) {
 		key->source.word[3] &= bpf_htonl(service->netmask);
 		return;
@@ -112,9 +117,12 @@ __noinline __u32 enter_template(__u32 service_slot, const struct packet *packet,
 	timeout = (__u64)service->timeout * settings.hz;
 	template->timeout = timeout < LONGEST_TIMEOUT ? timeout : LONGEST_TIMEOUT;
 	count_entry(template, destination, word);
-	same = push_entry(template, slot, &key, 1, now);
-	if (same == slot)
+	same = push_entry(slot, &key, 1, now);
+	if (same == slot) {
+		if (settings.sync)
+			tell(slot);
 		return slot;
+	}
 	take_back_entry(template, slot, destination, word);
 	return same;
 }

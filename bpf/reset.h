@@ -144,6 +144,8 @@ __noinline int make_reset(struct __sk_buff *skb)
 	    bpf_skb_load_bytes(skb, packet.l4 + 4, &segment, sizeof(segment)) || !end_surely(connection, slot))
 		return VERDICT_DROP;
 	count_event(EVENT_CONNECTION_RESET);
+	if (settings.sync)
+		tell(slot);
 
 	reset.family = packet.family;
 	reset.sequence = segment.sequence;

@@ -15,18 +15,10 @@ static __always_inline struct service *service_at(__u32 slot)
 	return bpf_map_lookup_elem(&services, &slot);
 }
 
-#define TUNNEL_TYPE 0xff         /* of destination.tunnel; 0: ipip */
-
-/* 0 for encapsulations that are not there: gue and gre. */
-static __always_inline int is_forwardable(const struct destination *destination)
-{
-	return destination->method != METHOD_TUNNEL || !(destination->tunnel & TUNNEL_TYPE);
-}
-
 /* 1 when a destination may get a new connection. */
 static __always_inline int can_serve(const struct destination *destination)
 {
-	return destination->weight > 0 && is_forwardable(destination) &&
+	return destination->weight > 0 &&
 	       (destination->flags & (DESTINATION_AVAILABLE | DESTINATION_OVERLOAD)) == DESTINATION_AVAILABLE;
 }
 
@@ -313,13 +305,40 @@ static __always_inline __u32 table_entry(const struct service *service, __u32 bu
 	return table ? table->destination[bucket & (HASH_TABLE_SIZE - 1)] : 0;
 }
 
+/* A walk along the buckets that a fallback tries. */
+struct fallback {
+	__u32 service;
+	__u32 value;                 /* mh: what the client's bucket is made from */
+	__u32 start;
+	__u32 found;
+};
+
+static long hash_fallback_step(__u32 index, struct fallback *fallback)
+{
+	struct service *service = service_at(fallback->service);
+	__u32 offset = (index + fallback->start) & (HASH_TABLE_SIZE - 1);
+	struct destination *destination;
+	__u32 slot;
+
+	if (!service)
+		return 1;
+	slot = table_entry(service, (offset + fallback->start) & (HASH_TABLE_SIZE - 1));
+	destination = destination_at(slot);
+	if (!slot)
+		return 1;
+	if (!destination || !can_serve(destination))
+		return 0;
+	fallback->found = slot;
+	return 1;
+}
+
 /* dh and sh: the destination of the hash bucket, or nobody; with sh-fallback the next bucket that can serve. */
 __noinline __u32 choose_hash(__u32 service_slot, const struct packet *packet)
 {
 	struct service *service = service_at(service_slot);
+	struct fallback fallback = { .service = service_slot };
 	struct destination *destination;
-	__u32 slot, value, start;
-	int i;
+	__u32 slot, value;
 
 	if (!service || !packet || !service->table)
 		return 0;
@@ -331,24 +350,15 @@ __noinline __u32 choose_hash(__u32 service_slot, const struct packet *packet)
 	value = fold(&packet->source);
 	if (service->flags & SERVICE_FLAG2)
 		value += bpf_ntohs(packet->source_port);
-	start = hash_32(value);
-	slot = table_entry(service, start);
+	fallback.start = hash_32(value);
+	slot = table_entry(service, fallback.start);
 	destination = destination_at(slot);
 	if (slot && destination && can_serve(destination))
 		return slot;
 	if (!slot || !(service->flags & SERVICE_FLAG1))
 		return 0;
-	for (i = 0; i < HASH_TABLE_SIZE; i++) {
-		__u32 offset = (i + start) & (HASH_TABLE_SIZE - 1);
-
-		slot = table_entry(service, (offset + start) & (HASH_TABLE_SIZE - 1));
-		destination = destination_at(slot);
-		if (!slot)
-			return 0;
-		if (destination && can_serve(destination))
-			return slot;
-	}
-	return 0;
+	bpf_loop(HASH_TABLE_SIZE, hash_fallback_step, &fallback, 0);
+	return fallback.found;
 }
 
 #define rol64(word, shift) (((word) << (shift)) | ((word) >> (64 - (shift))))
@@ -386,14 +396,6 @@ static __always_inline __u32 maglev_bucket(__u32 value)
 	siphash_round(&state);
 	return (__u32)(state.v0 ^ state.v1 ^ state.v2 ^ state.v3) % MAGLEV_TABLE_SIZE;
 }
-
-/* A walk along the buckets that mh-fallback tries. */
-struct fallback {
-	__u32 service;
-	__u32 value;
-	__u32 start;
-	__u32 found;
-};
 
 static long fallback_step(__u32 index, struct fallback *fallback)
 {

@@ -4,6 +4,7 @@
 #define HEADGATE_STATE_H
 
 #include "connection.h"
+#include "tell.h"
 #include "template.h"
 
 enum direction {
@@ -34,8 +35,8 @@ enum tcp_event {
 #define LI STATE_LISTEN
 #define SA STATE_SYNACK
 
-/* Next state by direction, event and state; padded to 16 states so that an index needs only a mask. */
-const __u8 tcp_transitions[4 * 4 * 16] = {
+/* Next state by direction, event and state; padded to 16 states and four directions so that an index needs only a mask. */
+const __u8 tcp_transitions[2 * 4 * 4 * 16] = {
 	/* from the client:  NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA */
 	/* syn */            SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR, 0, 0, 0, 0, 0,
 	/* fin */            CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, TW, 0, 0, 0, 0, 0,
@@ -51,6 +52,20 @@ const __u8 tcp_transitions[4 * 4 * 16] = {
 	/* fin */            CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW, 0, 0, 0, 0, 0,
 	/* ack */            ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES, 0, 0, 0, 0, 0,
 	/* rst */            CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL, 0, 0, 0, 0, 0,
+	[256] =
+	/* with secure_tcp (tcp_states_dos), the same again */
+	/* syn */            SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SA, 0, 0, 0, 0, 0,
+	/* fin */            CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, SA, 0, 0, 0, 0, 0,
+	/* ack */            ES, ES, SS, SR, FW, TW, CL, CW, CL, LI, SA, 0, 0, 0, 0, 0,
+	/* rst */            CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL, 0, 0, 0, 0, 0,
+	/* syn */            SS, ES, SS, SA, SS, SS, SS, SS, SS, LI, SA, 0, 0, 0, 0, 0,
+	/* fin */            TW, FW, SS, TW, FW, TW, CL, TW, LA, LI, TW, 0, 0, 0, 0, 0,
+	/* ack */            ES, ES, SS, ES, FW, TW, CL, CW, LA, ES, ES, 0, 0, 0, 0, 0,
+	/* rst */            CL, CL, SS, CL, CL, TW, CL, CL, CL, CL, CL, 0, 0, 0, 0, 0,
+	/* syn */            SA, ES, ES, SR, SA, SA, SA, SA, SA, SA, SA, 0, 0, 0, 0, 0,
+	/* fin */            CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW, 0, 0, 0, 0, 0,
+	/* ack */            ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES, 0, 0, 0, 0, 0,
+	/* rst */            CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL, 0, 0, 0, 0, 0,
 };
 
 /* 1 for the states that count as active (tcp_state_active_table). */
@@ -62,7 +77,7 @@ static __always_inline int is_active(__u32 state)
 /* The event of a TCP segment: the first of RST, SYN, FIN, ACK; none of them closes. */
 static __always_inline __u32 next_tcp_state(__u8 flags, __u32 direction, __u32 state)
 {
-	__u32 event;
+	__u32 event, index;
 
 	if (flags & TCP_RST)
 		event = TCP_EVENT_RST;
@@ -74,7 +89,10 @@ static __always_inline __u32 next_tcp_state(__u8 flags, __u32 direction, __u32 s
 		event = TCP_EVENT_ACK;
 	else
 		return STATE_CLOSE;
-	return tcp_transitions[(direction * 64 + event * 16 + state) & 255];
+	index = settings.secure * 256 + direction * 64 + event * 16 + state;
+	/* The mask stays the last step: of parts put together Linux 6.1 knows no bounds. */
+	asm volatile("" : "+r"(index));
+	return tcp_transitions[index & 511];
 }
 
 /* The state a packet leads to from another one. */
@@ -122,6 +140,8 @@ __noinline int change_state(__u32 slot, __u32 flags, __u32 direction)
 			if (word & WORD_RULED &&
 			    (state == STATE_ESTABLISHED || (state == STATE_UDP && direction == DIRECTION_OUTPUT)))
 				assure_template(slot);
+			if (settings.sync && (next ^ word) & WORD_STATE)
+				tell_state(slot, state);
 		}
 		if (timeout != connection->timeout) {
 			connection->timeout = timeout;

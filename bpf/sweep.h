@@ -8,6 +8,7 @@
 #define HEADGATE_SWEEP_H
 
 #include "connection.h"
+#include "defence.h"
 #include "estimate.h"
 #include "orphan.h"
 #include "template.h"
@@ -198,6 +199,8 @@ static int sweep_tick(void *map, __u32 *key, struct sweeper *sweeper)
 	if (!settings.hold) {
 		bpf_loop(LIMBO_BATCH, leave_limbo_step, &sweep, 0);
 		bpf_loop(slice_count + 1, visit_slice, &sweep, 0);
+		if (!sweep.unfinished)
+			defend(sweep.now);
 	}
 	if (estimate_rates(sweep.now))
 		sweep.unfinished = 1;

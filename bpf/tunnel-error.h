@@ -39,10 +39,9 @@ static __always_inline int is_passed_on(const struct came *came, __u8 family)
 			   : came->type >= ICMPV6_UNREACHABLE && came->type <= ICMPV6_TIME_EXCEEDED;
 }
 
-static __always_inline void pass_on(const struct came *came, __u8 outer, const struct packet *inner,
+static __always_inline void pass_on(const struct came *came, __u8 outer, const struct packet *inner, __u32 overhead,
 				    struct passed_on *passed)
 {
-	__u32 overhead = outer == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	__u32 mtu;
 
 	passed->kind = REPORT_SAME;
@@ -82,9 +81,29 @@ static __always_inline int is_icmp_intact(struct __sk_buff *skb, const struct pa
 	return !fold_sum(sum_packet(skb, packet->l4, length, sum));
 }
 
+/* What begins behind UDP and GUE, or GRE, at an offset; 0: neither. */
+static __always_inline __u32 behind_shim(struct __sk_buff *skb, __u32 at, __u32 *type, __u8 *protocol)
+{
+	struct shim shim = {};
+
+	if (*protocol == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(skb, at, &shim, sizeof(struct udphdr) + GUE_LENGTH) || shim.gue.head || shim.gue.flags)
+			return 0;
+		*type = TUNNEL_GUE;
+		*protocol = shim.gue.protocol;
+		return at + sizeof(struct udphdr) + GUE_LENGTH;
+	}
+	if (bpf_skb_load_bytes(skb, at, &shim, GRE_LENGTH) || shim.gre.flags & ~bpf_htons(GRE_HAS_CHECKSUM))
+		return 0;
+	*type = TUNNEL_GRE;
+	*protocol = shim.gre.protocol == bpf_htons(ETH_P_IP) ? PROTOCOL_IPV4_IN_IP :
+		    shim.gre.protocol == bpf_htons(ETH_P_IPV6) ? PROTOCOL_IPV6_IN_IP : 0;
+	return at + GRE_LENGTH + (shim.gre.flags ? GRE_CHECKSUM_LENGTH : 0);
+}
+
 /* Where the inner packet starts in the quoted outer one, which went to `end_of_tunnel`; 0: it is not about a tunnel. */
 static __always_inline __u32 find_inner(struct __sk_buff *skb, const struct packet *error,
-					struct address *end_of_tunnel, __u8 *protocol)
+					struct address *end_of_tunnel, __u32 *type, __u8 *protocol)
 {
 	__u32 l3 = error->l4 + ICMP_HEADER;
 
@@ -106,11 +125,14 @@ static __always_inline __u32 find_inner(struct __sk_buff *skb, const struct pack
 		*protocol = ip.nexthdr;
 		l3 += sizeof(ip);
 	}
+	if (*protocol == IPPROTO_UDP || *protocol == PROTOCOL_GRE)
+		l3 = behind_shim(skb, l3, type, protocol);
 	return *protocol == PROTOCOL_IPV4_IN_IP || *protocol == PROTOCOL_IPV6_IN_IP ? l3 : 0;
 }
 
 /* The destination of the tunnel that carried the inner packet of a connection to an address; NULL: there is none. */
-static __always_inline struct connection *find_tunnelled(const struct packet *inner, const struct address *end_of_tunnel)
+static __always_inline struct connection *find_tunnelled(const struct packet *inner, const struct address *end_of_tunnel,
+							 __u32 type)
 {
 	struct connection *connection;
 	struct destination *destination;
@@ -121,7 +143,8 @@ static __always_inline struct connection *find_tunnelled(const struct packet *in
 	if (!slot || !connection || connection->word >> WORD_METHOD_SHIFT != METHOD_TUNNEL)
 		return NULL;
 	destination = destination_at(connection->destination);
-	if (!destination || destination->address.word[3] != end_of_tunnel->word[3] ||
+	if (!destination || tunnel_type(destination) != type ||
+	    destination->address.word[3] != end_of_tunnel->word[3] ||
 	    destination->address.word[2] != end_of_tunnel->word[2] ||
 	    destination->address.word[1] != end_of_tunnel->word[1] ||
 	    destination->address.word[0] != end_of_tunnel->word[0])
@@ -139,14 +162,14 @@ __noinline int pass_tunnel_error(struct __sk_buff *skb, const struct packet *err
 	struct connection *connection;
 	struct came came;
 	void *data, *end;
-	__u32 at, l3;
+	__u32 at, l3, tunnel = TUNNEL_IPIP;
 	__be16 type;
 	__u8 protocol;
 
 	if (!error || error->fragment != FRAGMENT_NONE || !settings.internal_ifindex ||
 	    bpf_skb_load_bytes(skb, error->l4, &came, sizeof(came)) || !is_passed_on(&came, error->family))
 		return VERDICT_PASS;
-	at = find_inner(skb, error, &end_of_tunnel, &protocol);
+	at = find_inner(skb, error, &end_of_tunnel, &tunnel, &protocol);
 	if (!at || bpf_skb_pull_data(skb, skb->len < QUOTE_LENGTH ? skb->len : QUOTE_LENGTH))
 		return VERDICT_PASS;
 	/* Compared here and in this register: the verifier of Linux 6.1 forgets it over a call. */
@@ -159,12 +182,12 @@ __noinline int pass_tunnel_error(struct __sk_buff *skb, const struct packet *err
 					     : parse_ipv6_header(data, end, at, &inner)) != PARSED ||
 	    parse_ports(data, end, &inner) != PARSED)
 		return VERDICT_PASS;
-	connection = find_tunnelled(&inner, &end_of_tunnel);
+	connection = find_tunnelled(&inner, &end_of_tunnel, tunnel);
 	if (!connection)
 		return VERDICT_PASS;
 	if (!is_icmp_intact(skb, error))
 		return VERDICT_DROP;
-	pass_on(&came, error->family, &inner, &passed);
+	pass_on(&came, error->family, &inner, at - error->l4 - ICMP_HEADER, &passed);
 	if (!passed.kind)
 		return VERDICT_DROP;
 	if (passed.kind != REPORT_TOO_BIG && !icmp_allowed(&inner.source)) {

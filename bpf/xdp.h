@@ -8,6 +8,7 @@
 #define HEADGATE_XDP_H
 
 #include "forward.h"
+#include "tell.h"
 
 #define PORT_SLOTS 256
 #define IPV4_HEADER 20
@@ -118,7 +119,7 @@ static __always_inline int send_request(struct xdp_md *xdp, const struct packet 
 	    !destination->hop_mtu || packet->length > destination->hop_mtu)
 		return XDP_PASS;
 	ifindex = destination->hop_ifindex;
-	if (!port_at(ifindex))
+	if (!port_at(ifindex) || (settings.sync == SYNC_BY_PACKETS && is_due_by_packets(connection->packets + 1)))
 		return XDP_PASS;
 	count_packet(connection->destination, packet->length, 0);
 	if (connection->seen != now)
@@ -126,7 +127,7 @@ static __always_inline int send_request(struct xdp_md *xdp, const struct packet 
 	connection->packets++;
 	if (method == METHOD_MASQUERADE) {
 		rewrite.translate = 1;
-		rewrite.address = destination->address;
+		rewrite.address = &destination->address;
 		rewrite.port = connection->real_port;
 	}
 	return send_on(xdp, packet, &rewrite, ifindex, destination->hop_mac);
@@ -137,6 +138,7 @@ static __always_inline int send_reply(struct xdp_md *xdp, const struct packet *p
 {
 	struct connection *connection = connection_at(slot);
 	struct rewrite rewrite = { .translate = 1, .reply = 1, .forward = 1 };
+	struct address address = {};
 	struct destination *destination;
 	__u32 ifindex;
 
@@ -149,7 +151,8 @@ static __always_inline int send_reply(struct xdp_md *xdp, const struct packet *p
 	    !connection->hop_mtu || packet->length > connection->hop_mtu || !port_at(ifindex))
 		return XDP_PASS;
 	rewrite.port = connection->virtual_port;
-	virtual_address(connection, slot, &rewrite.address);
+	virtual_address(connection, slot, &address);
+	rewrite.address = &address;
 	destination = destination_at(connection->destination);
 	if (destination && destination->flags & DESTINATION_AVAILABLE)
 		count_packet(connection->destination, packet->length, 1);

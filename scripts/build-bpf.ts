@@ -30,6 +30,7 @@ const structs = [
   'settings',
   'runtime',
   'hash_table',
+  'sync_entry',
 ];
 const enums = [
   'connection_word',
@@ -43,6 +44,7 @@ const enums = [
   'method',
   'connection_hash',
   'catch',
+  'sync',
 ];
 
 /** Compiles one source to an object without debug sections but with BTF; paths inside do not depend on where it stands. */

@@ -80,6 +80,11 @@ export const requirements = {
     debianPackage: 'keepalived',
     probe: () => lackingTool('keepalived', ['--version'], /Keepalived v/),
   },
+  haproxy: {
+    buys: 'the load agent as the program whose protocol it speaks takes it',
+    debianPackage: 'haproxy',
+    probe: () => lackingTool('haproxy', ['-v'], /HAProxy version/),
+  },
   nginx: {
     buys: 'real servers that are not ours',
     debianPackage: 'nginx-light',

@@ -1,7 +1,8 @@
 /**
  * The control plane at the size of 1,000 services with 10 real servers each: whole commands in a bare network namespace,
  * the daemon's way from a changed file to the kernel's map, its answers and its memory. Beside each command stands a bare
- * `node -e 0` of the same round, so that the machine's load shows. Medians; needs root and dist/ (npm run build).
+ * `node -e 0` of the same round, so that the machine's load shows, and the processor time of all threads, in user space and
+ * in the kernel, which load changes less. Medians; needs root and dist/ (npm run build).
  *
  * Usage: npm run bench:control [-- --rounds N --services N]
  */
@@ -73,9 +74,31 @@ const rules = each(services, (s) => [
 
 const figures = new Map<string, number[]>();
 const note = (name: string, value: number) => figures.set(name, [...(figures.get(name) ?? []), value]);
+const cpuOf = (name: string) => `${name}: processor time`;
 
-/** Runs a program to its end in a namespace and notes how long it took, in ms. */
-function timed(name: string, netns: string, words: readonly string[], input = ''): void {
+/** Milliseconds of processor time, by the fields of proc_pid_stat(5) from its 14th on: user, system, of ended children both. */
+function cpuTimes(pid: number | 'self'): { readonly own: number; readonly children: number } {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const [user, system, childUser, childSystem] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(11, 15)
+    .map((ticks) => Number(ticks) * (1000 / ticksPerSecond));
+  return { own: user! + system!, children: childUser! + childSystem! };
+}
+
+/** USER_HZ, which no Linux machine has otherwise. */
+const ticksPerSecond = 100;
+
+/** Runs a program to its end in a namespace and notes how long it took, in ms; with the processor time of `daemon` to it. */
+function timed(
+  name: string,
+  netns: string,
+  words: readonly string[],
+  { input = '', daemon }: { readonly input?: string; readonly daemon?: ChildProcess } = {},
+): void {
+  const cpu = () => cpuTimes('self').children + (daemon ? cpuTimes(daemon.pid!).own : 0);
+  const before = cpu();
   const started = performance.now();
   const { status, stderr } = spawnSync('ip', ['netns', 'exec', netns, process.execPath, ...words], {
     encoding: 'utf8',
@@ -84,6 +107,7 @@ function timed(name: string, netns: string, words: readonly string[], input = ''
     maxBuffer: 1 << 28,
   });
   note(name, performance.now() - started);
+  note(cpuOf(name), cpu() - before);
   // `status` says by 1 and 2 that services are degraded or down: here no virtual address is on an interface.
   const isDone = status === 0 || (words.includes('status') && (status === 1 || status === 2));
   if (!isDone) throw new Error(`${words.join(' ')} ended with ${status}: ${stderr}`);
@@ -122,7 +146,7 @@ const names = {
 async function round(number: number): Promise<void> {
   writeFileSync(file, configuration(1));
   await inNetns(netnsOf(number, 'r'), (netns) =>
-    timed(names.restore, netns, [join(bin, 'ipvsadm.js'), '-R'], rules),
+    timed(names.restore, netns, [join(bin, 'ipvsadm.js'), '-R'], { input: rules }),
   );
   await inNetns(netnsOf(number, 'a'), async (netns) => {
     timed(names.node, netns, ['-e', '0']);
@@ -145,11 +169,13 @@ async function withDaemon(netns: string): Promise<void> {
   try {
     await logged(daemon, / info running /);
     note(names.start, performance.now() - started);
+    note(cpuOf(names.start), cpuTimes(daemon.pid!).own);
     const weight = weightInMap(instance);
     try {
       for (const next of [3, 4, 5, 6, 7, 8]) {
         const inPlace = next % 2 === 0;
         writeFileSync(inPlace ? file : `${file}.new`, configuration(next));
+        const before = cpuTimes(daemon.pid!).own;
         if (!inPlace) renameSync(`${file}.new`, file);
         const saved = performance.now();
         while (weight.now() !== next) {
@@ -159,10 +185,11 @@ async function withDaemon(netns: string): Promise<void> {
         note(inPlace ? names.edit : names.move, performance.now() - saved);
         // Its notice of the same file is over before the next one is saved.
         await sleep(700);
+        note(cpuOf(inPlace ? names.edit : names.move), cpuTimes(daemon.pid!).own - before);
       }
       for (const next of [9, 10]) {
         writeFileSync(file, configuration(next));
-        timed(names.reload, netns, [headgate, 'reload']);
+        timed(names.reload, netns, [headgate, 'reload'], { daemon });
         if (weight.now() !== next) throw new Error('"headgate reload" ended before the map had it');
         await sleep(700);
       }
@@ -175,7 +202,7 @@ async function withDaemon(netns: string): Promise<void> {
       note(names.table, await ask(socketPath, '/v1/table'));
     }
     note(names.memory, memoryOf(daemon));
-    for (let i = 0; i < 3; i++) timed(names.report, netns, [headgate, 'status']);
+    for (let i = 0; i < 3; i++) timed(names.report, netns, [headgate, 'status'], { daemon });
     await sleep(idleMs);
     note(names.idle, memoryOf(daemon));
   } finally {
@@ -239,17 +266,21 @@ try {
   rmSync(folder, { recursive: true });
 }
 const median = (name: string) => sampleOf(figures.get(name)!).median;
-const [node, restore] = [median(names.node), median(names.restore)];
+const node = median(names.node);
+const nodeCpu = median(cpuOf(names.node));
 process.stdout.write(
   `${machine()}\n${services} services with ${realServers} real servers each, ${rounds} rounds\n\n`,
 );
 printTable(
-  ['', 'median', 'least', 'x node -e 0', 'x ipvsadm -R'],
+  ['', 'median', 'least', 'x node -e 0', 'CPU', 'least', 'x node -e 0'],
   Object.values(names).map((name) => {
     const { minimum, median } = sampleOf(figures.get(name)!);
     if (name === names.memory || name === names.idle)
-      return [name, `${median.toFixed(0)} MB`, `${minimum.toFixed(0)} MB`, '', ''];
+      return [name, `${median.toFixed(0)} MB`, `${minimum.toFixed(0)} MB`];
     const ms = (value: number) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
-    return [name, ms(median), ms(minimum), (median / node).toFixed(2), (median / restore).toFixed(2)];
+    const wall = [name, ms(median), ms(minimum), (median / node).toFixed(2)];
+    if (!figures.has(cpuOf(name))) return wall;
+    const cpu = sampleOf(figures.get(cpuOf(name))!);
+    return [...wall, ms(cpu.median), ms(cpu.minimum), (cpu.median / nodeCpu).toFixed(2)];
   }),
 );

@@ -166,6 +166,7 @@ export function loadDirector(
     services: mapRecords(map('services'), 'service'),
     destinations: mapRecords(map('destinations'), 'destination'),
     settings,
+    runtime,
     hashTables: mapRecords(map('hash_tables'), 'hash_table'),
     destinationEstimates: mapRecords(map('destination_estimates'), 'estimate'),
     destinationBaselines: mapRecords(map('destination_baselines'), 'counters'),

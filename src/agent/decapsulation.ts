@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Address, addressFromBytes, addressToBytes, familyOf, parseAddress } from '../model/address.ts';
 import { HeadgateError } from '../model/errors.ts';
@@ -7,7 +7,7 @@ import { attachTcx, openLink } from '../sys/bpf/link.ts';
 import { loadObject } from '../sys/bpf/load.ts';
 import { splitPerCpu } from '../sys/bpf/map.ts';
 import { parseObject } from '../sys/bpf/object.ts';
-import { openPinned, openPinnedMap, pin } from '../sys/bpf/pin.ts';
+import { openPinned, openPinnedMap, pin, unlessGone } from '../sys/bpf/pin.ts';
 import { bpfAccess, tcxSupported } from '../sys/bpf/probe.ts';
 import type { ProgramHandle } from '../sys/bpf/program.ts';
 import { bpffsDirectory, ensureBpffs, hostMountNamespace } from '../sys/mount.ts';
@@ -168,18 +168,21 @@ function remove(netlink: Netlink): void {
 
 /** Links that lose their pin detach. */
 function removeFolder(folder: string): void {
-  if (!existsSync(folder)) return;
-  for (const name of readdirSync(folder)) unlinkSync(join(folder, name));
-  rmdirSync(folder);
+  rmSync(folder, { recursive: true, force: true });
 }
 
-/** Folders of namespaces that are gone: all of their links have lost their interface. */
-function removeAbandoned(bpffs: string): void {
+/**
+ * Folders of namespaces that are gone: all of their links have lost their interface. Agents of other namespaces may be at the
+ * same.
+ */
+export function removeAbandoned(bpffs: string): void {
   for (const name of readdirSync(bpffs)) {
     if (!folderPattern.test(name) || name === folderName()) continue;
-    const folder = join(bpffs, name);
-    const links = readdirSync(folder).filter((file) => file.startsWith('link_'));
-    if (links.length > 0 && !links.some((file) => isAlive(join(folder, file)))) removeFolder(folder);
+    unlessGone(() => {
+      const folder = join(bpffs, name);
+      const links = readdirSync(folder).filter((file) => file.startsWith('link_'));
+      if (links.length > 0 && !links.some((file) => isAlive(join(folder, file)))) removeFolder(folder);
+    });
   }
 }
 

@@ -2,13 +2,15 @@ import { request } from 'node:http';
 import type { Address } from '../model/address.ts';
 import { type ErrorCode, errorCatalogue, HeadgateError, type Problem } from '../model/errors.ts';
 import type { Event } from '../model/event.ts';
+import type { HandOver, HandOverRequest } from '../model/hand-over.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import type { Override, OverrideRequest, OverrideStatus } from '../model/override.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
+import type { Totals } from '../model/totals.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 import { followEvents, type StreamEnd } from './follow.ts';
 import { refuseStrangers } from './trust.ts';
-import { observedFromWire, outlookFromWire, toWire } from './wire.ts';
+import { observedFromWire, outlookFromWire, totalsFromWire, toWire } from './wire.ts';
 
 /** What a daemon says of itself. */
 export type DaemonStatus = {
@@ -18,7 +20,7 @@ export type DaemonStatus = {
   readonly dataPlane: {
     readonly name: 'ebpf' | 'ipvs' | 'proxy' | 'memory';
     readonly description: string;
-    readonly ignores?: readonly 'persistence-engine'[];
+    readonly ignores?: readonly ('persistence-engine' | 'when-gone' | 'maintenance-of-persistent')[];
   };
   readonly directory?: string;
   readonly configuration: {
@@ -38,11 +40,15 @@ export type Remote = {
   read(): Promise<Observed>;
   apply(operations: readonly Operation[]): Promise<readonly (Refusal | undefined)[]>;
   connections(): Promise<readonly Connection[]>;
+  /** What its data plane has done in all; undefined where that does not say. */
+  totals(): Promise<Totals | undefined>;
   outlook(id: ServiceId | undefined, addresses: readonly Address[]): Promise<Outlook>;
   /** What is wrong with the daemon's host; undefined where its data plane does not say. */
   diagnosis<T>(): Promise<T | undefined>;
   /** How every service and real server stands. */
   report<T>(): Promise<T>;
+  /** The same summed up. */
+  summary<T>(): Promise<T>;
   /** Everything about what is called so. Rejects with HG_UNKNOWN_NAME. */
   describe<T>(name: string): Promise<T>;
   reload(order: {
@@ -53,6 +59,8 @@ export type Remote = {
   checks<T>(): Promise<T>;
   /** What the checks of a real server find now. Rejects with HG_UNKNOWN_NAME, HG_NO_CHECK. */
   check<T>(realServer: string): Promise<T>;
+  /** What handing addresses over comes to; with `yes` it is done. Rejects with HG_FAILOVER. */
+  failover(request: HandOverRequest): Promise<HandOver>;
   /** What people have decided about real servers. */
   overrides(): Promise<readonly (OverrideStatus & Override)[]>;
   override(request: OverrideRequest): Promise<readonly OverrideStatus[]>;
@@ -103,6 +111,10 @@ export async function openRemote(path: string, by = 'headgate'): Promise<Remote 
     },
     connections: async () =>
       (await call<{ connections: Connection[] }>(path, 'GET', '/v1/connections')).connections,
+    totals: async () => {
+      const found = await call<Totals | null>(path, 'GET', '/v1/totals');
+      return found ? totalsFromWire(found) : undefined;
+    },
     outlook: async (service, addresses) => {
       const found = await call<(Omit<Outlook, 'paths'> & { paths: [Address, Path][] }) | null>(
         path,
@@ -114,10 +126,12 @@ export async function openRemote(path: string, by = 'headgate'): Promise<Remote 
     },
     diagnosis: async <T>() => (await call<T | null>(path, 'GET', '/v1/diagnosis')) ?? undefined,
     report: () => call(path, 'GET', '/v1/report'),
+    summary: () => call(path, 'GET', '/v1/summary'),
     describe: (name) => call(path, 'POST', '/v1/describe', { name }),
     reload: (order) => call(path, 'POST', '/v1/reload', order),
     checks: () => call(path, 'GET', '/v1/checks'),
     check: (realServer) => call(path, 'POST', '/v1/check', { realServer }),
+    failover: (request) => call(path, 'POST', '/v1/failover', request),
     overrides: async () =>
       (await call<{ overrides: (OverrideStatus & Override)[] }>(path, 'GET', '/v1/overrides')).overrides,
     override: async (request) =>

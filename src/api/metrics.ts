@@ -1,4 +1,6 @@
 import type { Activity } from '../model/activity.ts';
+import type { RunningSync, SyncProgress } from '../model/connection-sync.ts';
+import type { PeerStatus } from '../model/peer.ts';
 import { destinationKey } from '../model/service-id.ts';
 import type { Counters, DestinationState, Observed, ServiceState } from '../model/table.ts';
 import type { DestinationId, ServiceId } from '../model/virtual-service.ts';
@@ -26,9 +28,15 @@ export type Measured = {
     readonly realServerName: (id: ServiceId, destination: DestinationId) => string;
     /** Of real servers that are checked, whether they are in the table or not. */
     readonly checks?: readonly CheckMeasured[];
+    /** Of real servers whose agents are asked. */
+    readonly agents?: readonly AgentMeasured[];
   };
   /** How the VRRP instances of this director stand. */
   readonly vrrp: readonly VrrpStatus[];
+  /** The processes that tell and hear of connections. */
+  readonly sync?: readonly RunningSync[];
+  /** The other directors. */
+  readonly peers?: readonly PeerStatus[];
   readonly process: { readonly cpuSeconds: number; readonly residentBytes: number };
 };
 
@@ -42,6 +50,18 @@ export type CheckMeasured = {
   readonly failures: number;
   /** How long the last one took; absent where there was none. */
   readonly seconds?: number;
+};
+
+/** What the agent of one real server says. */
+export type AgentMeasured = {
+  readonly service: ServiceId;
+  readonly destination: DestinationId;
+  /** What its weight is multiplied by. */
+  readonly factor: number;
+  /** Absent: nothing is known, or its weight does not come from it. */
+  readonly load?: number;
+  /** Whether it answered the last time. */
+  readonly answers: boolean;
 };
 
 /** The media type of what `metricsText` returns. */
@@ -104,7 +124,10 @@ export function metricsText(measured: Measured): string {
     ),
     ...(plane ? tableMetrics(plane) : []),
     ...(plane?.checks ? checkMetrics(plane.checks, plane) : []),
+    ...(plane?.agents ? agentMetrics(plane.agents, plane) : []),
     ...vrrpMetrics(measured.vrrp),
+    ...syncMetrics(measured.sync ?? []),
+    ...peerMetrics(measured.peers ?? []),
     single('process_start_time_seconds', 'gauge', 'When the daemon was started.', measured.startedAt),
     single('process_cpu_seconds_total', 'counter', 'Processor time of the daemon.', process.cpuSeconds),
     single('process_resident_memory_bytes', 'gauge', 'Memory of the daemon.', process.residentBytes),
@@ -162,12 +185,39 @@ function tableMetrics({ observed, serviceName, realServerName }: NonNullable<Mea
   ];
 }
 
-function checkMetrics(
-  checks: readonly CheckMeasured[],
+function checkMetrics(checks: readonly CheckMeasured[], plane: NonNullable<Measured['plane']>): string[] {
+  const each = samplesOf(checks, plane);
+  return [
+    each('up', 'gauge', 'Whether its checks say that it serves.', ({ isUp }) => (isUp ? 1 : 0)),
+    each('checks_total', 'counter', 'Checks that gave a result.', ({ results }) => results),
+    each('check_failures_total', 'counter', 'Checks that were not good.', ({ failures }) => failures),
+    each('check_duration_seconds', 'gauge', 'How long the last check took.', ({ seconds }) => seconds),
+  ];
+}
+
+function agentMetrics(agents: readonly AgentMeasured[], plane: NonNullable<Measured['plane']>): string[] {
+  const each = samplesOf(agents, plane);
+  return [
+    each('agent_answers', 'gauge', 'Whether its agent answered the last time.', ({ answers }) =>
+      answers ? 1 : 0,
+    ),
+    each(
+      'agent_factor',
+      'gauge',
+      'What its agent makes its weight be multiplied by.',
+      ({ factor }) => factor,
+    ),
+    each('load', 'gauge', 'Its load as its agent reports it, smoothed; 1 is full.', ({ load }) => load),
+  ];
+}
+
+/** Metrics of real servers, each with the labels of its entry. */
+function samplesOf<One extends { readonly service: ServiceId; readonly destination: DestinationId }>(
+  all: readonly One[],
   { serviceName, realServerName }: NonNullable<Measured['plane']>,
-): string[] {
+) {
   const taken = new Set<string>();
-  const labelled = checks.map((one): [string, CheckMeasured] => {
+  const labelled = all.map((one): [string, One] => {
     const outer = labels({ service: serviceName(one.service), ...placeOf(one.service) });
     const named = `${outer},${labels({ real_server: realServerName(one.service, one.destination) })}`;
     const label = taken.has(named)
@@ -176,7 +226,7 @@ function checkMetrics(
     taken.add(label);
     return [label, one];
   });
-  const each = (name: string, kind: Kind, help: string, value: (one: CheckMeasured) => Value | undefined) =>
+  return (name: string, kind: Kind, help: string, value: (one: One) => Value | undefined) =>
     family(
       `headgate_real_server_${name}`,
       kind,
@@ -186,12 +236,6 @@ function checkMetrics(
         return found === undefined ? [] : [[label, found] as const];
       }),
     );
-  return [
-    each('up', 'gauge', 'Whether its checks say that it serves.', ({ isUp }) => (isUp ? 1 : 0)),
-    each('checks_total', 'counter', 'Checks that gave a result.', ({ results }) => results),
-    each('check_failures_total', 'counter', 'Checks that were not good.', ({ failures }) => failures),
-    each('check_duration_seconds', 'gauge', 'How long the last check took.', ({ seconds }) => seconds),
-  ];
 }
 
 function vrrpMetrics(vrrp: readonly VrrpStatus[]): string[] {
@@ -218,6 +262,54 @@ function vrrpMetrics(vrrp: readonly VrrpStatus[]): string[] {
         Object.entries(rejected).map(
           ([reason, times]) => [labels({ instance: name, reason }), times] as const,
         ),
+      ),
+    ),
+  ];
+}
+
+function syncMetrics(running: readonly RunningSync[]): string[] {
+  const found = running.flatMap(({ role, progress }) =>
+    progress ? [[labels({ role }), progress] as const] : [],
+  );
+  if (found.length === 0) return [];
+  const each = (name: string, kind: Kind, help: string, value: (one: SyncProgress) => Value | undefined) =>
+    family(
+      `headgate_sync_${name}`,
+      kind,
+      help,
+      found.flatMap(([label, progress]) => {
+        const now = value(progress);
+        return now === undefined ? [] : [[label, now] as const];
+      }),
+    );
+  return [
+    each('messages_total', 'counter', 'Messages about connections sent or received.', (one) => one.messages),
+    each('connections_total', 'counter', 'Connections told or entered.', (one) => one.connections),
+    each('refused_total', 'counter', 'Messages and connections not sent or not taken.', (one) => one.refused),
+    each('unbound', 'gauge', 'Connections told to us whose real server is not here.', (one) => one.unbound),
+    each('lag_seconds', 'gauge', 'From an event to its message, the longest of ten seconds.', ({ lagMs }) =>
+      lagMs === undefined ? undefined : lagMs / 1000,
+    ),
+    each('silence_seconds', 'gauge', 'Since the last message was received.', ({ silentMs }) =>
+      silentMs === undefined ? undefined : silentMs / 1000,
+    ),
+  ];
+}
+
+function peerMetrics(peers: readonly PeerStatus[]): string[] {
+  return [
+    family(
+      'headgate_peer_silence_seconds',
+      'gauge',
+      'Since another director spoke of itself last.',
+      peers.map(({ source, agoMs }) => [labels({ peer: source }), agoMs / 1000]),
+    ),
+    family(
+      'headgate_peer_same_services',
+      'gauge',
+      'Whether its configuration has the same virtual services and real servers.',
+      peers.flatMap(({ source, sameServices }) =>
+        sameServices === undefined ? [] : [[labels({ peer: source }), sameServices ? 1 : 0] as const],
       ),
     ),
   ];

@@ -3,9 +3,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { z } from 'zod';
 import type { Address } from '../model/address.ts';
 import { type ErrorCode, HeadgateError } from '../model/errors.ts';
+import type { HandOverRequest } from '../model/hand-over.ts';
 import type { Outlook } from '../model/outlook.ts';
 import type { OverrideRequest, OverrideStatus } from '../model/override.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
+import type { Totals } from '../model/totals.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 import { namesTagWeakly, quoted } from './etag.ts';
 import { type EventFeed, eventsAnswer, openFollowers, wantsStream } from './event-stream.ts';
@@ -29,11 +31,14 @@ export type Served = ServedHistory & {
     expected?: string,
   ) => Promise<Tagged<readonly (Refusal | undefined)[]>>;
   readonly connections: () => Promise<readonly Connection[]>;
+  readonly totals?: () => Promise<Totals | undefined>;
   readonly outlook?: (id: ServiceId | undefined, addresses: readonly Address[]) => Promise<Outlook>;
   /** What `GET /v1/diagnosis` answers: what is wrong with this host. Undefined where the data plane does not say. */
   readonly diagnosis: () => Promise<object | undefined>;
   /** What `GET /v1/report` answers: how every service and real server stands. */
   readonly report: () => Promise<object>;
+  /** What `GET /v1/summary` answers: the same summed up. */
+  readonly summary: () => Promise<object>;
   /** What `POST /v1/describe` answers: everything about what is called so. */
   readonly describe: (name: string) => Promise<object>;
   /** What `GET /v1/status` answers. */
@@ -49,6 +54,8 @@ export type Served = ServedHistory & {
   readonly checks: () => Promise<object>;
   /** What `POST /v1/check` answers: what the checks of a real server find now. */
   readonly check: (name: string) => Promise<object>;
+  /** What `POST /v1/failover` answers: what handing addresses over comes to, and with `yes` it is done. */
+  readonly failover: (request: HandOverRequest) => Promise<object>;
   /** What people have decided about real servers. */
   readonly overrides: () => Promise<readonly OverrideStatus[]>;
   /** Takes real servers out or puts them back; resolves to what they are then. */
@@ -162,6 +169,7 @@ const routes: Readonly<Record<string, Answer>> = {
   'GET /v1/connections': async (served) => ({ connections: await served.connections() }),
   'GET /v1/diagnosis': async (served) => (await served.diagnosis()) ?? null,
   'GET /v1/report': async (served, _request, response) => plainJson(await served.report(), response),
+  'GET /v1/summary': (served) => served.summary(),
   'POST /v1/describe': async (served, request) =>
     served.describe((await body(request, requests.describe, smallBytes)).name),
   'POST /v1/operations': async (served, request, response) => {
@@ -173,6 +181,7 @@ const routes: Readonly<Record<string, Answer>> = {
     );
     return { refusals: refusals.map((refusal) => refusal ?? null) };
   },
+  'GET /v1/totals': async (served) => (await served.totals?.()) ?? null,
   'POST /v1/outlook': async (served, request) => {
     const { service, addresses } = await body(request, requests.outlook, mostBytes);
     return (await served.outlook?.(service, addresses)) ?? null;
@@ -188,6 +197,8 @@ const routes: Readonly<Record<string, Answer>> = {
   'GET /v1/checks': (served) => served.checks(),
   'POST /v1/check': async (served, request) =>
     served.check((await body(request, requests.check, smallBytes)).realServer),
+  'POST /v1/failover': async (served, request) =>
+    served.failover(await body(request, requests.failover, smallBytes)),
   'GET /v1/overrides': async (served) => ({ overrides: await served.overrides() }),
   'POST /v1/overrides': async (served, request) => ({
     overrides: await served.override(await body(request, requests.overrides, smallBytes)),

@@ -1,6 +1,7 @@
 import type { Address } from '../model/address.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import type { Counters, Observed } from '../model/table.ts';
+import type { Totals } from '../model/totals.ts';
 
 /*
  * What travels between the daemon and its clients: the model's own types as JSON. 64-bit counters are decimal strings,
@@ -31,6 +32,14 @@ export function observedFromWire(value: Observed): Observed {
     })),
   };
 }
+
+/** The totals as they were before `toWire`. */
+export const totalsFromWire = ({ counters, rates, perCpu, ticksPerSecond }: Totals): Totals => ({
+  counters: countersFromWire(counters),
+  rates: countersFromWire(rates),
+  perCpu: perCpu.map(countersFromWire),
+  ticksPerSecond,
+});
 
 /** The outlook as it was before `toWire`. */
 export function outlookFromWire(

@@ -1,6 +1,7 @@
 import type { Check } from '../config/schema/check.ts';
 import type { Address } from '../model/address.ts';
 import type { CheckPhase } from '../model/check-result.ts';
+import type { Outcomes } from '../model/outcome.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 
 /** Checks of one type, with what the configuration says about them. */
@@ -22,16 +23,29 @@ export type DialogueLine = {
   readonly text: string;
 };
 
+/** What checks need of an AbortSignal, which costs as much as a handshake to make. */
+export type EndSignal = {
+  readonly aborted: boolean;
+  readonly reason: unknown;
+  addEventListener(type: 'abort', listener: () => void, options?: { readonly once: true }): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+};
+
 /** What a check is run with. */
 export type CheckContext = {
   readonly target: CheckTarget;
   /** Aborted when the time is over or nobody waits any more: everything that is open is to be closed then. */
-  readonly signal: AbortSignal;
+  readonly signal: EndSignal;
   readonly tell: (line: DialogueLine) => void;
+  /** Absent: nobody looks. */
+  readonly outcomes?: OutcomesOf | undefined;
 };
 
+/** What became of the connections of clients to a target lately; undefined where the data plane does not say. */
+export type OutcomesOf = (target: CheckTarget, withinMs: number) => Promise<Outcomes | undefined>;
+
 /** What a good check found. */
-export type Passed = { readonly detail: string; readonly weight?: number };
+export type Passed = { readonly detail: string; readonly weight?: number; readonly digest?: string };
 
 /** Runs one check of a type: resolves where it is good, rejects with a CheckFailure where it is not. */
 export type RunCheck<Type extends Check['type']> = (

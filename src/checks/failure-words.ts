@@ -1,6 +1,6 @@
 import type { Address } from '../model/address.ts';
 import type { CheckPhase } from '../model/check-result.ts';
-import { CheckFailure } from './check.ts';
+import { CheckFailure, type EndSignal } from './check.ts';
 
 /** What the kernel's and OpenSSL's codes mean for someone whose real server they are about. */
 const words: Readonly<Record<string, string>> = {
@@ -61,7 +61,7 @@ export function socketFailure(phase: CheckPhase, error: Error, source: Address |
 }
 
 /** The failure of something that was ended by `signal`: the runner says in its reason why. */
-export function endedBy(signal: AbortSignal, phase: CheckPhase): CheckFailure {
+export function endedBy(signal: Pick<EndSignal, 'reason'>, phase: CheckPhase): CheckFailure {
   const reason: unknown = signal.reason;
   return new CheckFailure(phase, reason instanceof CheckEnd ? reason.message : 'stopped');
 }

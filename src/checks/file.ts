@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { lstat, open } from 'node:fs/promises';
 import { CheckFailure, type Passed, type RunCheck } from './check.ts';
 import { endedBy, socketFailure } from './failure-words.ts';
 import { shownText } from './shown-text.ts';
@@ -14,8 +14,12 @@ const heaviest = 65_535;
  * Reads the number a file holds; one that is not there, and an empty one, hold 0. Only regular files are read: opening
  * a pipe would wait, and keep a thread of libuv's for it.
  */
-export const runFile: RunCheck<'file'> = async ({ path, factor, base }, { signal }) => {
+export const runFile: RunCheck<'file'> = async ({ mustNotExist, factor, base, ...check }, context) => {
+  const { signal, target } = context;
   if (signal.aborted) throw endedBy(signal, 'run');
+  const { address, port } = target.realServer;
+  const path = check.path.replaceAll('{address}', address).replaceAll('{port}', String(port));
+  if (mustNotExist) return await absent(path);
   const number = await numberIn(path);
   if (factor === 0) {
     if (number !== 0) throw new CheckFailure('expect', `"${path}" holds ${number}, want 0`);
@@ -23,6 +27,18 @@ export const runFile: RunCheck<'file'> = async ({ path, factor, base }, { signal
   }
   return weightFor(number, factor, base);
 };
+
+async function absent(path: string): Promise<Passed> {
+  const isThere = await lstat(path).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return false;
+      throw new CheckFailure('run', `cannot look for "${path}": ${error.message.split(',')[0]}`);
+    },
+  );
+  if (isThere) throw new CheckFailure('expect', `"${path}" is there`);
+  return { detail: 'no such file' };
+}
 
 function weightFor(number: number, factor: number, base: number): Passed {
   const change = number * factor;

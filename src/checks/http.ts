@@ -25,19 +25,25 @@ async function askAll(check: WebCheck, context: CheckContext): Promise<Passed> {
   const pages = pagesOf(check);
   let detail = '';
   let session: TlsSession | undefined;
+  const digest = check.compare && createHash('sha256');
   for (const page of pages) {
     try {
       const answer = await askFollowing(check, page, context);
       session = answer.session ?? session;
       judge(check, page, answer);
       detail = statusText(answer);
+      // With its status: an empty page is not the same as none.
+      digest?.update(`${answer.status} ${answer.body.length} `).update(answer.body);
     } catch (error) {
       if (pages.length === 1 || !(error instanceof CheckFailure)) throw error;
       throw new CheckFailure(error.phase, `${page.path}: ${error.message}`);
     }
   }
   if (pages.length > 1) detail = `${pages.length} pages, ${detail}`;
-  return { detail: check.type === 'https' ? withExpiry(detail, session, check) : detail };
+  return {
+    detail: check.type === 'https' ? withExpiry(detail, session, check) : detail,
+    ...(digest && { digest: digest.digest('hex') }),
+  };
 }
 
 function pagesOf(check: WebCheck): readonly Page[] {

@@ -22,6 +22,7 @@ const registry: { readonly [Type in Check['type']]: () => Promise<RunCheck<Type>
   radius: async () => (await import('./radius.ts')).runRadius,
   sip: async () => (await import('./sip.ts')).runSip,
   file: async () => (await import('./file.ts')).runFile,
+  passive: async () => (await import('./passive.ts')).runPassive,
   script: async () => (await import('./script.ts')).runScript,
 };
 

@@ -7,6 +7,8 @@ import {
   CheckFailure,
   type CheckTarget,
   type DialogueLine,
+  type EndSignal,
+  type OutcomesOf,
   type RunCheck,
 } from './check.ts';
 import { CheckEnd, endedBy } from './failure-words.ts';
@@ -20,6 +22,8 @@ export type RunOptions = {
   readonly signal?: AbortSignal;
   /** Hears the dialogue as it goes. */
   readonly tell?: (line: DialogueLine) => void;
+  /** What became of the connections of clients, for checks that ask nobody else. */
+  readonly outcomes?: OutcomesOf | undefined;
 };
 
 /**
@@ -29,12 +33,12 @@ export type RunOptions = {
 export async function runCheck(
   check: Check,
   target: CheckTarget,
-  { signal, tell = silence }: RunOptions = {},
+  { signal, tell = silence, outcomes }: RunOptions = {},
 ): Promise<CheckResult> {
   try {
     // Before its time begins: that its code is loaded is not the real server's doing.
     const runner = await runnerOf(check.type);
-    return await runWithin(runner, check, target, signal, tell);
+    return await runWithin(runner, check, { target, tell, outcomes }, signal);
   } catch (error) {
     return { ...failureOf(error), durationMs: 0 };
   }
@@ -43,13 +47,12 @@ export async function runCheck(
 function runWithin(
   runner: RunCheck<Check['type']>,
   check: Check,
-  target: CheckTarget,
+  context: Omit<CheckContext, 'signal'>,
   signal: AbortSignal | undefined,
-  tell: CheckContext['tell'],
 ): Promise<CheckResult> {
   return new Promise((resolve) => {
     const startedMs = performance.now();
-    const ending = new AbortController();
+    const ending = openEnding();
     let grace: NodeJS.Timeout | undefined;
 
     const finish = (outcome: Outcome): void => {
@@ -73,21 +76,50 @@ function runWithin(
     }, check.timeout);
     if (signal?.aborted) stop();
     else if (signal) {
-      // Thousands of checks may wait for one signal, which Node would take for a leak.
-      setMaxListeners(0, signal);
+      shareable(signal);
       signal.addEventListener('abort', stop, { once: true });
     }
-    runner(check, { target, signal: ending.signal, tell }).then(
+    runner(check, { ...context, signal: ending.signal }).then(
       (passed) => finish({ isGood: true, ...passed }),
       (error: unknown) => finish(failureOf(error, ending.signal)),
     );
   });
 }
 
+const shared = new WeakSet<AbortSignal>();
+
+/** Thousands of checks may wait for one signal, which Node would take for a leak. */
+function shareable(signal: AbortSignal): void {
+  if (shared.has(signal)) return;
+  shared.add(signal);
+  setMaxListeners(0, signal);
+}
+
+/** The end of one check: told once to everybody who listens by then. */
+function openEnding(): { readonly signal: EndSignal; abort(reason: CheckEnd): void } {
+  const listeners = new Set<() => void>();
+  const signal = {
+    aborted: false,
+    reason: undefined as unknown,
+    addEventListener: (_type: 'abort', listener: () => void) => void listeners.add(listener),
+    removeEventListener: (_type: 'abort', listener: () => void) => void listeners.delete(listener),
+  };
+  return {
+    signal,
+    abort(reason) {
+      if (signal.aborted) return;
+      signal.aborted = true;
+      signal.reason = reason;
+      for (const listener of [...listeners]) listener();
+      listeners.clear();
+    },
+  };
+}
+
 type Outcome = DistributiveOmit<CheckResult, 'durationMs'>;
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
 
-function failureOf(error: unknown, signal?: AbortSignal): Outcome {
+function failureOf(error: unknown, signal?: EndSignal): Outcome {
   if (error instanceof CheckFailure) return { isGood: false, phase: error.phase, reason: error.message };
   if (signal?.aborted) return { isGood: false, phase: 'run', reason: endedBy(signal, 'run').message };
   return { isGood: false, phase: 'run', reason: `this is a fault of ours: ${String(error)}` };

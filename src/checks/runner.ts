@@ -1,15 +1,20 @@
 import type { Check } from '../config/schema/check.ts';
 import type { CheckResult } from '../model/check-result.ts';
 import type { CheckTarget } from './check.ts';
-import { runCheck } from './run-check.ts';
 
 /** A check that is run again and again. */
 export type Job = { readonly check: Check; readonly target: CheckTarget };
 
+/** Anything that is asked again and again: what it is told of, and whom it goes to. */
+type Timed = {
+  readonly check: { readonly interval: number; readonly warmup?: number | undefined };
+  readonly target: unknown;
+};
+
 /** Runs checks at their times. Jobs are known by a key of whoever starts them. */
-export type Runner = {
+export type Runner<One extends Timed = Job> = {
   /** Runs a job from now on: the first time within its warm-up, or within `firstMs`. */
-  start(key: string, job: Job, firstMs?: number): void;
+  start(key: string, job: One, firstMs?: number): void;
   /** Ends a job; a check that is on its way ends without a result. */
   stop(key: string): void;
   /** When a job runs next, milliseconds since 1970; undefined where it is not one, now where it is running. */
@@ -18,13 +23,18 @@ export type Runner = {
   close(): void;
 };
 
-export type RunnerOptions = {
+export type RunnerOptions<One extends Timed = Job, Result = CheckResult> = {
   /** Told of each result; says in how many milliseconds the next one shall begin, counted from the beginning of this. */
-  readonly onResult: (key: string, result: CheckResult) => number;
+  readonly onResult: (key: string, result: Result) => number;
   readonly nowMs: () => number;
   /** A number from 0 to 1. */
   readonly random: () => number;
-  readonly run?: typeof runCheck;
+  /** Runs one once; never rejects, and ends soon after the signal is aborted. */
+  readonly run: (
+    check: One['check'],
+    target: One['target'],
+    options: { readonly signal: AbortSignal },
+  ) => Promise<Result>;
   /** Checks on their way at one time; the others wait for their turn, in the order in which they were due. */
   readonly most?: number;
 };
@@ -34,26 +44,26 @@ const mostRunning = 4096;
 /** Of an interval: so much earlier a check may come, so that checks that began together do not stay together. */
 const jitter = 0.05;
 
-type Running = Job & {
+type Running<One extends Timed> = One & {
   readonly key: string;
   readonly ending: AbortController;
   dueMs: number;
   timer: NodeJS.Timeout | undefined;
 };
 
-export function openRunner({
+export function openRunner<One extends Timed = Job, Result = CheckResult>({
   onResult,
   nowMs,
   random,
-  run = runCheck,
+  run,
   most = mostRunning,
-}: RunnerOptions): Runner {
-  const jobs = new Map<string, Running>();
+}: RunnerOptions<One, Result>): Runner<One> {
+  const jobs = new Map<string, Running<One>>();
   /** Due, and not begun because too many are on their way. */
-  const waiting = new Set<Running>();
+  const waiting = new Set<Running<One>>();
   let underWay = 0;
 
-  function wait(job: Running, ms: number): void {
+  function wait(job: Running<One>, ms: number): void {
     job.dueMs = nowMs() + ms;
     job.timer = setTimeout(() => {
       waiting.add(job);
@@ -69,7 +79,7 @@ export function openRunner({
     }
   }
 
-  async function begin(job: Running): Promise<void> {
+  async function begin(job: Running<One>): Promise<void> {
     const beganMs = performance.now();
     underWay++;
     const result = await run(job.check, job.target, { signal: job.ending.signal });
@@ -92,9 +102,10 @@ export function openRunner({
   }
 
   return {
-    start(key, { check, target }, firstMs) {
+    start(key, one, firstMs) {
       stop(key);
-      const job = { key, check, target, ending: new AbortController(), dueMs: 0, timer: undefined };
+      const { check } = one;
+      const job = { ...one, key, ending: new AbortController(), dueMs: 0, timer: undefined };
       jobs.set(key, job);
       wait(job, random() * (firstMs ?? check.warmup ?? check.interval));
     },

@@ -1,6 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { groupByName, userByName } from '../sys/user.ts';
-import { type CheckContext, CheckFailure, type CheckOf, type CheckTarget, type Passed } from './check.ts';
+import {
+  type CheckContext,
+  CheckFailure,
+  type CheckOf,
+  type CheckTarget,
+  type EndSignal,
+  type Passed,
+} from './check.ts';
 import { endedBy } from './failure-words.ts';
 import { shownText } from './shown-text.ts';
 
@@ -43,7 +50,7 @@ function runToEnd(
   program: string,
   args: readonly string[],
   surroundings: Surroundings,
-  signal: AbortSignal,
+  signal: EndSignal,
 ): Promise<End> {
   return new Promise((resolve, reject) => {
     const child = start(program, args, surroundings);

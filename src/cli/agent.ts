@@ -1,5 +1,6 @@
 import { type AgentStatus, agentDown, agentStatus, agentUp, type Change } from '../agent/agent.ts';
 import { type Intent, readIntent } from '../agent/intent.ts';
+import { findLoadAgent, type LoadAgentStatus } from '../agent/load/serve.ts';
 import type { Streams } from './context.ts';
 import { type Output, write } from './output.ts';
 
@@ -37,11 +38,23 @@ export async function down(options: Options, streams: Streams): Promise<void> {
 
 /** Shows what is set up and whether it is still so. */
 export async function status(options: Options, streams: Streams): Promise<void> {
+  const serving = await findLoadAgent();
   const found = agentStatus();
   const { intent, ...rest } = found ?? {};
-  await write(streams, options.output, { up: found !== undefined, ...intent, ...rest }, () =>
-    found ? statusText(found) : 'The agent has set nothing up here.\n',
-  );
+  const value = { up: found !== undefined, ...intent, ...rest, ...(serving && { serving }) };
+  await write(streams, options.output, value, () => {
+    const set = found ? statusText(found) : 'The agent has set nothing up here.\n';
+    return `${set}${serving ? servingText(serving) : ''}`;
+  });
+}
+
+function servingText({ pid, listen, allowed, answered, refused, answer }: LoadAgentStatus): string {
+  return [
+    `Tells its load on ${listen} (process ${pid}), to ${['this host', ...allowed].join(', ')}.`,
+    `  asked: ${answered} times answered, ${refused} refused`,
+    `  answer: ${answer.split('\n', 1)[0]}`,
+    '',
+  ].join('\n');
 }
 
 function collector({ output }: Options, changes: Change[], { stdout }: Streams): (change: Change) => void {

@@ -22,12 +22,13 @@ type Options = { readonly output: Output; readonly dropRuntimeChanges?: boolean 
 
 /** `plan [FILE]`. */
 export async function planFile(file: string, options: Options, streams: Streams): Promise<number> {
-  const { change, absent } = await withController(file, async (controller, wanted) => {
+  const { change, absent, plane } = await withController(file, async (controller, wanted) => {
     const change = await intend(controller, wanted, options);
-    return { change, absent: await absentAddresses(controller, change.steps) };
+    const absent = await absentAddresses(controller, change.steps);
+    return { change, absent, plane: await planeText(controller, wanted) };
   });
   await write(streams, options.output, changeValue(change, absent), () => changeText(change));
-  if (options.output === 'text') streams.stderr.write(absentText(absent));
+  if (options.output === 'text') streams.stderr.write(plane + absentText(absent));
   return exitCodes.done;
 }
 
@@ -59,7 +60,10 @@ export async function applyFile(
     const origin = originOf(controller, resolve(file), streams);
     const found = await intend(controller, wanted, options);
     const absent = await absentAddresses(controller, found.steps);
-    if (text) streams.stdout.write(changeText(found));
+    if (text) {
+      streams.stdout.write(changeText(found));
+      streams.stderr.write(await planeText(controller, wanted));
+    }
     if (found.concerns.length > 0 && !options.yes)
       await consent(found, { action: `apply "${file}"`, again: `headgate apply ${file} --yes` }, streams);
     if (daemon) await daemon.reload({ yes: true, dropRuntimeChanges: options.dropRuntimeChanges === true });
@@ -79,7 +83,10 @@ async function withController<T>(
   work: (controller: Controller, wanted: Wanted, texts: readonly FileText[]) => Promise<T>,
 ): Promise<T> {
   const { wanted, dataPlane, connections, texts } = loadWanted(file);
-  const controller = await connect(connections === undefined ? {} : { connections });
+  const controller = await connect({
+    ...(dataPlane !== 'proxy' && { dataPlane }),
+    ...(connections !== undefined && { connections }),
+  });
   try {
     if ((dataPlane === 'proxy' || dataPlane === 'ipvs') && controller.capabilities.name !== dataPlane)
       throw new HeadgateError(
@@ -113,6 +120,20 @@ export function changeValue(
   absent?: readonly AbsentAddress[],
 ) {
   return { ...change, strangers: strangers.map(serviceKey), ...(absent && { absentAddresses: absent }) };
+}
+
+/** Which plane it is where it is not the usual one, and what of a configuration it does not act on. */
+async function planeText(controller: Controller, { table, names }: Wanted): Promise<string> {
+  const { name, description, ignores } = controller.capabilities;
+  const told = name === 'ipvs' ? `headgate: the data plane is ipvs: ${description}\n` : '';
+  if (!ignores) return told;
+  const { notActedOnIn } = await import('../control/ignored.ts');
+  const ignored = await notActedOnIn(controller, table, names);
+  const lines = ignored.map(({ what, remedy, services: [first, ...more] }) => {
+    const whom = more.length > 0 ? `${first} and ${more.length} more` : first;
+    return `headgate: warning: ${whom}: ${what}\n  next: ${remedy}\n`;
+  });
+  return told + lines.join('');
 }
 
 /** Addresses that are told one by one. */

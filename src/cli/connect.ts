@@ -1,5 +1,6 @@
 import type { Remote } from '../api/client.ts';
 import type { Controller } from '../control/controller.ts';
+import type { Wish } from '../control/embedded.ts';
 import type { Health } from '../model/health.ts';
 
 /** Where the daemon of this network namespace listens, if one runs. */
@@ -23,7 +24,7 @@ export async function openDaemon(by?: string): Promise<Remote | undefined> {
  * The data plane of this network namespace: through the daemon where one runs, else opened in this process and held under
  * the lock until `close`. Rejects with a HeadgateError.
  */
-export async function connect(options: { readonly connections?: number } = {}): Promise<Controller> {
+export async function connect(options: Wish = {}): Promise<Controller> {
   const daemon = await openDaemon();
   return daemon ? through(daemon) : (await import('../control/embedded.ts')).openController(options);
 }
@@ -52,14 +53,38 @@ export async function connectForRuntime(
   };
 }
 
+/** Sync processes are beside the plane, not in the daemon. */
+function syncBeside(
+  directory: string,
+  daemon: Remote,
+): Pick<Controller, 'startSync' | 'stopSync' | 'syncDaemons'> {
+  const isIpvs = daemon.status.dataPlane.name === 'ipvs';
+  const processes = async () => {
+    const { kernelSync, syncProcesses } = await import('../control/connection-sync.ts');
+    return isIpvs ? kernelSync(directory) : syncProcesses(directory);
+  };
+  return {
+    async startSync(settings) {
+      await daemon.apply([{ kind: 'set-timeouts', timeouts: {} }]);
+      return (await processes()).startSync(settings);
+    },
+    stopSync: async (role) => (await processes()).stopSync(role),
+    syncDaemons: async () => (await processes()).syncDaemons(),
+  };
+}
+
 function through(daemon: Remote): Controller {
   const { dataPlane, directory } = daemon.status;
   return {
     capabilities: dataPlane,
     ...(directory !== undefined && { directory }),
+    ...(directory !== undefined &&
+      (dataPlane.name === 'ebpf' || dataPlane.name === 'ipvs') &&
+      syncBeside(directory, daemon)),
     read: daemon.read,
     apply: daemon.apply,
     connections: daemon.connections,
+    totals: daemon.totals,
     outlook: daemon.outlook,
     overrides: daemon.overrides,
     health: () => daemon.checks<Health>(),

@@ -1,4 +1,5 @@
 import type { Amounts, Description, RealServerDescription, ServiceDescription } from '../control/describe.ts';
+import { problemsOf } from '../control/summary.ts';
 import { count } from '../model/count.ts';
 import type { Path } from '../model/outlook.ts';
 import type { Destination, Timeouts, VirtualService, WhenGone } from '../model/virtual-service.ts';
@@ -46,7 +47,7 @@ export function descriptionText(description: Description): string {
   ];
   if (isService && description.report.realServers.length > 0)
     parts.push('', realServersText([description.report], false).trimEnd());
-  if (problems.length > 0) parts.push('', 'PROBLEMS', ...problemLines(problems, true));
+  if (problems.length > 0) parts.push('', 'PROBLEMS', ...problemLines(problemsOf(problems, true)));
   return `${parts.join('\n')}\n`;
 }
 
@@ -68,9 +69,21 @@ function realServerRows({ service, report, inForce, configured, path, room }: Re
   return [
     ['service', `${service.name} ${service.address}, ${service.traffic}: ${service.trafficReason}`],
     ['state', `${report.state}: ${report.reason}`],
+    ...(report.agent ? [agentRow(report.agent)] : []),
     ...compared(destinationSettings(inForce), configured && destinationSettings(configured)),
     ...(path ? pathRows(path, inForce, room) : []),
   ];
+}
+
+function agentRow({
+  factor,
+  load,
+  answered,
+  failure,
+}: NonNullable<RealServerDescription['report']['agent']>): Row {
+  const loaded = load === undefined ? '' : `, load ${load.toFixed(2)}`;
+  const last = answered === undefined ? 'no answer yet' : `last answer ${answered}`;
+  return ['agent', `weight x ${factor}${loaded}, ${last}${failure === undefined ? '' : `; ${failure}`}`];
 }
 
 type Settings = Readonly<Record<string, string>>;

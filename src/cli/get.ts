@@ -1,6 +1,7 @@
 import { namedServices, ownersAmong } from '../control/named.ts';
 import type { RealServerReport } from '../control/real-server-report.ts';
 import type { ServiceReport, StatusReport } from '../control/status.ts';
+import { rowOf, type ServiceRow } from '../control/summary.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { destinationKey } from '../model/service-id.ts';
 import { span } from '../model/span.ts';
@@ -34,8 +35,10 @@ export async function getTable(
     await write(streams, output, rows, () => connectionsText(rows));
     return exitCodes.done;
   }
-  if (kind === 'services') await write(streams, output, serviceRows(services), () => servicesText(services));
-  else
+  if (kind === 'services') {
+    const rows = services.map(rowOf);
+    await write(streams, output, rows, () => servicesText(rows));
+  } else
     await write(streams, output, realServerRows(services), () =>
       realServersText(services, wanted === undefined),
     );
@@ -65,27 +68,24 @@ function warnOfFile({ configuration: { file }, problems }: StatusReport, { stder
     stderr.write(`headgate: "${file}": ${what}\n  next: ${remedy}\n`);
 }
 
-const serviceRows = (services: readonly ServiceReport[]) =>
-  services.map(({ realServers, ...rest }) => ({ ...rest, realServers: realServers.length }));
-
 const realServerRows = (services: readonly ServiceReport[]) =>
   services.flatMap(({ name, realServers }) => realServers.map((one) => ({ service: name, ...one })));
 
 /** One row a service. */
-export function servicesText(services: readonly ServiceReport[]): string {
+export function servicesText(services: readonly ServiceRow[]): string {
   const heads = [
     ...(['NAME', 'ADDRESS', 'CONFIGURATION', 'TRAFFIC', 'USABLE', 'ACTIVE', 'INACT', 'CPS'] as const),
     'REASON' as const,
   ];
   const rows = services.map((one) => [
     ...[one.name, one.address, one.configuration, one.traffic],
-    ...[`${one.usable}/${one.realServers.length}`, ...numbersOf(one), reasonOf(one)],
+    ...[`${one.usable}/${one.realServers}`, ...numbersOf(one), reasonOf(one)],
   ]);
   return table(heads, rows, 'USABLE', 'ACTIVE', 'INACT', 'CPS');
 }
 
 /** Why a service stands as it does; what is as it should be goes without saying. */
-const reasonOf = ({ traffic, trafficReason, health, configuration, configurationReason }: ServiceReport) =>
+const reasonOf = ({ traffic, trafficReason, health, configuration, configurationReason }: ServiceRow) =>
   [
     ...(traffic === 'carrying' && health === 'ok' ? [] : [trafficReason]),
     ...(configuration === 'differs' || configuration === 'changed' ? [configurationReason] : []),
@@ -115,7 +115,7 @@ const realServerRow = (one: RealServerReport): string[] => [
   ...[...numbersOf(one), one.reason],
 ];
 
-type Numbers = Pick<ServiceReport, 'active' | 'inactive' | 'connectionsPerSecond'>;
+type Numbers = Pick<ServiceRow, 'active' | 'inactive' | 'connectionsPerSecond'>;
 
 const numbersOf = ({ active, inactive, connectionsPerSecond }: Numbers): string[] =>
   [active, inactive, connectionsPerSecond].map(String);

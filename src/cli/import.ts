@@ -16,17 +16,45 @@ export type ImportCommandOptions = {
   readonly check?: boolean;
 };
 
+/** The word for the kernel's table where the format of a file is named. */
+const fromKernel = 'kernel';
+
+/** `import --from kernel`: the same for the table that is in the kernel now, whichever program made it. */
+async function importKernel(names: Names): Promise<{ readonly found: Imported; readonly file: string }> {
+  const { readKernelTable } = await import('../control/kernel-table.ts');
+  const { filesOf, kernelTable, rulesOf } = await import('./import-kernel.ts');
+  const rules = await rulesOf(await readKernelTable(), names);
+  if (rules.trim() === '')
+    throw new HeadgateError(
+      'HG_IMPORT_FORMAT',
+      'Cannot import the table of the kernel: it has no virtual service',
+      {
+        hint: 'HEADGATE_PLANE=ipvs headgate ipvsadm -L -n shows it',
+      },
+    );
+  const found = importFile(kernelTable, {
+    names: { portOf: names.portOf, addressOf: () => undefined },
+    environment: {},
+    files: filesOf(rules),
+    from: 'ipvsadm',
+  });
+  return { found, file: kernelTable };
+}
+
 /**
  * `import FILE`: prints the native configuration and says on standard error what became of each line that is not kept
  * as it stands. Exit code 1 with `check` when a line was ignored. Throws HG_CONFIG with every mistake.
  */
 export async function importConfiguration(
-  file: string,
+  given: string | undefined,
   { from, output, check = false }: ImportCommandOptions,
   streams: Streams,
   names: Names = systemNames(),
 ): Promise<number> {
-  const found = await readWithNames(file, from, names);
+  const { found, file } =
+    from === fromKernel && given === undefined
+      ? await importKernel(names)
+      : { found: await readWithNames(fileOf(given), from, names), file: fileOf(given) };
   const { notes, problems, format, yaml, values } = found;
   if (yaml === undefined)
     throw new HeadgateError('HG_CONFIG', `Cannot import file "${file}": ${countMistakes(problems)}`, {
@@ -39,6 +67,13 @@ export async function importConfiguration(
   await write(streams, form, { format, configuration: values, notes, summary }, () => yaml);
   streams.stderr.write(`${notesText(notes)}${file}: ${summaryText(summary)}\n`);
   return check && summary.ignored > 0 ? exitCodes.failed : exitCodes.done;
+}
+
+function fileOf(given: string | undefined): string {
+  if (given !== undefined) return given;
+  throw new HeadgateError('HG_USAGE', 'Cannot import: wanted the file of another program, found none', {
+    hint: 'headgate import FILE; for the table that is in the kernel: headgate import --from kernel',
+  });
 }
 
 /** Names that ipvsadm would ask a name server for are asked for, and the file read again. */

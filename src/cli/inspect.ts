@@ -5,6 +5,7 @@ import type { Remote } from '../api/client.ts';
 import type { Controller } from '../control/controller.ts';
 import type { FromFile } from '../control/load-wanted.ts';
 import type { Place, Source, StatusReport } from '../control/status.ts';
+import type { StatusSummary } from '../control/summary.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { connect, openDaemon } from './connect.ts';
 
@@ -16,6 +17,17 @@ export function look(file: string | undefined): Promise<StatusReport> {
   return inspect(file, {
     daemon: (daemon) => daemon.report<StatusReport>(),
     here: async (...found) => (await import('../control/status.ts')).statusOf(...found),
+  });
+}
+
+/** The same summed up. */
+export function glance(file: string | undefined): Promise<StatusSummary> {
+  return inspect(file, {
+    daemon: (daemon) => daemon.summary<StatusSummary>(),
+    here: async (...found) => {
+      const { statusOf } = await import('../control/status.ts');
+      return (await import('../control/summary.ts')).summaryOf(await statusOf(...found));
+    },
   });
 }
 
@@ -36,7 +48,8 @@ export async function inspect<T>(
   const controller = await connect();
   try {
     const source = await sourceFrom(file, controller.capabilities.name);
-    return await ask.here(controller, source, placeOf(daemon));
+    const sync = (await controller.syncDaemons?.()) ?? [];
+    return await ask.here(controller, source, { ...placeOf(daemon), ...(sync.length > 0 && { sync }) });
   } finally {
     await controller.close();
   }
@@ -54,9 +67,9 @@ async function sourceFrom(
   given: string | undefined,
   dataPlane: Controller['capabilities']['name'],
 ): Promise<Source> {
-  const { loadWanted } = await import('../control/load-wanted.ts');
   const file = given ?? usualFile;
   if (given === undefined && !existsSync(file)) return { file };
+  const { loadWanted } = await import('../control/load-wanted.ts');
   let read: FromFile;
   try {
     read = loadWanted(file);

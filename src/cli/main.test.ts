@@ -24,6 +24,8 @@ test('--help, and no word at all, list every verb with its summary on standard o
     const words = stdout.replaceAll(/\s+/g, ' ');
     for (const { name } of verbs) expect(words).toContain(`${name} `);
     for (const { summary } of verbs) expect(words).toContain(summary);
+    const headings = stdout.match(/^\S.*:$/gm)!.slice(1);
+    expect(headings).toEqual([...new Set(verbs.map(({ group }) => `${group}:`))]);
   }
 });
 

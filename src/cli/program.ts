@@ -4,6 +4,7 @@ import { productVersion, type Streams } from './context.ts';
 import { examplesText } from './examples.ts';
 import { type Output, outputs, write } from './output.ts';
 import { exitCodes } from './report-error.ts';
+import type { SysctlOptions } from './sysctl.ts';
 import { meant, nameOf, usageError } from './usage-error.ts';
 import { type VerbName, verbs } from './verbs.ts';
 
@@ -41,19 +42,27 @@ export function buildProgram(streams: Streams, outcome: { exitCode: number }): C
     });
   const commands = new Map<VerbName, Command>();
   for (const verb of verbs) {
-    const command = program.command(verb.name).description(verb.summary).exitOverride();
-    command.usage(verb.usage.slice(verb.name.length).trim()).helpOption('-h, --help', 'Print this help');
+    const command = program.command(verb.name).description(verb.summary).helpGroup(`${verb.group}:`);
+    command
+      .exitOverride()
+      .usage(verb.usage.slice(verb.name.length).trim())
+      .helpOption('-h, --help', 'Print this help');
     command.copyInheritedSettings(program).allowExcessArguments(false);
     commands.set(verb.name, command);
   }
+  // Where `help` stands.
+  program.commandsGroup('Daemon and host:');
   addDemo(commands.get('demo')!, streams, outcome);
   addChanges(commands, streams, outcome);
   addDaemon(commands, streams, outcome);
   addStatus(commands, streams, outcome);
   addOverrides(commands, streams, outcome);
+  addFailover(commands.get('failover')!, streams, outcome);
   addHistory(commands, streams);
   addExplain(commands.get('explain')!, streams, outcome);
   addDoctor(commands.get('doctor')!, streams, outcome);
+  addSysctl(commands.get('sysctl')!, streams);
+  addProc(commands.get('proc')!, streams);
   addShims(commands.get('shims')!, streams);
   addCleanUp(commands.get('clean-up')!, streams);
   addLab(commands.get('lab')!, streams, outcome);
@@ -209,6 +218,18 @@ function addOverrides(
     .action(async (options) => (await import('./clear.ts')).clearTable(options, streams));
 }
 
+function addFailover(command: Command, streams: Streams, outcome: { exitCode: number }): void {
+  command
+    .argument('[instance]', 'A VRRP instance or a group; left out, all that are master here')
+    .option('--to <address>', 'Only if this director is the one that takes over')
+    .option('--back', 'Take over again as the priority says')
+    .option('--yes', 'Without a question')
+    .addOption(outputOption())
+    .action(async (name: string | undefined, options) => {
+      outcome.exitCode = await (await import('./failover.ts')).failover(name, options, streams);
+    });
+}
+
 function addHistory(commands: ReadonlyMap<VerbName, Command>, streams: Streams): void {
   commands
     .get('history')!
@@ -252,6 +273,30 @@ function addDoctor(command: Command, streams: Streams, outcome: { exitCode: numb
     const { runDoctor } = await import('./doctor.ts');
     outcome.exitCode = await runDoctor(options, streams);
   });
+}
+
+function addSysctl(command: Command, streams: Streams): void {
+  command
+    .argument('[parameters...]', 'Names to show, or names with values to set; all are shown without')
+    .option('-a, --all', 'Show all, whatever is named')
+    .option('-w, --write', 'As sysctl(8) has it: to set is what NAME=VALUE does anyway')
+    .option('-p, --load <file...>', 'Set what files of sysctl(8) say of them')
+    .option('--system', 'The same of the files that sysctl --system reads')
+    .addOption(outputOption())
+    .action(async (words: string[], options: SysctlOptions) => {
+      const { runSysctl } = await import('./sysctl.ts');
+      await runSysctl(words, options, streams);
+    });
+}
+
+function addProc(command: Command, streams: Streams): void {
+  command
+    .argument('[name]', 'ip_vs, ip_vs_conn, ip_vs_conn_sync, ip_vs_stats or ip_vs_stats_percpu; all without')
+    .addOption(outputOption())
+    .action(async (name: string | undefined, options: { output: Output }) => {
+      const { printProc } = await import('./proc.ts');
+      await printProc(name, options, streams);
+    });
 }
 
 function addShims(command: Command, streams: Streams): void {
@@ -308,6 +353,22 @@ function addAgent(agent: Command, streams: Streams): void {
   add('down', 'Put back what "up" changed').action(async (options) =>
     (await import('./agent.ts')).down(options, streams),
   );
+  subcommand(agent, 'serve', 'Tell directors how loaded this host is, until it is told to end')
+    .option('--listen <address:port>', 'Where to listen (default: port 9177 of every address)')
+    .option('--allow <prefix...>', 'Who may ask, beside this host: addresses or prefixes of directors')
+    .option(
+      '--script <file>',
+      'A program run every second, whose first line is such as "75%", "drain", "down #why"',
+    )
+    .option('--words <file>', 'A file in which operators write such words; empty or gone, it means "ready"')
+    .option('--port <port...>', 'Count established connections at these ports')
+    .option('--connections <most>', 'With --port: with so many this host is full')
+    .addOption(
+      new Option('--count <share...>', 'What counts as load (default: all of them)').choices([
+        ...['cpu', 'memory', 'connections', 'script'],
+      ]),
+    )
+    .action(async (options) => (await import('./agent-serve.ts')).serve(options, streams));
   add('status', 'Show what is set up and whether it is still so').action(async (options) =>
     (await import('./agent.ts')).status(options, streams),
   );
@@ -373,13 +434,16 @@ function addValidate(command: Command, streams: Streams, outcome: { exitCode: nu
 
 function addImport(command: Command, streams: Streams, outcome: { exitCode: number }): void {
   command
-    .argument('<file>', 'The file of another program')
-    .option('--from <format>', 'What the file is, where that is not told by its content: ipvsadm')
+    .argument('[file]', 'The file of another program')
+    .option(
+      '--from <format>',
+      'What the file is, where that is not told by its content: ipvsadm; without a file: kernel, the table in it',
+    )
     .addOption(
       new Option('-o, --output <format>', 'Form of the answer').choices(['yaml', 'json']).default('yaml'),
     )
     .option('--check', 'Exit code 1 when a line is ignored')
-    .action(async (file: string, options) => {
+    .action(async (file: string | undefined, options) => {
       const { importConfiguration } = await import('./import.ts');
       outcome.exitCode = await importConfiguration(file, options, streams);
     });

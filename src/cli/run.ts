@@ -75,17 +75,20 @@ async function openFor(
   { dataPlane, connections }: FromFile,
   log: ReturnType<typeof lineLog>,
 ): Promise<OwnController> {
-  if (dataPlane === 'ipvs')
-    throw new HeadgateError('HG_USAGE', 'Cannot run on the data plane "ipvs": it is not there yet', {
-      hint: 'dataPlane: auto, ebpf or proxy',
-    });
   if (dataPlane !== 'proxy') {
     const { openController } = await import('../control/embedded.ts');
     try {
-      return await openController(connections === undefined ? {} : { connections });
+      const controller = await openController({
+        dataPlane,
+        ...(connections !== undefined && { connections }),
+      });
+      const { name, description } = controller.capabilities;
+      if (name === 'ipvs')
+        log('info', "forwards by the kernel's IPVS", { dataPlane: name, plane: description });
+      return controller;
     } catch (error) {
       const impossible = error instanceof HeadgateError && ['HG_NOT_ROOT', 'HG_NO_BPF'].includes(error.code);
-      if (dataPlane === 'ebpf' || !impossible) throw error;
+      if (dataPlane !== 'auto' || !impossible) throw error;
       log('info', 'forwards on sockets of this process', { dataPlane: 'proxy', reason: error.message });
     }
   }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { ServiceReport, StatusReport } from '../control/status.ts';
+import { rowOf, summaryOf } from '../control/summary.ts';
 import type { Address } from '../model/address.ts';
 import { span } from '../model/span.ts';
 import { connectionsText, ownedConnections, servicesText } from './get.ts';
@@ -53,7 +54,7 @@ const report = (services: readonly ServiceReport[], more: Partial<StatusReport> 
   problems: [],
   ...more,
 });
-const shown = (found: StatusReport, all = false) => statusText(found, { all, now });
+const shown = (found: StatusReport, all = false) => statusText(summaryOf(found, all), now);
 const range = (number: number) => Array.from({ length: number }, (_, i) => i);
 
 describe('the status screen', () => {
@@ -92,6 +93,21 @@ describe('the status screen', () => {
     expect(shown(large, true).match(/^web\d+/gm)).toHaveLength(1000);
   });
 
+  test('fits on one screen though nothing works, the worst first', () => {
+    const broken = report([
+      ...range(30).map((place) => service(place, { health: 'degraded' })),
+      ...range(970).map((place) => service(30 + place, { health: 'down', traffic: 'down' })),
+    ]);
+    const found = shown(broken);
+    expect(found.match(/^web\d+/gm)).toEqual(range(20).map((place) => `web${30 + place}`));
+    expect(found).toContain('services       1000: 970 down, 30 degraded\n');
+    expect(found).toContain('traffic        30 of 1000 services can be reached; ');
+    expect(found).toContain(
+      '980 services not shown, 980 of them with problems; next: headgate status --all\n',
+    );
+    expect(shown(broken, true).match(/^web\d+/gm)).toHaveLength(1000);
+  });
+
   test('puts problems before the services, with the next step, and not too many', () => {
     const problems = range(12).map((n) => ({
       about: [`web/w${n}`],
@@ -118,7 +134,8 @@ describe('the status screen', () => {
 
 describe('the tables', () => {
   test('give a reason where all is not as it should be', () => {
-    expect(servicesText([service(1), service(22, { health: 'degraded', configuration: 'changed' })])).toBe(`\
+    const services = [service(1), service(22, { health: 'degraded', configuration: 'changed' })];
+    expect(servicesText(services.map(rowOf))).toBe(`\
 NAME   ADDRESS            CONFIGURATION  TRAFFIC   USABLE  ACTIVE  INACT  CPS  REASON
 web1   tcp 192.0.2.10:1   accepted       carrying     1/1       3      1    2
 web22  tcp 192.0.2.10:22  changed        carrying     1/1       3      1    2  1 of 1 real servers usable; as lb.yaml says

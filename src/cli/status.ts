@@ -1,12 +1,20 @@
 import { notServing } from '../control/real-server-report.ts';
-import type { About, ServiceReport, StatusReport } from '../control/status.ts';
+import {
+  type BriefProblem,
+  type Some,
+  type StatusSummary,
+  type Sums,
+  summaryOf,
+} from '../control/summary.ts';
+import type { RunningSync } from '../model/connection-sync.ts';
 import { count } from '../model/count.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { span } from '../model/span.ts';
 import { aligned } from './columns.ts';
 import { productVersion, type Streams } from './context.ts';
+import { directorsText, peerRows } from './directors.ts';
 import { servicesText } from './get.ts';
-import { look } from './inspect.ts';
+import { glance, look } from './inspect.ts';
 import { type Output, write } from './output.ts';
 import { reportError } from './report-error.ts';
 
@@ -22,9 +30,11 @@ export async function showStatus(
   streams: Streams,
 ): Promise<number> {
   try {
-    const report = await look(file);
-    await write(streams, output, report, () => statusText(report, { all, now: new Date() }));
-    return healthCodes[report.health];
+    // Of thousands of real servers, one screen needs only what they add up to.
+    const report = output === 'text' && !all ? undefined : await look(file);
+    const summary = report ? summaryOf(report, all) : await glance(file);
+    await write(streams, output, report, () => statusText(summary, new Date()));
+    return healthCodes[summary.health];
   } catch (error) {
     if (!(error instanceof HeadgateError)) throw error;
     await reportError(error, {
@@ -36,58 +46,61 @@ export async function showStatus(
   }
 }
 
-/** What fits on one screen; of more, those with problems are shown, and so many of the problems. */
-const mostServices = 20;
-const mostProblems = 10;
-const mostNames = 5;
-
 /** The screen for a person: the sums, what is wrong, and the services, with problems first. */
-export function statusText(
-  report: StatusReport,
-  { all, now }: { readonly all: boolean; readonly now: Date },
-): string {
-  const { host, daemon, dataPlane, connectionTable, services, virtualAddresses, problems } = report;
+export function statusText(summary: StatusSummary, now: Date): string {
+  const { host, daemon, dataPlane, connectionTable, sums, services, virtualAddresses, problems } = summary;
   const lines = aligned([
     ['host', host],
-    ['configuration', configurationText(report, now)],
-    ['traffic', trafficText(report)],
+    ['configuration', configurationText(summary, now)],
+    ['traffic', trafficText(sums)],
     [
       'daemon',
       daemon
         ? `process ${daemon.pid} since ${span(now.getTime() - Date.parse(daemon.startedAt))}`
         : 'none runs: the data plane goes on as it was left',
     ],
-    ...vrrpRows(report),
+    ...vrrpRows(summary),
+    ...syncRows(summary),
+    ...peerRows(summary),
     ['data plane', `${dataPlane.name}: ${dataPlane.description}`],
-    ['services', servicesLine(services)],
-    ['real servers', realServersLine(services)],
+    ['services', servicesLine(sums)],
+    ['real servers', realServersLine(sums)],
     ...(virtualAddresses
       ? [['addresses', `${virtualAddresses.held} of ${virtualAddresses.of} virtual ones on this host`]]
       : []),
-    ['connections', `${connectionTable.used} of ${connectionTable.size}`],
-    ['checks', checksLine(report)],
+    [
+      'connections',
+      // IPVS counts hash buckets: its table takes as many connections as there is memory for.
+      dataPlane.name === 'ipvs'
+        ? `${connectionTable.used}`
+        : `${connectionTable.used} of ${connectionTable.size}`,
+    ],
+    ['checks', checksLine(summary)],
   ]);
-  if (problems.length > 0) lines.push('', 'PROBLEMS', ...problemLines(problems, all));
-  if (services.length === 0)
+  const directors = directorsText(summary);
+  if (directors !== undefined) lines.push('', directors.trimEnd());
+  if (problems.first.length > 0) lines.push('', 'PROBLEMS', ...problemLines(problems));
+  if (total(sums.services) === 0)
     lines.push(
       '',
       'There is no virtual service yet; next: headgate apply FILE, or headgate ipvsadm -A -t ADDRESS:PORT',
     );
-  const shown = all || services.length <= mostServices ? services : services.filter(isNoteworthy);
-  if (shown.length > 0) lines.push('', servicesText(shown.toSorted(worstFirst)).trimEnd());
-  if (shown.length < services.length)
-    lines.push(
-      '',
-      `${count(services.length - shown.length, 'service')} without a problem not shown; next: headgate status --all`,
-    );
+  if (services.first.length > 0) lines.push('', servicesText(services.first).trimEnd());
+  if (services.more > 0) lines.push('', leftOutText(summary));
   return `${lines.join('\n')}\n`;
 }
 
-const ranks = { down: 0, degraded: 1, ok: 2 } as const;
-const worstFirst = (a: ServiceReport, b: ServiceReport): number => ranks[a.health] - ranks[b.health];
-const isNoteworthy = ({ health }: ServiceReport): boolean => health !== 'ok';
+const total = (counts: Readonly<Record<string, number>>): number =>
+  Object.values(counts).reduce((sum, one) => sum + one, 0);
 
-function configurationText({ configuration }: StatusReport, now: Date): string {
+function leftOutText({ services: { first, more }, sums }: StatusSummary): string {
+  const shown = first.filter(({ health }) => health !== 'ok').length;
+  const left = sums.services.down + sums.services.degraded - shown;
+  const which = left > 0 ? ` not shown, ${left} of them with problems` : ' without a problem not shown';
+  return `${count(more, 'service')}${which}; next: headgate status --all`;
+}
+
+function configurationText({ configuration }: StatusSummary, now: Date): string {
   const { file, state, generation, appliedAt, differences, runtimeChanges } = configuration;
   const applied =
     generation !== undefined && appliedAt !== undefined
@@ -107,73 +120,73 @@ function configurationText({ configuration }: StatusReport, now: Date): string {
   return [said, ...more].join('; ');
 }
 
-function trafficText({ services }: StatusReport): string {
-  const open = services.filter(({ traffic }) => traffic !== 'down').length;
-  if (services.length === 0) return 'none: there is no virtual service';
-  const cps = services.reduce((sum, one) => sum + one.connectionsPerSecond, 0);
-  const active = services.reduce((sum, one) => sum + one.active, 0);
-  return `${open} of ${services.length} services can be reached; ${count(active, 'active connection')}, ${cps} new a second`;
+function trafficText({ services, reachable, active, connectionsPerSecond }: Sums): string {
+  const all = total(services);
+  if (all === 0) return 'none: there is no virtual service';
+  return `${reachable} of ${all} services can be reached; ${count(active, 'active connection')}, ${connectionsPerSecond} new a second`;
 }
 
 /** One row an instance, `failover` before the first. */
-function vrrpRows({ vrrp = [] }: StatusReport): string[][] {
-  return vrrp.map(({ name, state, forMs, priority, reason, master }, i) => {
+function vrrpRows({ vrrp = [] }: StatusSummary): string[][] {
+  return vrrp.map(({ name, state, forMs, priority, reason, master, standsBack }, i) => {
     const heard =
       state === 'backup' && master
         ? `master ${master.source} (priority ${master.priority}) heard ${(master.agoMs / 1000).toFixed(1)}s ago`
         : reason;
+    const back = standsBack ? '; it stands back until: headgate failover --back' : '';
     return [
       i === 0 ? 'failover' : '',
-      `${name} ${state.toUpperCase()} since ${span(forMs)} (priority ${priority}): ${heard}`,
+      `${name} ${state.toUpperCase()} since ${span(forMs)} (priority ${priority}): ${heard}${back}`,
     ];
   });
 }
 
-function servicesLine(services: readonly ServiceReport[]): string {
-  const health = (['down', 'degraded', 'ok'] as const).map((state) => ({
-    state,
-    number: services.filter((one) => one.health === state).length,
-  }));
-  const found = health.filter(({ number }) => number > 0);
-  return [
-    String(services.length),
-    ...(found.length > 0 ? [found.map(({ state, number }) => `${number} ${state}`).join(', ')] : []),
-  ].join(': ');
+/** One row a process that tells or hears of connections. */
+function syncRows({ sync = [] }: StatusSummary): string[][] {
+  return sync.map((one, i) => [i === 0 ? 'sync' : '', `${one.role} on ${one.interface}${syncWords(one)}`]);
 }
 
-function realServersLine(services: readonly ServiceReport[]): string {
-  const all = services.flatMap(({ realServers }) => realServers);
-  const states = ([...notServing, 'sorry'] as const).flatMap((state) => {
-    const number = all.filter((one) => one.state === state).length;
-    return number > 0 ? [`${number} ${state}`] : [];
-  });
-  const ready = `${all.filter(({ state }) => state === 'ready').length} of ${all.length} ready`;
+function syncWords({ role, progress }: RunningSync): string {
+  if (!progress) return '';
+  const { encrypted, messages, connections, unbound, refused, lastRefusal, lagMs, silentMs } = progress;
+  const done = `${count(connections, 'connection')} in ${count(messages, 'message')}`;
+  const words = [
+    role === 'master' ? `${done} sent` : messages > 0 ? `${done} received` : 'nothing received yet',
+    ...(lagMs !== undefined && lagMs > 0 ? [`lag ${lagMs} ms`] : []),
+    ...(silentMs !== undefined ? [`the last ${span(silentMs)} ago`] : []),
+    ...(unbound > 0 ? [`${unbound} without a real server here`] : []),
+    ...(refused > 0 ? [`${refused} refused: ${lastRefusal}`] : []),
+  ];
+  return `${encrypted ? ', encrypted' : ''}: ${words.join(', ')}`;
+}
+
+function servicesLine({ services }: Sums): string {
+  const found = (['down', 'degraded', 'ok'] as const).filter((state) => services[state] > 0);
+  const said = found.map((state) => `${services[state]} ${state}`).join(', ');
+  return [String(total(services)), ...(found.length > 0 ? [said] : [])].join(': ');
+}
+
+function realServersLine({ realServers }: Sums): string {
+  const states = ([...notServing, 'sorry'] as const).flatMap((state) =>
+    realServers[state] === undefined ? [] : [`${realServers[state]} ${state}`],
+  );
+  const ready = `${realServers.ready ?? 0} of ${total(realServers)} ready`;
   return states.length > 0 ? `${ready}: ${states.join(', ')}` : ready;
 }
 
-function checksLine({ services, daemon, virtualAddresses }: StatusReport): string {
-  const all = services.flatMap(({ realServers }) => realServers);
-  const checked = all.filter(({ check }) => check);
+function checksLine({ sums: { realServers, checked }, daemon, virtualAddresses }: StatusSummary): string {
   const others = `judged by weight${virtualAddresses ? ', route and ARP' : ''}, not by what they answer`;
-  if (checked.length === 0) return `none: real servers are ${others}`;
+  if (checked.of === 0) return `none: real servers are ${others}`;
   if (!daemon) return `nobody is checking now: no daemon runs; what was found last stays in force`;
-  const up = checked.filter(({ check }) => check!.isUp).length;
-  const rest = all.length - checked.length;
-  return `${up} of ${count(checked.length, 'real server')} up${rest > 0 ? `; ${rest} others are ${others}` : ''}`;
+  const rest = total(realServers) - checked.of;
+  return `${checked.up} of ${count(checked.of, 'real server')} up${rest > 0 ? `; ${rest} others are ${others}` : ''}`;
 }
 
 /** A sentence each, with whom it is about and the next step. */
-export function problemLines(problems: readonly About[], all: boolean): string[] {
-  const shown = all ? problems : problems.slice(0, mostProblems);
-  const lines = shown.flatMap(({ about, what, remedy }) => [
-    `  ${whomText(about, all)}: ${what}`,
+export function problemLines({ first, more }: Some<BriefProblem>): string[] {
+  const lines = first.flatMap(({ about, what, remedy }) => [
+    `  ${about.first.join(', ')}${about.more > 0 ? ` and ${about.more} more` : ''}: ${what}`,
     `    next: ${remedy}`,
   ]);
-  const rest = problems.length - shown.length;
-  return rest > 0 ? [...lines, `  and ${rest} more; next: headgate status --all`] : lines;
-}
-
-function whomText(about: readonly string[], all: boolean): string {
-  if (all || about.length <= mostNames) return about.join(', ');
-  return `${about.slice(0, mostNames).join(', ')} and ${about.length - mostNames} more`;
+  return more > 0 ? [...lines, `  and ${more} more; next: headgate status --all`] : lines;
 }

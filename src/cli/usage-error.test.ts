@@ -40,11 +40,15 @@ test.each([
     '"lab exec": wanted COMMAND..., found nothing',
     'for instance: headgate lab exec client -- curl -s http://172.16.16.172/',
   ],
-  ['agent', '"agent": wanted up, down or status, found nothing', 'headgate agent --help'],
-  ['agent start', '"agent": wanted up, down or status, found "start"', 'did you mean "headgate agent up"?'],
+  ['agent', '"agent": wanted up, down, serve or status, found nothing', 'headgate agent --help'],
+  [
+    'agent start',
+    '"agent": wanted up, down, serve or status, found "start"',
+    'did you mean "headgate agent up"?',
+  ],
   [
     'agent remove',
-    '"agent": wanted up, down or status, found "remove"',
+    '"agent": wanted up, down, serve or status, found "remove"',
     'did you mean "headgate agent down"?',
   ],
   [

@@ -5,6 +5,7 @@ import { destinationKey, serviceFamily, serviceKey } from '../model/service-id.t
 import type { ServiceEntry, Table } from '../model/table.ts';
 import type { Persistence, SchedulerFlags, ServiceId, Timeouts, Tunnel } from '../model/virtual-service.ts';
 import { withWhenGone } from '../model/when-gone.ts';
+import type { AgentSettings } from './schema/agent.ts';
 import type { Check } from './schema/check.ts';
 import type { Configuration, RealServerConfiguration, ServiceConfiguration } from './schema/configuration.ts';
 
@@ -49,10 +50,10 @@ function makeEntries(service: ServiceConfiguration): ServiceEntry[] {
   }));
 }
 
-const knownPools = new WeakMap<ServiceConfiguration, ReadonlyMap<string, PoolRules<Check>>>();
+const knownPools = new WeakMap<ServiceConfiguration, ReadonlyMap<string, PoolRules<Check, AgentSettings>>>();
 
 /** Who is checked and who stands in, by the serviceKey of each address of a service. The same service gives the same rules. */
-export function poolsOf(service: ServiceConfiguration): ReadonlyMap<string, PoolRules<Check>> {
+export function poolsOf(service: ServiceConfiguration): ReadonlyMap<string, PoolRules<Check, AgentSettings>> {
   const pools =
     knownPools.get(service) ??
     new Map(serviceIdsOf(service).map((id) => [serviceKey(id), poolOf(service, id)]));
@@ -60,15 +61,21 @@ export function poolsOf(service: ServiceConfiguration): ReadonlyMap<string, Pool
   return pools;
 }
 
-function poolOf(service: ServiceConfiguration, id: ServiceId): PoolRules<Check> {
+function poolOf(service: ServiceConfiguration, id: ServiceId): PoolRules<Check, AgentSettings> {
   const { quorum, hysteresis, sorryServer } = service;
   const checks = service.realServers.flatMap((realServer) => {
     const own = realServer.check ?? service.check;
     if (own === undefined || own === 'none' || !serves(realServer, service, id)) return [];
     return [[destinationKey(destinationOf(memberOf(realServer, service), id)), own] as const];
   });
+  const agents = service.realServers.flatMap((realServer) => {
+    const own = realServer.agent ?? service.agent;
+    if (own === undefined || own === 'none' || !serves(realServer, service, id)) return [];
+    return [[destinationKey(destinationOf(memberOf(realServer, service), id)), own] as const];
+  });
   return {
     ...{ quorum, hysteresis, checks: new Map(checks) },
+    ...(agents.length > 0 && { agents: new Map(agents) }),
     ...(sorryServer &&
       serves(sorryServer, service, id) && { sorryServer: destinationOf(memberOf(sorryServer, service), id) }),
   };

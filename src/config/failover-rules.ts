@@ -7,22 +7,34 @@ type Instance = FailoverConfiguration['vrrp'][number];
 
 /** What does not go together in `failover`. `services` are the names of the virtual services. */
 export function problemsOfFailover(
-  { vrrp, groups, scripts }: FailoverConfiguration,
+  { vrrp, groups, scripts, files, processes, connectionSync }: FailoverConfiguration,
   services: readonly string[],
   report: Report,
 ): void {
   once(vrrp, ({ name }) => name, ['failover', 'vrrp'], 'name', 'VRRP instance', report);
   once(groups, ({ name }) => name, ['failover', 'groups'], 'name', 'group', report);
   once(scripts, ({ name }) => name, ['failover', 'scripts'], 'name', 'script', report);
+  once(files, ({ name }) => name, ['failover', 'files'], 'name', 'file', report);
+  once(processes, ({ name }) => name, ['failover', 'processes'], 'name', 'process', report);
+  for (const [i, { least, most }] of processes.entries())
+    if (most !== undefined && most < least)
+      report(['failover', 'processes', i, 'most'], `"most": wanted ${least} or more, found ${most}`);
   once(vrrp, routerOf, ['failover', 'vrrp'], 'routerId', 'virtual router', report);
   for (const [i, instance] of vrrp.entries()) {
     const path = ['failover', 'vrrp', i];
     judgeInstance(instance, path, report);
-    const known = { trackScripts: scripts.map(({ name }) => name), trackServices: services } as const;
-    for (const list of ['trackScripts', 'trackServices'] as const)
+    const known = {
+      trackScripts: scripts.map(({ name }) => name),
+      trackServices: services,
+      trackFiles: files.map(({ name }) => name),
+      trackProcesses: processes.map(({ name }) => name),
+    } as const;
+    for (const list of ['trackScripts', 'trackServices', 'trackFiles', 'trackProcesses'] as const)
       for (const [t, { name }] of instance[list].entries())
         if (!known[list].includes(name)) report([...path, list, t, 'name'], missing(name, known[list]));
   }
+  if (connectionSync?.key !== undefined && connectionSync.keyFile !== undefined)
+    report(['failover', 'connectionSync', 'keyFile'], 'wanted either this or "key"');
   const instances = vrrp.map(({ name }) => name);
   for (const [i, group] of groups.entries())
     for (const [n, name] of group.instances.entries())
@@ -55,6 +67,14 @@ function once<Value>(
   }
 }
 
+const trackLists = [
+  'trackInterfaces',
+  'trackScripts',
+  'trackServices',
+  'trackFiles',
+  'trackProcesses',
+] as const;
+
 function judgeInstance(instance: Instance, path: Path, report: Report): void {
   const { version, advertisementInterval, authentication, priority } = instance;
   const families = new Set(
@@ -81,13 +101,15 @@ function judgeInstance(instance: Instance, path: Path, report: Report): void {
       [...path, 'advertisementInterval'],
       'VRRP version 3: wanted an interval of whole hundredths of a second up to 40.95s, found another',
     );
+  if (instance.advertiseFromInterface && !instance.virtualMac)
+    report([...path, 'advertiseFromInterface'], '"advertiseFromInterface": wanted "virtualMac" with it');
   if (version === 3 && authentication)
     report([...path, 'authentication'], 'VRRP version 3: wanted no authentication, found some');
   if (authentication && Buffer.byteLength(authentication.secret) > 8)
     report([...path, 'authentication', 'secret'], '"secret": wanted at most 8 bytes, found more');
   if (priority === 255 && !instance.preempt)
     report([...path, 'preempt'], '"preempt": wanted true with priority 255, found false');
-  for (const list of ['trackInterfaces', 'trackScripts', 'trackServices'] as const)
+  for (const list of trackLists)
     for (const [i, { weight }] of instance[list].entries())
       if (priority === 255 && weight !== 0)
         report([...path, list, i, 'weight'], '"weight": wanted none with priority 255, found one');

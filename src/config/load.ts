@@ -4,6 +4,7 @@ import type { Note, TestCodes } from './adapters/adapter.ts';
 import { type Files, machineFiles } from './files.ts';
 import { judgeTree } from './judge.ts';
 import { beginReading, endReading, type Memory } from './memory.ts';
+import { notesOfPlane } from './plane-notes.ts';
 import { locate, readFiles } from './read-files.ts';
 import type { Configuration } from './schema/configuration.ts';
 import type { Path } from './tree.ts';
@@ -22,7 +23,7 @@ export type Loaded = {
    * where no file says it. What several files say together is the first one's.
    */
   readonly locate: (path: Path) => { readonly file: string; readonly path: Path } | undefined;
-  /** Of files of other programs: the lines that were changed or ignored. */
+  /** Lines of other programs' files that were changed or ignored, and of ours what the data plane does not do. */
   readonly warnings: readonly Note[];
   /** Of a file of another program: what that program’s own test of it ends with, where it has codes of its own. */
   readonly testCodes?: TestCodes;
@@ -65,9 +66,10 @@ function loadOnce(
   if (!root) return { problems: sortProblems(problems, names), ...rest };
   const judged = judgeTree(root, memory);
   const all = sortProblems([...problems, ...judged.problems], names);
-  return all.length === 0 && judged.configuration
-    ? { configuration: judged.configuration, problems: all, ...rest }
-    : { problems: all, ...rest };
+  if (all.length > 0 || !judged.configuration) return { problems: all, ...rest };
+  const { configuration } = judged;
+  const warnings = [...rest.warnings, ...notesOfPlane(configuration, root)];
+  return { configuration, problems: all, ...rest, warnings };
 }
 
 /** Like loadConfiguration; throws HG_CONFIG with all problems where there are some. */

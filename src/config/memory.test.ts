@@ -78,7 +78,7 @@ test('what is remembered makes no difference', () => {
     }),
   );
   expect(sound).toBeGreaterThan(20);
-});
+}, 120_000);
 
 test('what is as it was is taken from memory, and a variable is put in again', () => {
   const lines = text.map((line) => line.replace(`\${WEIGHT}`, '1'));

@@ -102,8 +102,10 @@ function readOne(path: string, include: Include, reader: Reader): MapNode | unde
   reader.included.set(identity, mark);
   const adapter = adapterFor(decodeRules(bytes), path);
   if (adapter) {
+    const adaptedRoot = adapted(path, bytes, adapter, include !== undefined, reader);
+    const whole = includeAll(adaptedRoot, path, reader);
     mark.open = false;
-    return adapted(path, bytes, adapter, reader);
+    return whole;
   }
   const decoded = decodeText(bytes, path);
   if ('problem' in decoded) {
@@ -176,10 +178,11 @@ function adapted(
   path: string,
   bytes: Uint8Array,
   adapter: Adapter,
+  isPart: boolean,
   { files, environment, problems, notes, names: read, testCodes }: Reader,
 ): MapNode {
   const names = machineNames(files.read);
-  const context = { names, environment, files, hostName: hostname() };
+  const context = { names, environment, files, hostName: hostname(), isPart };
   const found = adapter.read(sourceOf(path, decodeRules(bytes)), context);
   read.push(...(found.files ?? []));
   if (found.testCodes) testCodes.set(path, found.testCodes);

@@ -150,6 +150,7 @@ function judgeRealServers(service: ServiceConfiguration, path: Path, report: Rep
     judgeMember(service, ids, realServer, at, `real server ${shown}`, report);
   }
   judgeCheckPorts(service, path, report);
+  judgeAgents(service, path, report);
   if (service.sorryServer)
     judgeMember(service, ids, service.sorryServer, [...path, 'sorryServer'], 'sorry server', report);
   if (service.tunnel) judgeTunnel(service.tunnel, [...path, 'tunnel'], report);
@@ -174,6 +175,35 @@ function judgeCheckPorts(service: ServiceConfiguration, path: Path, report: Repo
       'add "port: 80" to the check',
     );
     if (own === undefined) return;
+  }
+}
+
+/** Schedulers that share by weight; with the others it is nothing, a rank or a limit. */
+const sharing = ['wrr', 'wlc', 'lblc', 'lblcr', 'sed', 'nq', 'sh', 'mh', 'twos'];
+/** Below this a weight has too few steps to go by. */
+const leastWeight = 10;
+
+/** Weights from load need a scheduler that shares by weight, and weights that can be made smaller. */
+function judgeAgents(service: ServiceConfiguration, path: Path, report: Report): void {
+  const { scheduler, realServers, agent: common } = service;
+  for (const [i, { agent: own, weight }] of realServers.entries()) {
+    const agent = own ?? common;
+    if (agent === undefined || agent === 'none' || agent.weights !== 'load') continue;
+    const at = own === undefined ? [...path, 'agent'] : [...path, 'realServers', i, 'agent'];
+    if (!sharing.includes(scheduler)) {
+      report(
+        [...at, 'weights'],
+        `weights from load: wanted a scheduler that shares by weight, found ${scheduler}`,
+        'use scheduler wlc or wrr, or "weights: said"',
+      );
+      return;
+    }
+    if (weight > 0 && weight < leastWeight)
+      report(
+        [...path, 'realServers', i, 'weight'],
+        `weights from load: wanted a weight of ${leastWeight} or more, found ${weight}`,
+        'add "weight: 100" to each real server',
+      );
   }
 }
 

@@ -1,5 +1,5 @@
 import { count } from '../model/count.ts';
-import { plan } from '../model/plan.ts';
+import { finder, plan } from '../model/plan.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { DestinationState, Observed, Operation, ServiceState, Table } from '../model/table.ts';
 import type {
@@ -41,12 +41,11 @@ export type Change = {
 
 /** The steps from what is there to what is wanted. `made` is what an earlier configuration made: it is no stranger. Pure. */
 export function changeBetween(wanted: Wanted, observed: Observed, made: Table = { services: [] }): Change {
-  const described = new Set(
-    [...wanted.table.services, ...made.services].map(({ service }) => serviceKey(service.id)),
-  );
-  const isStranger = ({ service }: ServiceState) => !described.has(serviceKey(service.id));
-  const strangers = wanted.own ? [] : observed.services.filter(isStranger).map(({ service }) => service.id);
-  const present = tableOf(observed.services.filter((state) => wanted.own || !isStranger(state)));
+  const [described, earlier] = [finder(wanted.table.services), finder(made.services)];
+  const isStranger = ({ service: { id } }: ServiceState, place: number) =>
+    !wanted.own && !described(id, place) && !earlier(id, place);
+  const strangers = observed.services.filter(isStranger).map(({ service }) => service.id);
+  const present = tableOf(observed.services.filter((state, place) => !isStranger(state, place)));
   const operations = [...plan(wanted.table, present), ...timeoutOperations(wanted, observed)];
   if (operations.length === 0) return { steps: [], strangers, concerns: [] };
   const there = indexOf(observed, operations);

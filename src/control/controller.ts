@@ -15,8 +15,12 @@ export type Controller = Pick<
   | 'read'
   | 'apply'
   | 'connections'
+  | 'totals'
   | 'outlook'
   | 'survey'
+  | 'startSync'
+  | 'stopSync'
+  | 'syncDaemons'
   | 'close'
 > & {
   /** What people have decided, where a daemon keeps it; absent: it is in the state directory. */
@@ -30,4 +34,4 @@ export type Controller = Pick<
 
 /** What only the process that holds the lock can do. */
 export type OwnController = Controller &
-  Pick<DataPlane, 'activity' | 'interfacesChanged' | 'cover' | 'cleanUp'>;
+  Pick<DataPlane, 'activity' | 'outcomes' | 'interfacesChanged' | 'cover' | 'leases' | 'cleanUp'>;

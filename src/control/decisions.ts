@@ -1,13 +1,17 @@
+import type { MemberAgent } from '../model/agent-state.ts';
 import type { Cover, Decisions } from '../model/cover.ts';
 import type { Health, MemberHealth } from '../model/health.ts';
 import { memberKey, type Override } from '../model/override.ts';
-import type { Verdict } from '../model/pool.ts';
+import type { AgentVerdict, Verdict } from '../model/pool.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Pools } from './wanted.ts';
 
-/** What lies over a table: what checks have found beside what people have decided. */
+/** What is known of real servers, as far as it decides about them. */
+export type HealthKept = Pick<Health, 'members' | 'lost' | 'agents'>;
+
+/** What lies over a table: what checks and agents say beside what people have decided. */
 export function decisionsOf(
-  { members, lost }: Pick<Health, 'members' | 'lost'>,
+  { members, lost, agents = [] }: HealthKept,
   others: {
     readonly overrides: readonly Override[];
     readonly pools: Pools | undefined;
@@ -16,9 +20,22 @@ export function decisionsOf(
 ): Decisions {
   const { overrides, pools, covers } = others;
   const verdicts = verdictsIn(members);
+  const said = new Map(agents.map((one) => [memberKey(one.service, one.destination), one]));
   return {
     ...{ overrides, covers, lost: new Set(lost), verdictOf: (member: string) => verdicts.get(member) },
     ...(pools && { pools }),
+    agentOf(member) {
+      const agent = said.get(member);
+      return agent && agentVerdict(agent);
+    },
+  };
+}
+
+function agentVerdict({ factor, down, whenDown, admission, maxConnections }: MemberAgent): AgentVerdict {
+  return {
+    ...{ factor, isDown: down !== undefined, whenDown },
+    ...(admission && { admission: admission === 'maint' ? 'maintenance' : 'drain' }),
+    ...(maxConnections !== undefined && { maxConnections }),
   };
 }
 
@@ -43,17 +60,25 @@ function least(one: number | undefined, other: number | undefined): number | und
   return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
 }
 
-/** What has to be remembered: who is not as its check says of one that nobody has checked. */
+/** What has to be remembered: who is not as its check says of one that nobody has checked, and what agents have said. */
 export function healthKept(
-  { members }: Pick<Health, 'members'>,
+  { members, agents = [] }: HealthKept,
   pools: Pools | undefined,
   lost: readonly string[],
-): Pick<Health, 'members' | 'lost'> {
-  const kept = members.filter(({ service, destination, check: place, isUp, weight }) => {
+): HealthKept {
+  const kept = members.filter(({ service, destination, check: place, isUp, weight, falls }) => {
     const rules = pools?.get(serviceKey(service));
     if (!rules) return !isUp;
     const check = rules.checks.get(destinationKey(destination))?.[place];
-    return check !== undefined && (isUp !== (check.initial === 'up') || weight !== undefined);
+    const isPlain = isUp === (check?.initial === 'up') && weight === undefined && falls === undefined;
+    return check !== undefined && !isPlain;
   });
-  return { lost, members: kept.map(({ nextMs: _, share: __, ...rest }) => rest) };
+  const heard = agents.filter(({ service, destination, answeredMs }) => {
+    const rules = pools?.get(serviceKey(service));
+    return answeredMs !== undefined && (!rules || rules.agents?.has(destinationKey(destination)));
+  });
+  return {
+    ...{ lost, members: kept.map(({ nextMs: _, share: __, ...rest }) => rest) },
+    ...(heard.length > 0 && { agents: heard }),
+  };
 }

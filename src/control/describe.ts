@@ -6,6 +6,7 @@ import type { Connection, Counters, DestinationState, Operation, ServiceState } 
 import type { Destination, ServiceId, Timeouts, VirtualService } from '../model/virtual-service.ts';
 import { bareStep } from './change.ts';
 import type { Controller } from './controller.ts';
+import { ignoredSettings } from './ignored.ts';
 import { type Named, namedObjects, ownersAmong } from './named.ts';
 import { readCovers } from './override-store.ts';
 import { type Problem, roomFor } from './problems.ts';
@@ -15,7 +16,6 @@ import { withAbsent } from './shown.ts';
 import {
   type Findings,
   findingsOf,
-  ignoredSettings,
   indexOf,
   judge,
   missingService,
@@ -182,7 +182,7 @@ function describeService(
     ...(configured && { configured }),
     timeouts: observed.timeouts,
     ...trafficOf(state, own, id.kind === 'address' ? outlook?.paths.get(id.address) : undefined),
-    ignored: ignoredSettings(state, findings.dataPlane),
+    ignored: ignoredSettings(state, findings.dataPlane, findings.observed.sysctls),
     ...story,
     problems,
   };

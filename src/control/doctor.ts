@@ -2,6 +2,8 @@ import type { Controller } from './controller.ts';
 import { addressFindings } from './doctor/addresses.ts';
 import { type Finding, type Scene, type Severity, severities } from './doctor/finding.ts';
 import { firewallFindings } from './doctor/firewall.ts';
+import { choiceFindings, underIpvs } from './doctor/ipvs.ts';
+import { markFindings } from './doctor/marks.ts';
 import { networkFindings } from './doctor/network.ts';
 import { planeFindings } from './doctor/plane.ts';
 import { serverFindings } from './doctor/servers.ts';
@@ -21,21 +23,28 @@ export async function diagnose(controller: Controller): Promise<Diagnosis | unde
   // First: reading attaches what is missing.
   const host = await controller.survey?.();
   return (
-    host && diagnosisOf({ observed: await controller.read(), host, overrides: await overridesOf(controller) })
+    host &&
+    diagnosisOf({
+      ...{ observed: await controller.read(), host, overrides: await overridesOf(controller) },
+      dataPlane: controller.capabilities,
+    })
   );
 }
 
 /** The same from what was read before. */
 export function diagnosisOf(scene: Scene): Diagnosis {
   const found = [
+    ...choiceFindings(scene),
     ...planeFindings(scene),
     ...addressFindings(scene),
     ...serverFindings(scene),
     ...networkFindings(scene),
+    ...markFindings(scene),
     ...firewallFindings(scene),
   ];
   // Several services on one address or real server meet the same trouble.
-  const distinct = [...new Map(found.map((one) => [`${one.id} ${one.what}`, one])).values()];
+  const concerned = scene.dataPlane?.name === 'ipvs' ? found.flatMap(underIpvs) : found;
+  const distinct = [...new Map(concerned.map((one) => [`${one.id} ${one.what}`, one])).values()];
   const findings = severities.flatMap((severity) => distinct.filter((one) => one.severity === severity));
   const count = (severity: Severity) => findings.filter((one) => one.severity === severity).length;
   return { findings, counts: { broken: count('broken'), risky: count('risky'), note: count('note') } };

@@ -1,7 +1,8 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastPathWish } from '../dataplane/ebpf/fast-path.ts';
-import { hostPlaneDirectory, instanceDirectory, openHostPlane } from '../dataplane/ebpf/host.ts';
+import { openHostPlane } from '../dataplane/ebpf/host.ts';
+import { hostPlaneDirectory, instanceDirectory, usesIpvsHere } from '../dataplane/instance-folder.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Sysctls } from '../model/sysctls.ts';
 import { type Applied, readApplied } from './applied.ts';
@@ -12,21 +13,53 @@ import { settled } from './underway.ts';
 /** Sizes a connection table may have. */
 const [leastConnections, mostConnections] = [256, 1 << 27];
 
+/** A plane in the kernel, or whichever can be had; the first change made by one decides for the commands that follow. */
+export type Wish = { readonly dataPlane?: 'auto' | 'ebpf' | 'ipvs'; readonly connections?: number };
+
 /**
- * Opens this network namespace's data plane in this process and holds its lock until `close`. The table is made for
+ * Opens this network namespace's data plane in this process and holds its lock until `close`: the one that is wished for, by
+ * HEADGATE_PLANE or the caller; else the one in use here; else ebpf, or ipvs where the kernel lets nobody load programs.
+ * What follows is about ebpf. The table is made for
  * HEADGATE_CONNECTIONS connections, else for `connections` (default 1 Mi), when the first change sets the plane up, with
  * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1), expire_nodest_conn as HEADGATE_EXPIRE_NODEST_CONN (0) and
  * expire_quiescent_template as HEADGATE_EXPIRE_QUIESCENT_TEMPLATE (0). HEADGATE_XDP names the interfaces that run the fast
  * path, and no others then do; while it is not set, those that do go on. Rejects with a HeadgateError.
  */
-export async function openController(
-  options: { readonly connections?: number } = {},
-): Promise<OwnController> {
+export async function openController(options: Wish = {}): Promise<OwnController> {
   return settled(await openUntouched(options));
 }
 
 /** Like openController, for a look at the host: nothing is read or settled before it is asked for. */
-export async function openUntouched(options: { readonly connections?: number } = {}): Promise<OwnController> {
+export async function openUntouched(options: Wish = {}): Promise<OwnController> {
+  const given = planeFromEnvironment();
+  const wish = given ?? options.dataPlane ?? 'auto';
+  if (wish === 'ipvs') return openIpvs(`as ${given ? 'HEADGATE_PLANE' : 'dataPlane'} says`);
+  if (usesIpvsHere()) {
+    if (wish === 'auto') return openIpvs('which is in use here');
+    throw new HeadgateError(
+      'HG_USAGE',
+      'Cannot use the data plane "ebpf" here: the data plane of this network namespace is "ipvs", and both would forward',
+      { hint: 'headgate clean-up (the services it made go), or dataPlane: ipvs' },
+    );
+  }
+  try {
+    return await openEbpf(options);
+  } catch (error) {
+    const impossible = error instanceof HeadgateError && noEbpf.has(error.code);
+    if (wish === 'ebpf' || !impossible) throw error;
+    // What stands in the way of the better one is what is to be mended.
+    return openIpvs(`because ebpf cannot be had: ${error.message}`).catch(() => Promise.reject(error));
+  }
+}
+
+/** Why there is no ebpf plane, and may be another. */
+const noEbpf = new Set(['HG_NOT_ROOT', 'HG_NO_BPF', 'HG_NO_BPFFS']);
+
+async function openIpvs(because: string): Promise<OwnController> {
+  return (await import('../dataplane/ipvs/host.ts')).openHostIpvsPlane(because);
+}
+
+async function openEbpf(options: Wish): Promise<OwnController> {
   const connections = connectionsFromEnvironment() ?? options.connections;
   const sysctls = sysctlsFromEnvironment();
   const fastPath = fastPathFromEnvironment();
@@ -54,9 +87,19 @@ export const keptDirectory = (): string | undefined => stateDirectory(hostPlaneD
  * one may be gone next. No error when there is none.
  */
 export async function removePlane(): Promise<void> {
-  const plane = await openHostPlane();
+  const plane = usesIpvsHere() ? await openIpvs('which is in use here') : await openHostPlane();
   if (plane.directory) rmSync(namespaceState(plane.directory), { recursive: true, force: true });
   await plane.cleanUp();
+}
+
+function planeFromEnvironment(): Wish['dataPlane'] {
+  const text = process.env.HEADGATE_PLANE;
+  if (text === undefined || text === '') return undefined;
+  if (text === 'auto' || text === 'ebpf' || text === 'ipvs') return text;
+  throw new HeadgateError(
+    'HG_USAGE',
+    `Cannot read HEADGATE_PLANE "${text}": wanted auto, ebpf or ipvs (proxy lives in a daemon: headgate run)`,
+  );
 }
 
 function connectionsFromEnvironment(): number | undefined {
@@ -70,7 +113,8 @@ function connectionsFromEnvironment(): number | undefined {
   );
 }
 
-const sysctlVariables: Readonly<Record<keyof Sysctls, string>> = {
+/** Those that the first command may say; the others are set when the plane is there. */
+const sysctlVariables: Partial<Readonly<Record<keyof Sysctls, string>>> = {
   pmtu_disc: 'HEADGATE_PMTU_DISC',
   expire_nodest_conn: 'HEADGATE_EXPIRE_NODEST_CONN',
   expire_quiescent_template: 'HEADGATE_EXPIRE_QUIESCENT_TEMPLATE',

@@ -1,4 +1,5 @@
 import { type Address, familyOf } from '../model/address.ts';
+import { agentText } from '../model/agent-state.ts';
 import { type Health, healthWord, lastResultText, worstByMember } from '../model/health.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import { releaseLevel } from '../model/overload.ts';
@@ -94,11 +95,18 @@ export type TakenOut = {
   readonly isDown: IsDown;
 };
 
-function downIn({ members }: Health, nowMs: number): IsDown {
+function downIn({ members, agents = [] }: Health, nowMs: number): IsDown {
+  const said = new Map(
+    agents
+      .filter(({ down, admission, factor }) => down ?? admission ?? factor === 0)
+      .map((one) => [memberKey(one.service, one.destination), agentText(one, nowMs)]),
+  );
   const down = worstByMember(members.filter(({ isUp }) => !isUp));
   return (service, destination) => {
     const found = down.get(memberKey(service, destination));
-    return found && `${healthWord(found)}  ${lastResultText(found, nowMs)}`.trimEnd();
+    return found
+      ? `${healthWord(found)}  ${lastResultText(found, nowMs)}`.trimEnd()
+      : said.get(memberKey(service, destination));
   };
 }
 

@@ -7,7 +7,7 @@ import { openDocument } from './kept-document.ts';
  * was found before it stopped counts for nothing.
  */
 
-type Kept = Pick<Health, 'members' | 'lost'>;
+type Kept = Pick<Health, 'members' | 'lost' | 'agents'>;
 type Place = Pick<Controller, 'directory'>;
 
 const document = openDocument<Kept>('health.json', { lost: [], members: [] });

@@ -39,11 +39,17 @@ export async function putHealthInForce(
   const change = changeBetween({ table: covered.table, own: true, timeouts: {}, names }, touched);
   const lost = [...health.lost.filter((key) => !services.has(key)), ...covered.lost];
   const now = healthKept(health, pools, lost);
-  const others = readHealth(controller).members.filter(({ service }) => !services.has(serviceKey(service)));
+  const before = readHealth(controller);
+  const isOther = ({ service }: Pick<Cover, 'service'>) => !services.has(serviceKey(service));
+  const agents = [...(before.agents ?? []).filter(isOther), ...(now.agents ?? [])];
   await applyDecided(controller, change, {
     overrides,
     covers: [...all.filter((one) => !isTouched(one)), ...covered.covers],
-    health: { ...now, members: [...others, ...now.members] },
+    health: {
+      ...now,
+      members: [...before.members.filter(isOther), ...now.members],
+      ...(agents.length > 0 && { agents }),
+    },
   });
   return {
     steps: change.steps.length,

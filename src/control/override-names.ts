@@ -108,6 +108,11 @@ function unknown(
     const near = suggest(service, [...new Set(all.map((one) => one.service))]);
     return wrong(`there is no virtual service "${service}"`, near && `${near}/${real}`);
   }
+  const whole = service === undefined && all.find((one) => serviceWords(one).includes(real));
+  if (whole) {
+    const own = all.filter((one) => one.service === whole.service);
+    return wrong(`it is a virtual service, with ${listed(own)}`, `${whole.service}/${whole.realServer}`);
+  }
   const near = suggest(
     real,
     inService.flatMap((one) => [...nameOf(one), ...keysOf(one)]),

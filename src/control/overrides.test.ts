@@ -354,6 +354,7 @@ describe('names', () => {
         'Cannot find "mail/mxx": "mail" has no real server "mxx", but web1, mx',
         'did you mean "mail/mx"?',
       ],
+      ['mail', 'Cannot find "mail": it is a virtual service, with web1, mx', 'did you mean "mail/web1"?'],
       [
         '10.9.9.9',
         'Cannot find "10.9.9.9": no virtual service has real server "10.9.9.9"',

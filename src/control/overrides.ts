@@ -1,6 +1,5 @@
 import { type Cover, coverTable, uncoverTable } from '../model/cover.ts';
 import { HeadgateError } from '../model/errors.ts';
-import type { Health } from '../model/health.ts';
 import { memberKey, type Override, type OverrideRequest, type OverrideStatus } from '../model/override.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Connection, DestinationState, Observed, Table } from '../model/table.ts';
@@ -8,7 +7,7 @@ import { findDestination, findService } from '../model/validate.ts';
 import { applyChange } from './apply.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
-import { decisionsOf, healthKept } from './decisions.ts';
+import { decisionsOf, type HealthKept, healthKept } from './decisions.ts';
 import type { NoteEvent } from './events.ts';
 import { healthOf, readHealth, writeHealth } from './health-store.ts';
 import { findServers, isSame, type Named, namedServers } from './override-names.ts';
@@ -23,7 +22,7 @@ export type Decided = {
   /** What people have decided about real servers. */
   readonly overrides: readonly Override[];
   /** What checks have found, as far as it has to be remembered. */
-  readonly health: Pick<Health, 'members' | 'lost'>;
+  readonly health: HealthKept;
   /** What the two cover. */
   readonly covers: readonly Cover[];
 };

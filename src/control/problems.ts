@@ -1,4 +1,5 @@
 import { type Address, familyOf } from '../model/address.ts';
+import { type Disagreement, disagreementText } from '../model/agreement.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import { decisionOn, type Override, readyCommand } from '../model/override.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
@@ -22,6 +23,12 @@ export function localProblems(address: Address, outlook: Outlook | undefined): P
       remedy: `ip address add ${address}/${familyOf(address) === 4 ? 32 : 128} dev ${device}`,
     },
   ];
+}
+
+/** That a real server's page is not that of the others. */
+export function oddProblems(found: Disagreement | undefined): Problem[] {
+  if (found === undefined) return [];
+  return [{ what: `its ${disagreementText(found)}`, remedy: 'compare what was put on it and on the others' }];
 }
 
 /** What becomes of a connection whose destination is gone, by what its service says. */
@@ -98,7 +105,15 @@ function ruleWords(id: ServiceId, destination: Destination): string {
 }
 
 /** Bytes of the outer header. */
+/** Outer IP headers. */
 const tunnelOverhead = { 4: 20, 6: 40 } as const;
+
+/** Bytes between them and the inner packet: UDP and GUE, or GRE (shim_length in bpf/shim.h). */
+function shimLength({ tunnel }: Destination): number {
+  if (tunnel?.type === 'gue') return 12;
+  if (tunnel?.type === 'gre') return tunnel.checksum === 'none' ? 4 : 8;
+  return 0;
+}
 
 /** What keeps packets from reaching a real server, whoever the client is. */
 export function reachProblems(destination: Destination, outlook: Outlook | undefined): Problem[] {
@@ -150,6 +165,6 @@ export function pathProblems(
 export function roomFor(destination: Destination, path: Path): number | undefined {
   if (path.kind !== 'neighbour') return undefined;
   return destination.method === 'tunnel'
-    ? path.mtu - tunnelOverhead[familyOf(destination.address)]
+    ? path.mtu - tunnelOverhead[familyOf(destination.address)] - shimLength(destination)
     : path.mtu;
 }

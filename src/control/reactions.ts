@@ -13,18 +13,42 @@ export function reactionsOf({ alerts, virtualServices }: Configuration, nameOf: 
   return {
     alerts: { mail, webhook, command },
     services: new Map(virtualServices.map((service) => [service.name, hooksOf(service, nameOf)])),
+    isDescribed: described(virtualServices, nameOf),
   };
 }
 
+/** Names are made when somebody asks for one: there may be thousands, of which nobody is told. */
+function described(
+  services: readonly ServiceConfiguration[],
+  nameOf: NameOf,
+): (service: string, realServer: string) => boolean {
+  const known = new Map<string, ReadonlySet<string>>();
+  return (name, realServer) => {
+    const service = services.find((one) => one.name === name);
+    if (!service) return false;
+    const names = known.get(name) ?? new Set(namesIn(service, nameOf));
+    known.set(name, names);
+    return names.has(realServer);
+  };
+}
+
+function namesIn(service: ServiceConfiguration, nameOf: NameOf): string[] {
+  return serviceIdsOf(service).flatMap((id) =>
+    service.realServers
+      .filter((realServer) => serves(realServer, service, id))
+      .map((realServer) => nameOf(id, destinationOf(memberOf(realServer, service), id))),
+  );
+}
+
 function hooksOf(service: ServiceConfiguration, nameOf: NameOf): ServiceHooks {
-  const { onQuorumUp, onQuorumDown } = service;
+  const { checkLog, onQuorumUp, onQuorumDown } = service;
   const realServers = new Map<string, RealServerHooks>();
   for (const id of serviceIdsOf(service))
     for (const realServer of service.realServers) {
-      if (!serves(realServer, service, id)) continue;
       const { onUp, onDown } = realServer;
+      if ((onUp === undefined && onDown === undefined) || !serves(realServer, service, id)) continue;
       const name = nameOf(id, destinationOf(memberOf(realServer, service), id));
       realServers.set(name, { onUp, onDown });
     }
-  return { onQuorumUp, onQuorumDown, realServers };
+  return { checkLog, onQuorumUp, onQuorumDown, realServers };
 }

@@ -1,7 +1,8 @@
+import { agentText, isSilent, type MemberAgent } from '../model/agent-state.ts';
 import type { CheckResult } from '../model/check-result.ts';
 import { count } from '../model/count.ts';
 import type { MemberHealth } from '../model/health.ts';
-import { healthWord, lastResultText } from '../model/health.ts';
+import { healthWord, heldText, lastResultText } from '../model/health.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import { releaseLevel } from '../model/overload.ts';
 import { decisionText, type Override, readyCommand } from '../model/override.ts';
@@ -34,11 +35,27 @@ export type CheckReport = {
   readonly isUp: boolean;
   /** When it came to that. */
   readonly since: string;
-  /** In two words: `ok 3 ms`, `failing 1/3`, `down 3/3`. */
+  /** It comes and goes, and does not come back before, whatever its checks say; absent where nobody holds it. */
+  readonly heldUntil?: string;
+  /** In two words: `ok 3 ms`, `failing 1/3`, `down 3/3`, `held`. */
   readonly word: string;
   readonly last?: { readonly at: string; readonly result: CheckResult };
   /** When it is checked next; absent where nobody does. */
   readonly next?: string;
+};
+
+/** How the agent of a real server stands; times in ISO 8601. */
+export type AgentReport = {
+  /** What follows from what it said: `agent says 40%: cpu 83%`; empty where nothing does. */
+  readonly says: string;
+  /** What the weight is multiplied by. */
+  readonly factor: number;
+  /** With weights from load: the smoothed load, 1 is full. */
+  readonly load?: number;
+  /** When it answered last; absent: never. */
+  readonly answered?: string;
+  /** Why it could not be asked the last time. */
+  readonly failure?: string;
 };
 
 export type RealServerReport = {
@@ -55,25 +72,35 @@ export type RealServerReport = {
   readonly connectionsPerSecond: number;
   /** Absent where it is not checked. */
   readonly check?: CheckReport;
+  /** Absent where no agent is asked. */
+  readonly agent?: AgentReport;
 };
 
-/** What a real server is judged by, beside what the data plane says of it. */
+/** What the real servers of a service are judged by, beside what the data plane says of them. */
 export type Surroundings = {
   /** Absent where the plane does not say where packets go. */
   readonly outlook: Outlook | undefined;
-  /** What was changed at runtime in its service. */
+  /** What was changed at runtime in the service. */
   readonly changes: readonly Operation[];
-  /** What a person has decided about it. */
-  readonly decision: Override | undefined;
-  /** SERVICE/REAL. */
-  readonly whom: string;
-  /** How its check stands; absent where it is not checked. */
-  readonly health?: MemberHealth;
+  /** What people call it. */
+  readonly service: string;
   /** Whether somebody goes on checking. */
   readonly isChecking: boolean;
   readonly nowMs: number;
-  /** Its service is without its quorum. */
+  /** It is without its quorum. */
   readonly isLost: boolean;
+};
+
+/** What is known of one of them. */
+export type Circumstances = {
+  /** What a person has decided about it. */
+  readonly decision: Override | undefined;
+  /** How its check stands; undefined where it is not checked. */
+  readonly health: MemberHealth | undefined;
+  /** How its agent stands; undefined where none is asked. */
+  readonly agent: MemberAgent | undefined;
+  /** Its weight without what checks, agents and people make of it. */
+  readonly weightUnder: number;
   /** It stands in for the real servers. */
   readonly isStandIn: boolean;
 };
@@ -82,11 +109,23 @@ export type Surroundings = {
 export function judgeRealServer(
   name: string,
   one: DestinationState,
-  { outlook, changes, decision, health, isLost, isStandIn, ...rest }: Surroundings,
+  surroundings: Surroundings,
+  { decision, health, agent, weightUnder, isStandIn }: Circumstances,
 ): { readonly report: RealServerReport; readonly problems: readonly Problem[] } {
+  const { outlook, changes, isLost } = surroundings;
   const { destination, activeConnections: active, inactiveConnections: inactive } = one;
   const { weight, upperThreshold, method } = destination;
   const total = active + inactive;
+  const said = agent ? agentText(agent, surroundings.nowMs) : '';
+  const silence =
+    agent && isSilent(agent)
+      ? [
+          {
+            what: `its agent does not answer: ${agent.failure}`,
+            remedy: 'on the real server: headgate agent status',
+          },
+        ]
+      : [];
   const found = (state: RealServerState, reason: string, problems: readonly Problem[] = []) => ({
     report: {
       name,
@@ -99,14 +138,24 @@ export function judgeRealServer(
       inactive,
       connectionsPerSecond: Number(one.rates.connections),
       ...(health && { check: checkReport(health) }),
+      ...(agent && { agent: agentReport(agent, said) }),
     },
-    problems,
+    problems: [...problems, ...silence],
   });
   if (health && !health.isUp && decision?.state !== 'maintenance') {
-    const what = downText(health, rest);
+    const what = downText(health, surroundings);
     const drained = decision ? `; ${decisionText(decision)}` : '';
-    const problem = { what: downProblem(health), remedy: `headgate check ${rest.whom} --verbose` };
+    const problem = {
+      what: downProblem(health),
+      remedy: health.isHeld
+        ? 'headgate events; it is let go by headgate maintenance and headgate ready'
+        : `headgate check ${surroundings.service}/${name} --verbose`,
+    };
     return found('down', `${what}${drained}`, [problem]);
+  }
+  if (agent?.down && decision?.state !== 'maintenance') {
+    const problem = { what: `its ${said}`, remedy: 'on the real server: headgate agent status' };
+    return found('down', said, [problem]);
   }
   if (isStandIn) return found('sorry', 'stands in: too few real servers are usable');
   if (decision) {
@@ -115,12 +164,20 @@ export function judgeRealServer(
     if (decision.state === 'maintenance') return found('maintenance', why);
     return found(total > 0 ? 'draining' : 'drained', why);
   }
+  if (agent?.admission === 'maint')
+    return found(
+      'maintenance',
+      `${said}: ${total === 0 ? 'no connections' : count(total, 'connection')} left`,
+    );
   if (weight === 0) {
-    const why = isLost
-      ? 'too few real servers are usable, the sorry server has new clients'
-      : isChanged(destination, changes)
-        ? 'weight 0 by a change at runtime'
-        : 'weight 0';
+    const why =
+      agent?.admission || (agent?.factor === 0 && weightUnder !== 0)
+        ? said
+        : isLost
+          ? 'too few real servers are usable, the sorry server has new clients'
+          : isChanged(destination, changes)
+            ? 'weight 0 by a change at runtime'
+            : 'weight 0';
     return total > 0
       ? found('draining', `${why}, ${count(total, 'connection')} left`)
       : found('drained', `${why}, no connections left`);
@@ -135,8 +192,13 @@ export function judgeRealServer(
     const remedy = 'raise its upper threshold, or add a real server';
     return found('overloaded', what, [{ what, remedy }]);
   }
-  if (health && health.against > 0) return found('ready', failingText(health, rest));
-  return found('ready', wayText(destination, outlook?.paths.get(destination.address)));
+  const share =
+    said === '' ? '' : weight === weightUnder ? said : `weight ${weight} of ${weightUnder}: ${said}`;
+  const ways =
+    health && health.against > 0
+      ? failingText(health, surroundings)
+      : wayText(destination, outlook?.paths.get(destination.address));
+  return found('ready', share === '' ? ways : `${ways}; ${share}`);
 }
 
 type Now = Pick<Surroundings, 'isChecking' | 'nowMs'>;
@@ -152,13 +214,16 @@ function downText(health: MemberHealth, now: Now): string {
       ? 'it is not checked now'
       : `next try in ${span(health.nextMs - nowMs)}`;
   const since = last === '' ? '' : `, down for ${span(nowMs - health.sinceMs)}`;
-  return `${word}${last === '' ? '' : `  ${last}`}${since}, ${next}`;
+  const held = health.isHeld ? `, ${heldText(health)}` : '';
+  return `${word}${last === '' ? '' : `  ${last}`}${since}${held}, ${next}`;
 }
 
 const failingText = (health: MemberHealth, { nowMs }: Now): string =>
   `${healthWord(health)}  ${lastResultText(health, nowMs)}`;
 
-function downProblem({ type, last }: MemberHealth): string {
+function downProblem(health: MemberHealth): string {
+  const { type, last, isHeld } = health;
+  if (isHeld) return `it is down, ${heldText(health)}`;
   if (!last) return 'it is down until its first good check';
   return last.result.isGood
     ? 'it is down, and its checks are good again'
@@ -166,12 +231,22 @@ function downProblem({ type, last }: MemberHealth): string {
 }
 
 function checkReport(health: MemberHealth): CheckReport {
-  const { type, isUp, sinceMs, last, nextMs } = health;
+  const { type, isUp, isHeld, sinceMs, heldUntilMs, last, nextMs } = health;
   const iso = (ms: number) => new Date(ms).toISOString();
   return {
     ...{ type, isUp, since: iso(sinceMs), word: healthWord(health) },
+    ...(isHeld && heldUntilMs !== undefined && { heldUntil: iso(heldUntilMs) }),
     ...(last && { last: { at: iso(last.atMs), result: last.result } }),
     ...(nextMs !== undefined && { next: iso(nextMs) }),
+  };
+}
+
+function agentReport({ factor, load, answeredMs, failure }: MemberAgent, says: string): AgentReport {
+  return {
+    ...{ says, factor },
+    ...(load !== undefined && { load }),
+    ...(answeredMs !== undefined && { answered: new Date(answeredMs).toISOString() }),
+    ...(failure !== undefined && { failure }),
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Look } from '../dataplane/data-plane.ts';
 import { coverTable } from '../model/cover.ts';
+import { finder } from '../model/plan.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, Table } from '../model/table.ts';
 import type { Timeouts } from '../model/virtual-service.ts';
@@ -127,8 +128,8 @@ export async function currentRuntimeChanges(
 
 /** Services that no configuration described are strangers, not changes. */
 function changesSince({ table }: Applied, found: Table): Operation[] {
-  const described = new Set(table.services.map(({ service }) => serviceKey(service.id)));
+  const described = finder(table.services);
   return runtimeChanges(table, {
-    services: found.services.filter(({ service }) => described.has(serviceKey(service.id))),
+    services: found.services.filter(({ service }, place) => described(service.id, place) !== undefined),
   });
 }

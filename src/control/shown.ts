@@ -40,3 +40,11 @@ export const standIns = (covers: readonly Cover[]): ReadonlySet<string> =>
       over && !under ? [memberKey(service, destination)] : [],
     ),
   );
+
+/** Weights under covers, by memberKey: what an entry would have if nothing lay over it. */
+export const weightsUnder = (covers: readonly Cover[]): ReadonlyMap<string, number> =>
+  new Map(
+    covers.flatMap(({ service, destination, under }) =>
+      under ? [[memberKey(service, destination), under.weight] as const] : [],
+    ),
+  );

@@ -1,10 +1,14 @@
-import type { Capabilities, Ignored } from '../dataplane/data-plane.ts';
+import type { Capabilities } from '../dataplane/data-plane.ts';
 import type { Address } from '../model/address.ts';
+import type { MemberAgent } from '../model/agent-state.ts';
+import { type Disagreement, pageDisagreements } from '../model/agreement.ts';
 import { operationKey } from '../model/apply-operation.ts';
+import type { RunningSync } from '../model/connection-sync.ts';
 import { count } from '../model/count.ts';
 import { type Health as Checked, type MemberHealth, worstByMember } from '../model/health.ts';
 import type { Outlook } from '../model/outlook.ts';
-import { decisionOn, memberKey, type Override } from '../model/override.ts';
+import { memberKey, type Override } from '../model/override.ts';
+import type { PeerStatus } from '../model/peer.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, ServiceState } from '../model/table.ts';
 import type { SchedulerName, ServiceId } from '../model/virtual-service.ts';
@@ -12,12 +16,15 @@ import type { VrrpStatus } from '../model/vrrp.ts';
 import type { Applied } from './applied.ts';
 import type { Controller } from './controller.ts';
 import { healthOf } from './health-store.ts';
+import { ignoredProblem, ignoredSettings } from './ignored.ts';
 import { overridesOf, readCovers } from './override-store.ts';
-import { nobodyProblem, type Problem } from './problems.ts';
+import { peerProblems } from './peer-problems.ts';
+import { nobodyProblem, oddProblems, type Problem } from './problems.ts';
 import { judgeRealServer, notServing, type RealServerReport } from './real-server-report.ts';
 import { currentRuntimeChanges, type Intention, intend, type Seen, see } from './reconcile.ts';
-import { standIns, withAbsent } from './shown.ts';
+import { standIns, weightsUnder, withAbsent } from './shown.ts';
 import { type Reach, reachOf } from './standby.ts';
+import { vrrpProblems } from './vrrp-problems.ts';
 import { plainNames, type Wanted } from './wanted.ts';
 
 /** The configuration the data plane is held against. */
@@ -87,6 +94,10 @@ export type StatusReport = {
   readonly daemon?: DaemonReport;
   /** How the VRRP instances of this director stand; absent where it stands alone. */
   readonly vrrp?: readonly VrrpStatus[];
+  /** How the processes that tell and hear of connections fare; absent where none runs. */
+  readonly sync?: readonly RunningSync[];
+  /** The other directors, as they spoke of themselves last; absent where none has spoken. */
+  readonly peers?: readonly PeerStatus[];
   readonly dataPlane: Capabilities;
   /** Connections and persistence templates of the real servers that are there, and how many the table can hold. */
   readonly connectionTable: { readonly used: number; readonly size: number };
@@ -103,6 +114,8 @@ export type Findings = {
   readonly host: string;
   readonly daemon?: DaemonReport;
   readonly vrrp?: readonly VrrpStatus[];
+  readonly sync?: readonly RunningSync[];
+  readonly peers?: readonly PeerStatus[];
   readonly source: Source;
   readonly dataPlane: Capabilities;
   readonly observed: Observed;
@@ -118,6 +131,8 @@ export type Findings = {
   readonly nowMs?: number;
   /** Entries, by memberKey, that stand in for real servers. */
   readonly standIns?: ReadonlySet<string>;
+  /** Weights under what lies over the table, by memberKey. */
+  readonly weightsUnder?: ReadonlyMap<string, number>;
 };
 
 /** Whom the report is about. */
@@ -126,11 +141,16 @@ export type Place = {
   readonly daemon?: DaemonReport;
   /** Absent where it stands alone. */
   readonly vrrp?: readonly VrrpStatus[];
+  /** Absent where no connection sync runs, or nobody asked. */
+  readonly sync?: readonly RunningSync[];
+  /** Absent where no other director has spoken. */
+  readonly peers?: readonly PeerStatus[];
 };
 
 /** Looks at a data plane and says whether it serves. Changes nothing. Rejects with a HeadgateError. */
 export async function statusOf(controller: Controller, source: Source, place: Place): Promise<StatusReport> {
-  return reportOf(await findingsOf(controller, source, place, await see(controller)));
+  const seen = await see(controller, { counters: 'rates' });
+  return reportOf(await findingsOf(controller, source, place, seen));
 }
 
 /** Reads the rest of what a report is made from; paths of these services only, where it is not about all. */
@@ -149,7 +169,8 @@ export async function findingsOf(
   return {
     ...place,
     ...{ source, observed, dataPlane: controller.capabilities },
-    ...{ health: await healthOf(controller), nowMs: Date.now(), standIns: standIns(covers) },
+    ...{ health: await healthOf(controller), nowMs: Date.now() },
+    ...{ standIns: standIns(covers), weightsUnder: weightsUnder(covers) },
     overrides: intention?.overrides ?? (await overridesOf(controller)),
     runtimeChanges: intention
       ? [...intention.kept, ...intention.dropped]
@@ -174,21 +195,36 @@ export function reportOf(findings: Findings): StatusReport {
   const index = indexOf(findings);
   const judged = observed.services.map((state) => judge(state, findings, index));
   const absent = notInForce(findings);
+  const between = [
+    ...(findings.vrrp ?? []).flatMap((one) =>
+      vrrpProblems(one).map((problem) => ({ about: [one.name], ...problem })),
+    ),
+    ...(findings.peers ?? []).flatMap((one) =>
+      peerProblems(one).map((problem) => ({ about: [one.host], ...problem })),
+    ),
+  ];
   const services = [...judged.map(({ report }) => report), ...absent];
   // Through the API a plane that does not say has an outlook without paths.
   const held = outlook && outlook.paths.size > 0 ? virtualAddresses(observed, outlook) : undefined;
   const worstFirst = judged.toSorted((a, b) => rank[a.report.health] - rank[b.report.health]);
   return {
-    health: worstOf([...services.map(({ health }) => health), source.problem ? 'degraded' : 'ok']),
+    health: worstOf([
+      ...services.map(({ health }) => health),
+      source.problem || between.length > 0 ? 'degraded' : 'ok',
+    ]),
     host,
     ...(daemon && { daemon }),
     ...(findings.vrrp && { vrrp: findings.vrrp }),
+    // Made from the key, too: nobody else's business.
+    ...(findings.sync && { sync: findings.sync.map(({ digest, ...one }) => one) }),
+    ...(findings.peers && { peers: findings.peers }),
     dataPlane,
     connectionTable: { used: connectionsIn(observed), size: observed.connectionTableSize },
     ...(held && { virtualAddresses: held }),
     configuration: configurationOf(findings),
     services,
     problems: merged([
+      ...between,
       ...worstFirst.flatMap(({ problems }) => problems),
       ...absent.map(({ name }) => ({
         about: [name],
@@ -224,16 +260,29 @@ export type Index = {
   readonly described?: ReadonlySet<string>;
   /** How the check of an entry stands, by memberKey; of several the one that is worst. */
   readonly health: ReadonlyMap<string, MemberHealth>;
+  /** Whose page is not that of most others, by memberKey. */
+  readonly odd: ReadonlyMap<string, Disagreement>;
+  /** How the agent of an entry stands, by memberKey. */
+  readonly agents: ReadonlyMap<string, MemberAgent>;
   /** Services without their quorum, by serviceKey. */
   readonly lost: ReadonlySet<string>;
+  /** What people have decided, by memberKey. */
+  readonly decisions: ReadonlyMap<string, Override>;
 };
 
-export function indexOf({ intention, runtimeChanges, source, health }: Findings): Index {
+export function indexOf({ intention, runtimeChanges, source, health, overrides = [] }: Findings): Index {
   const { wanted } = source;
   const members = health?.members ?? [];
   return {
     health: worstByMember(members),
+    odd: pageDisagreements(members),
+    agents: new Map(health?.agents?.map((one) => [memberKey(one.service, one.destination), one])),
     lost: new Set(health?.lost),
+    decisions: new Map(
+      overrides.flatMap((one) =>
+        one.members.map(({ service, destination }) => [memberKey(service, destination), one] as const),
+      ),
+    ),
     steps: grouped(intention?.steps ?? [], ({ operation }) => operationKey(operation)),
     changes: grouped(runtimeChanges, operationKey),
     ...(wanted && {
@@ -253,20 +302,22 @@ export function judge(
   const { id, scheduler } = service;
   const names = source.wanted?.names ?? plainNames;
   const name = names.service(id);
-  const changes = index.changes.get(serviceKey(id)) ?? [];
-  const ignored = ignoredSettings(state, findings.dataPlane);
-  const isLost = index.lost.has(serviceKey(id));
+  const key = serviceKey(id);
+  const changes = index.changes.get(key) ?? [];
+  const ignored = ignoredSettings(state, findings.dataPlane, findings.observed.sysctls);
+  const isLost = index.lost.has(key);
+  const surroundings = {
+    ...{ outlook, changes, isLost, service: names.serviceName(id) },
+    ...{ nowMs: findings.nowMs ?? 0, isChecking: findings.health?.isChecking === true },
+  };
   const members = destinations.map((one) => {
-    const key = memberKey(id, one.destination);
-    const isStandIn = findings.standIns?.has(key) === true;
-    const health = index.health.get(key);
-    const called = names.realServer(id, one.destination);
-    return judgeRealServer(called, one, {
-      ...{ outlook, changes, isLost, isStandIn },
-      ...{ nowMs: findings.nowMs ?? 0, isChecking: findings.health?.isChecking === true },
-      whom: `${names.serviceName(id)}/${called}`,
-      decision: decisionOn(findings.overrides ?? [], id, one.destination),
-      ...(health && { health }),
+    const member = memberKey(id, one.destination);
+    return judgeRealServer(names.realServer(id, one.destination), one, surroundings, {
+      decision: index.decisions.get(member),
+      health: index.health.get(member),
+      agent: index.agents.get(member),
+      weightUnder: findings.weightsUnder?.get(member) ?? one.destination.weight,
+      isStandIn: findings.standIns?.has(member) === true,
     });
   });
   const realServers = members.map(({ report }) => report);
@@ -279,13 +330,19 @@ export function judge(
   const busy = active > 0 || state.rates.connections > 0n || state.rates.packetsIn > 0n;
   const standIn = realServers.find((one) => one.state === 'sorry');
   const own = realServers.filter((one) => one.state !== 'sorry');
-  const isImpaired = isLost || own.some(({ state }) => ['unreachable', 'overloaded', 'down'].includes(state));
+  const odd = members.map(({ report }, i) =>
+    report.state === 'ready' ? oddProblems(index.odd.get(memberKey(id, destinations[i]!.destination))) : [],
+  );
+  const isImpaired =
+    isLost ||
+    odd.some((found) => found.length > 0) ||
+    own.some(({ state }) => ['unreachable', 'overloaded', 'down'].includes(state));
   const traffic = usable === 0 ? 'down' : standby !== undefined ? 'standby' : busy ? 'carrying' : 'idle';
   const shares = `${able} of ${own.length} real servers usable${othersOf(own)}${standIn ? `; the sorry server ${standIn.address} answers` : ''}`;
   return {
     report: {
       name,
-      address: serviceKey(id),
+      address: key,
       scheduler,
       health: usable === 0 ? 'down' : isImpaired || ignored.length > 0 ? 'degraded' : 'ok',
       ...configurationWords(state, findings, index),
@@ -309,31 +366,12 @@ export function judge(
       ...(realServers.some(({ weight, state }) => weight > 0 || state === 'down')
         ? []
         : [about(name)(nobodyProblem(state, findings.overrides))]),
-      ...ignored.map((setting) => about(name)(ignoredProblem(setting, findings.dataPlane))),
-      ...members.flatMap(({ problems }, i) => problems.map(about(`${name}/${realServers[i]!.name}`))),
+      ...ignored.map((setting) => about(name)(ignoredProblem(setting, service, findings.dataPlane))),
+      ...members.flatMap(({ report, problems }, i) => {
+        const all = [...problems, ...odd[i]!];
+        return all.length === 0 ? [] : all.map(about(`${name}/${report.name}`));
+      }),
     ],
-  };
-}
-
-/** What a service is set to and the data plane does not act on. */
-export function ignoredSettings(
-  { service }: ServiceState,
-  { ignores = [] }: Capabilities,
-): readonly Ignored[] {
-  const isSet: Record<Ignored, boolean> = {
-    'persistence-engine': service.persistence?.engine !== undefined,
-  };
-  return ignores.filter((setting) => isSet[setting]);
-}
-
-const settingWords = {
-  'persistence-engine': 'a persistence engine',
-} as const;
-
-function ignoredProblem(setting: Ignored, { name }: Capabilities): Problem {
-  return {
-    what: `${settingWords[setting]} is set, and the data plane ${name} does not act on it: connections are scheduled as if it were not`,
-    remedy: 'take it out of the configuration',
   };
 }
 
@@ -436,11 +474,12 @@ function grouped<Item>(items: readonly Item[], keyOf: (item: Item) => string | u
 
 /** One problem for all it is the same for. */
 function merged(problems: readonly About[]): About[] {
-  const by = new Map<string, About>();
-  for (const problem of problems) {
+  const by = new Map<string, Problem & { readonly about: string[] }>();
+  for (const { about, ...problem } of problems) {
     const key = `${problem.what}\n${problem.remedy}`;
     const before = by.get(key);
-    by.set(key, before ? { ...before, about: [...before.about, ...problem.about] } : problem);
+    if (before) before.about.push(...about);
+    else by.set(key, { about: [...about], ...problem });
   }
   return [...by.values()];
 }

@@ -1,10 +1,11 @@
 import { entriesOf, memberOf, poolsOf, serves, serviceIdsOf, timeoutsOf } from '../config/desired.ts';
+import type { AgentSettings } from '../config/schema/agent.ts';
 import type { Check } from '../config/schema/check.ts';
 import type { Configuration, ServiceConfiguration } from '../config/schema/configuration.ts';
 import type { PoolRules } from '../model/pool.ts';
 import type { Reactions } from '../model/reaction.ts';
 import { destinationOf } from '../model/real-server.ts';
-import { destinationKey, serviceKey } from '../model/service-id.ts';
+import { destinationKey, lastKeyKept, serviceKey } from '../model/service-id.ts';
 import type { Table } from '../model/table.ts';
 import type { DestinationId, ServiceId, Timeouts } from '../model/virtual-service.ts';
 import { reactionsOf } from './reactions.ts';
@@ -23,7 +24,7 @@ export type Wanted = {
   readonly reactions?: Reactions;
 };
 
-export type Pools = ReadonlyMap<string, PoolRules<Check>>;
+export type Pools = ReadonlyMap<string, PoolRules<Check, AgentSettings>>;
 
 /** What people call services and real servers. */
 export type Names = {
@@ -57,6 +58,7 @@ function namesOf({ virtualServices }: Configuration): Names {
   const services = new Map<string, string>();
   const bare = new Map<string, string>();
   const described = new Map<string, ServiceConfiguration>();
+  const keyOf = lastKeyKept();
   for (const service of virtualServices) {
     const ids = serviceIdsOf(service);
     for (const id of ids) {
@@ -69,15 +71,17 @@ function namesOf({ virtualServices }: Configuration): Names {
   /** Names of a service's real servers, made when somebody asks. */
   const realServers = new Map<string, ReadonlyMap<string, string>>();
   const namesIn = (id: ServiceId) => {
-    const key = serviceKey(id);
+    const key = keyOf(id);
+    const found = realServers.get(key);
+    if (found) return found;
     const service = described.get(key);
-    const names = realServers.get(key) ?? (service ? realServerNames(service, id) : new Map());
+    const names: ReadonlyMap<string, string> = service ? realServerNames(service, id) : new Map();
     realServers.set(key, names);
     return names;
   };
   return {
-    service: (id) => services.get(serviceKey(id)) ?? serviceKey(id),
-    serviceName: (id) => bare.get(serviceKey(id)) ?? serviceKey(id),
+    service: (id) => services.get(keyOf(id)) ?? keyOf(id),
+    serviceName: (id) => bare.get(keyOf(id)) ?? keyOf(id),
     realServer: (id, destination) =>
       namesIn(id).get(destinationKey(destination)) ?? destinationKey(destination),
   };

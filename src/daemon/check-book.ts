@@ -1,6 +1,6 @@
 import type { Job } from '../checks/runner.ts';
 import type { Pools, Wanted } from '../control/wanted.ts';
-import { type HealthState, type MemberHealth, shareOf, startHealth } from '../model/health.ts';
+import { type HealthState, isHeld, letGo, type MemberHealth, shareOf, startHealth } from '../model/health.ts';
 import { type Member, memberKey, type Override } from '../model/override.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 
@@ -21,12 +21,16 @@ export type Watched = Job & {
   readonly isPaused: boolean;
 };
 
-/** Checks that are the same, of the same target, are one. What a script is told of its service tells two of them apart. */
+/**
+ * Checks that are the same, of the same target, are one. What a script is told of its service tells two of them apart, and
+ * clients of one service are not those of another.
+ */
 export function checkKey({ check, target }: Job): string {
   const { address, port, service } = target;
-  return `${address} ${port} ${check.type === 'script' ? serviceKey(service) : ''} ${textOf(check)}`;
+  return `${address} ${port} ${ofService.includes(check.type) ? serviceKey(service) : ''} ${textOf(check)}`;
 }
 
+const ofService: readonly Check['type'][] = ['script', 'passive'];
 const texts = new WeakMap<Check, string>();
 
 function textOf(check: Check): string {
@@ -66,15 +70,20 @@ export function watchedIn(
         results: 0,
         failures: 0,
       };
-      return [key, { key, check, target, members, isPaused, state, results, failures }] as const;
+      // Who was in maintenance was looked after: it begins with a clean sheet.
+      const now = isPaused ? letGo(state) : state;
+      return [key, { key, check, target, members, isPaused, state: now, results, failures }] as const;
     }),
   );
 }
 
-function stateOf({ isUp, sinceMs, against, backMs, weight, last }: MemberHealth): HealthState {
+function stateOf(one: MemberHealth): HealthState {
+  const { isUp, sinceMs, against, backMs, weight, falls, heldUntilMs, last } = one;
   return {
     ...{ isUp, sinceMs, against },
     ...(backMs !== undefined && { backMs }),
+    ...(falls && { falls }),
+    ...(heldUntilMs !== undefined && { heldUntilMs }),
     ...(weight !== undefined && { weight }),
     ...(last && { last }),
   };
@@ -117,6 +126,7 @@ export function healthIn(
     ...member,
     ...state,
     ...{ type, rise, fall },
+    ...(isHeld(state, check, nowMs) && { isHeld: true as const }),
     ...(share !== undefined && { share }),
     ...(nextMs !== undefined && { nextMs }),
   }));

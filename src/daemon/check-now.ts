@@ -1,4 +1,4 @@
-import type { DialogueLine } from '../checks/check.ts';
+import type { DialogueLine, OutcomesOf } from '../checks/check.ts';
 import { runCheck } from '../checks/run-check.ts';
 import type { Job } from '../checks/runner.ts';
 import { findServers, namedServers } from '../control/override-names.ts';
@@ -25,11 +25,12 @@ const mostLines = 1000;
 /**
  * Runs the checks of a real server once, now, beside those that are run at their times: the result counts for nothing.
  * `name` is SERVICE/REAL, or REAL in every service that has it. Rejects with HG_UNKNOWN_NAME, and with HG_NO_CHECK where
- * nothing is to be checked.
+ * nothing is to be checked. `outcomes` says what becomes of clients, where somebody looks.
  */
 export async function checkNow(
   { table, names, pools }: Pick<Wanted, 'table' | 'names' | 'pools'>,
   name: string,
+  outcomes?: OutcomesOf,
 ): Promise<readonly Checked[]> {
   const meant = findServers(name, namedServers({ table, names }, { services: [] }, []));
   const checks = meant.flatMap(({ service, realServer, members }) => {
@@ -49,7 +50,7 @@ export async function checkNow(
     checks.map(async ({ service, realServer, job: { check, target } }) => {
       const dialogue: DialogueLine[] = [];
       const tell = (line: DialogueLine) => void (dialogue.length < mostLines && dialogue.push(line));
-      const result = await runCheck(check, target, { tell });
+      const result = await runCheck(check, target, { tell, outcomes });
       return { service, realServer, type: check.type, target: destinationKey(target), result, dialogue };
     }),
   );

@@ -1,17 +1,22 @@
+import type { OutcomesOf } from '../checks/check.ts';
+import { runCheck } from '../checks/run-check.ts';
 import { openRunner, type RunnerOptions } from '../checks/runner.ts';
-import type { Controller } from '../control/controller.ts';
+import type { Controller, OwnController } from '../control/controller.ts';
 import type { NoteEvent } from '../control/events.ts';
 import { putHealthInForce } from '../control/health.ts';
 import { readHealth } from '../control/health-store.ts';
 import { readOverrides } from '../control/override-store.ts';
 import type { Wanted } from '../control/wanted.ts';
+import { disagreements, disagreementText } from '../model/agreement.ts';
 import type { CheckResult } from '../model/check-result.ts';
 import { checkResultText } from '../model/check-result.ts';
 import type { Health } from '../model/health.ts';
-import { shareOf, stepHealth } from '../model/health.ts';
-import { type Member, memberKey } from '../model/override.ts';
+import { heldText, isHeld, shareOf, stepHealth } from '../model/health.ts';
+import { decisionOn, type Member, memberKey } from '../model/override.ts';
 import { serviceKey } from '../model/service-id.ts';
 import { healthIn, type Watched, watchedIn } from './check-book.ts';
+import { checkLogLine, openCheckLogs } from './check-logs.ts';
+import { watchClients } from './client-connections.ts';
 import type { Log } from './log.ts';
 import type { Turns } from './turns.ts';
 
@@ -30,6 +35,8 @@ export type Checks = {
   changed(services: Iterable<string>): void;
   /** Of all services, or of these. */
   health(services?: ReadonlySet<string>): Health;
+  /** What became of the connections of clients lately. */
+  readonly outcomes: OutcomesOf;
   /** For metrics. */
   watched(): Iterable<Watched>;
   stop(): void;
@@ -37,12 +44,12 @@ export type Checks = {
 
 export type ChecksOptions = {
   /** Whose `health` this becomes. */
-  readonly controller: () => Controller;
+  readonly controller: () => Controller & Pick<OwnController, 'outcomes'>;
   readonly turns: Turns;
   readonly note: NoteEvent;
   readonly log: Log;
   readonly nowMs: () => number;
-  readonly runner?: Pick<RunnerOptions, 'run' | 'random' | 'most'>;
+  readonly runner?: Partial<Pick<RunnerOptions, 'run' | 'random' | 'most'>>;
 };
 
 /**
@@ -54,22 +61,96 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
   let byMember: ReadonlyMap<string, readonly Watched[]> = new Map();
   let byService: ReadonlyMap<string, readonly Watched[]> = new Map();
   let wanted: Wanted | undefined;
-  const runner = openRunner({ random: Math.random, ...given, onResult, nowMs });
+  const outcomes = watchClients(controller, () => performance.now());
+  const run: RunnerOptions['run'] = (check, target, options) =>
+    runCheck(check, target, { ...options, ...(check.type === 'passive' && { outcomes }) });
+  const runner = openRunner({ random: Math.random, run, ...given, onResult, nowMs });
+  const checkLogs = openCheckLogs(log);
+  /** Where results are written, by serviceKey. */
+  let written: ReadonlyMap<string, string> = new Map();
   const touched = new Set<string>();
   const climbing = new Map<string, NodeJS.Timeout>();
   let due: NodeJS.Timeout | undefined;
   let isStopped = false;
 
-  function onResult(key: string, result: CheckResult): number {
+  function onResult(key: string, found: CheckResult): number {
     const watched = all.get(key)!;
     const { check, state: before } = watched;
-    const state = stepHealth(before, result, check, nowMs());
+    const result = check.type === 'passive' ? excused(watched, found) : compared(watched, found);
+    const held = result.isGood && isHeld(before, check, nowMs());
+    const state = stepHealth(before, result, check, nowMs(), held && isNeeded(watched));
     watched.state = state;
     watched.results++;
     if (!result.isGood) watched.failures++;
+    if (written.size > 0) write(watched, result);
     if (state.isUp !== before.isUp) turned(watched, result);
     else if (state.isUp && state.weight !== before.weight) touch(watched);
     return state.isUp && state.against > 0 ? (check.retryInterval ?? check.interval) : check.interval;
+  }
+
+  /** For every service it speaks for: each file gets one line. */
+  function write({ check, target, members }: Watched, result: CheckResult): void {
+    const files = new Map(
+      members.flatMap(({ service, destination }) => {
+        const path = written.get(serviceKey(service));
+        return path === undefined ? [] : [[path, { service, destination }] as const];
+      }),
+    );
+    for (const [path, { service, destination }] of files) {
+      const protocol = service.kind === 'fwmark' ? 'fwm' : service.protocol;
+      const { address, port } = destination;
+      const checked = { type: check.type, protocol, address, port: port || target.port };
+      checkLogs.add(path, checkLogLine(checked, result, new Date(nowMs()), process.pid));
+    }
+  }
+
+  /** A page that is not that of most others is bad where the configuration says so. */
+  function compared({ check, members }: Watched, result: CheckResult): CheckResult {
+    const { digest } = result;
+    if (digest === undefined || !('compare' in check) || check.compare !== 'fail') return result;
+    for (const { service, destination, check: place } of members) {
+      const digests = new Map([[memberKey(service, destination), digest]]);
+      for (const { state, members: others } of byService.get(serviceKey(service)) ?? [])
+        for (const other of others) {
+          const key = memberKey(other.service, other.destination);
+          const theirs = state.last?.result.digest;
+          const isPeer = other.check === place && serviceKey(other.service) === serviceKey(service);
+          if (isPeer && theirs !== undefined && !digests.has(key)) digests.set(key, theirs);
+        }
+      const odd = disagreements(digests).get(memberKey(service, destination));
+      if (odd?.most) {
+        const { durationMs } = result;
+        return { isGood: false, durationMs, digest, phase: 'expect', reason: disagreementText(odd) };
+      }
+    }
+    return result;
+  }
+
+  /** Where the clients of all fail it is not the real servers' fault: at least half of them stay. */
+  function excused(watched: Watched, result: CheckResult): CheckResult {
+    if (result.isGood || !watched.state.isUp) return result;
+    if (othersOf(watched).every(({ serving, total }) => serving * 2 >= total)) return result;
+    const { durationMs, reason } = result;
+    return { isGood: true, durationMs, detail: `it stays, for too few others serve: ${reason}` };
+  }
+
+  /** Whether a service that it speaks for has nobody else who serves: damping must not be what takes it down. */
+  const isNeeded = (watched: Watched) => othersOf(watched).some(({ serving }) => serving === 0);
+
+  /** Of each service that it speaks for: how many others serve, of how many in all. */
+  function othersOf({ members }: Watched): { readonly serving: number; readonly total: number }[] {
+    const overrides = readOverrides(controller());
+    const own = new Set(members.map((one) => memberKey(one.service, one.destination)));
+    const serves = (one: Member) =>
+      !own.has(memberKey(one.service, one.destination)) &&
+      !decisionOn(overrides, one.service, one.destination) &&
+      (byMember.get(memberKey(one.service, one.destination)) ?? []).every(({ state }) => state.isUp);
+    return members.map(({ service }) => {
+      const entry = wanted?.table.services.find((one) => serviceKey(one.service.id) === serviceKey(service));
+      const able = (entry?.destinations ?? []).filter(({ weight }) => weight > 0);
+      const serving = able.filter((destination) => serves({ service, destination }));
+      return { serving: serving.length, total: able.length };
+    });
   }
 
   /** A check has turned; so have those real servers whose other checks are all good. */
@@ -84,8 +165,11 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
     if (watched.state.isUp) climb(watched);
   }
 
-  function tell({ check, state: { isUp } }: Watched, members: readonly Member[], result: CheckResult): void {
-    const reason = checkResultText(check.type, result);
+  function tell({ check, state }: Watched, members: readonly Member[], result: CheckResult): void {
+    const { isUp } = state;
+    const held = heldText({ ...check, ...state, ...(isHeld(state, check, nowMs()) && { isHeld: true }) });
+    const found = checkResultText(check.type, result);
+    const reason = held === '' ? found : `${found}; ${held}`;
     const named = new Map(
       members.map(({ service, destination }) => {
         const { names } = wanted!;
@@ -165,6 +249,7 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
   return {
     follow(next) {
       wanted = next;
+      written = writtenBy(next);
       const before = all;
       const kept = before.size === 0 ? readHealth(controller()).members : [];
       all = watchedIn(next, readOverrides(controller()), before, kept, nowMs());
@@ -183,6 +268,7 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
       }
     },
     changed,
+    outcomes,
     health: (services) => {
       const now = nowMs();
       const asked = services
@@ -198,8 +284,18 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
       clearTimeout(due);
       for (const timer of climbing.values()) clearTimeout(timer);
       runner.close();
+      checkLogs.stop();
     },
   };
+}
+
+function writtenBy({ table, names, reactions }: Wanted): ReadonlyMap<string, string> {
+  return new Map(
+    table.services.flatMap(({ service: { id } }) => {
+      const path = reactions?.services.get(names.serviceName(id))?.checkLog;
+      return path === undefined ? [] : [[serviceKey(id), path] as const];
+    }),
+  );
 }
 
 /** Checks by something of the entries they speak for. */

@@ -14,7 +14,7 @@ export type Edition = {
 export function countEditions(
   controller: OwnController,
   start: string,
-): { readonly controller: OwnController; readonly edition: Edition } {
+): { readonly controller: OwnController; readonly edition: Edition; readonly changed: () => void } {
   let count = 0;
   const tag = () => `${start}-${count}`;
   return {
@@ -26,6 +26,10 @@ export function countEditions(
         if (operations.some(({ kind }, i) => refusals[i] === undefined && kind !== 'zero')) count++;
         return refusals;
       },
+    },
+    // Others changed the rules, past the controller.
+    changed() {
+      count++;
     },
     edition: {
       tag,

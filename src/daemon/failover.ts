@@ -2,20 +2,33 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
+import { vrrpProblems } from '../control/vrrp-problems.ts';
 import { type KeeperMessage, lines, type OrderMessage } from '../ha/channel.ts';
 import { keeperProgram } from '../ha/program.ts';
-import type { Orders } from '../ha/settings.ts';
+import type { LeaseMaps, Orders } from '../ha/settings.ts';
+import type { Table } from '../model/table.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';
-import { type FailoverWanted, notActedOn, ordersOf } from './failover-orders.ts';
+import { type FailoverWanted, ordersOf } from './failover-orders.ts';
 import type { Log } from './log.ts';
+import { openNumberFiles } from './track-files.ts';
+import { openProcesses } from './track-processes.ts';
 import { openScripts } from './track-scripts.ts';
+import { openNotices } from './vrrp-notices.ts';
 
 /** The virtual addresses of a director, kept by a process of their own. */
 export type Failover = {
-  /** Does as a configuration says; without instances the process ends and gives the addresses up. */
-  take(wanted: FailoverWanted | undefined): void;
+  /**
+   * Does as a configuration with these services says; without instances the process ends and gives the addresses up. In its
+   * turn: resolves when the data plane knows.
+   */
+  take(wanted: FailoverWanted | undefined, table: Table): Promise<void>;
   /** Virtual services that are down, by name, with the reason. */
   servicesChanged(faults: ReadonlyMap<string, string>): void;
+  /** These instances hand their addresses over, or take over again as their priorities say. */
+  handOver(instances: readonly string[], reason: string): void;
+  takeBack(instances: readonly string[]): void;
+  /** What the configuration in force says of failover. */
+  wanted(): FailoverWanted | undefined;
   /** How every instance stood within the last second. */
   status(): readonly VrrpStatus[];
   /** Gives the addresses up, so that the other director takes them at once. */
@@ -26,8 +39,12 @@ export type FailoverOptions = {
   /** Where the process listens. */
   readonly socket: string;
   readonly log: Log;
+  /** Where the data plane looks for leases (DataPlane.leases); false: there are none. Absent: it does not look. */
+  readonly leases?: ((wanted: boolean) => Promise<LeaseMaps | undefined>) | undefined;
   /** An instance entered a state. */
   readonly entered: (change: Extract<KeeperMessage, { kind: 'entered' }>) => void;
+  /** Something is wrong between an instance and others, or is put right. */
+  readonly troubled: (instance: string, what: string, isOver: boolean) => void;
 };
 
 const attempts = 250;
@@ -37,23 +54,32 @@ const restartMs = 500;
 const stopMs = 2000;
 
 /** Starts nothing before it is told of an instance; a process that an earlier daemon left is taken over then. */
-export function openFailover({ socket: path, log, entered }: FailoverOptions): Failover {
+export function openFailover({ socket: path, log, leases, entered, troubled }: FailoverOptions): Failover {
   let wanted: FailoverWanted | undefined;
+  let table: Table = { services: [] };
   let services: ReadonlyMap<string, string> = new Map();
   let channel: Socket | undefined;
   let told: Orders | undefined;
+  let places: LeaseMaps | undefined;
   let statuses: readonly VrrpStatus[] = [];
+  let troubles: ReadonlyMap<string, { readonly instance: string; readonly what: string }> = new Map();
   let opening: Promise<void> | undefined;
   let stopped = false;
   const scripts = openScripts(() => tell());
+  const files = openNumberFiles(() => tell());
+  const processes = openProcesses(() => tell());
+  const notices = openNotices(log);
 
   /** Tells the process what is wanted now, where that is news. */
   function tell(): void {
     if (!wanted || !channel) return;
-    const orders = ordersOf(wanted, {
-      script: (name) => scripts.fault(name),
-      service: (name) => services.get(name),
-    });
+    const faults = {
+      script: (name: string) => scripts.fault(name),
+      service: (name: string) => services.get(name),
+      process: (name: string) => processes.fault(name),
+      number: (name: string) => files.number(name),
+    };
+    const orders = ordersOf(wanted, faults, places, table);
     if (isDeepStrictEqual(orders, told)) return;
     told = orders;
     send({ kind: 'orders', orders });
@@ -95,15 +121,31 @@ export function openFailover({ socket: path, log, entered }: FailoverOptions): F
   }
 
   function hear(message: KeeperMessage): void {
-    if (message.kind === 'status') statuses = message.instances;
-    else if (message.kind === 'entered') {
+    if (message.kind === 'status') {
+      statuses = message.instances;
+      notices.found(statuses);
+      noteTrouble();
+    } else if (message.kind === 'entered') {
       const { instance, state, reason } = message;
       log('info', 'VRRP instance changed', { instance, state, reason });
       entered(message);
+      notices.entered(message);
     } else {
       const { instance, what, reason } = message;
       log('error', `cannot ${what}`, { instance, reason });
     }
+  }
+
+  /** Notes what has become wrong between directors, and what is put right. */
+  function noteTrouble(): void {
+    const now = new Map<string, { readonly instance: string; readonly what: string }>(
+      statuses.flatMap((one) =>
+        vrrpProblems(one).map(({ what }) => [`${one.name}: ${what}`, { instance: one.name, what }] as const),
+      ),
+    );
+    for (const [key, one] of now) if (!troubles.has(key)) troubled(one.instance, one.what, false);
+    for (const [key, one] of troubles) if (!now.has(key)) troubled(one.instance, one.what, true);
+    troubles = now;
   }
 
   function ensure(): void {
@@ -121,6 +163,24 @@ export function openFailover({ socket: path, log, entered }: FailoverOptions): F
       });
   }
 
+  async function placesFor(wish: boolean): Promise<LeaseMaps | undefined> {
+    try {
+      return await leases?.(wish);
+    } catch (error) {
+      log('error', 'virtual addresses are not leased in the data plane', {
+        reason: error instanceof Error ? error.message : String(error),
+      });
+      return undefined;
+    }
+  }
+
+  function takeTracked(of: FailoverWanted | undefined): void {
+    const { user, group } = of ?? {};
+    scripts.take((of?.scripts ?? []).map((script) => ({ user, group, ...script })));
+    files.take(of?.files ?? []);
+    processes.take(of?.processes ?? []);
+  }
+
   async function end(): Promise<void> {
     await opening;
     channel ??= await attempt(path);
@@ -134,23 +194,32 @@ export function openFailover({ socket: path, log, entered }: FailoverOptions): F
   }
 
   return {
-    take(next) {
-      wanted = next && next.vrrp.length > 0 ? next : undefined;
-      scripts.take(wanted?.scripts ?? []);
-      const ignored = next ? notActedOn(next) : [];
-      if (ignored.length > 0) log('error', 'this version does not act on part of failover', { ignored });
+    async take(next, services) {
+      table = services;
+      const wish = next && (next.vrrp.length > 0 || next.always) ? next : undefined;
+      if (!wish) {
+        wanted = undefined;
+        await end();
+      }
+      places = await placesFor(wish !== undefined && wish.vrrp.length > 0);
+      wanted = wish;
+      notices.take(next);
+      takeTracked(wanted);
       if (wanted) ensure();
-      else void end();
     },
     servicesChanged(faults) {
       services = faults;
       tell();
     },
+    handOver: (instances, reason) => void send({ kind: 'hand-over', instances, reason }),
+    takeBack: (instances) => void send({ kind: 'take-back', instances }),
+    wanted: () => wanted,
     status: () => statuses,
     async stop() {
       stopped = true;
-      scripts.take([]);
+      takeTracked(undefined);
       await end();
+      await notices.stop();
     },
   };
 }

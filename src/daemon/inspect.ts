@@ -1,8 +1,10 @@
 import { hostname } from 'node:os';
 import type { Controller } from '../control/controller.ts';
 import type { Problem } from '../control/problems.ts';
-import type { Source } from '../control/status.ts';
+import type { Source, StatusReport } from '../control/status.ts';
+import type { RunningSync } from '../model/connection-sync.ts';
 import { HeadgateError } from '../model/errors.ts';
+import type { PeerStatus } from '../model/peer.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';
 import type { Standing } from './keeper.ts';
 
@@ -13,12 +15,20 @@ export type Inspected = Standing & {
   readonly version: string;
   readonly startedAt: string;
   readonly vrrp: readonly VrrpStatus[];
+  readonly sync: readonly RunningSync[];
+  readonly peers: readonly PeerStatus[];
 };
 
 /** What `GET /v1/report` answers: every service and real server with its state, and what is wrong. */
-export async function reportOn(standing: Inspected): Promise<object> {
+export async function reportOn(standing: Inspected): Promise<StatusReport> {
   const { statusOf } = await import('../control/status.ts');
   return statusOf(standing.controller, sourceOf(standing), placeOf(standing));
+}
+
+/** What `GET /v1/summary` answers: the same summed up. */
+export async function summaryOn(standing: Inspected): Promise<object> {
+  const { summaryOf } = await import('../control/summary.ts');
+  return summaryOf(await reportOn(standing));
 }
 
 /** What `POST /v1/describe` answers: everything about one object. Rejects with HG_UNKNOWN_NAME. */
@@ -27,8 +37,10 @@ export async function describeOn(standing: Inspected, name: string): Promise<obj
   return describe(standing.controller, sourceOf(standing), placeOf(standing), name);
 }
 
-const placeOf = ({ version, startedAt, vrrp }: Inspected) => ({
+const placeOf = ({ version, startedAt, vrrp, sync, peers }: Inspected) => ({
   host: hostname(),
+  ...(peers.length > 0 && { peers }),
+  ...(sync.length > 0 && { sync }),
   ...(vrrp.length > 0 && { vrrp }),
   daemon: { pid: process.pid, version, startedAt },
 });

@@ -54,7 +54,7 @@ export type KeeperOptions = {
   /** Told of each configuration that has come into force. */
   readonly inForce: (wanted: Wanted) => void;
   /** What a file says came into force. */
-  readonly taken: (read: FromFile) => void;
+  readonly taken: (read: FromFile) => Promise<void>;
 };
 
 export function openKeeper({
@@ -108,7 +108,7 @@ export function openKeeper({
       files.follow(read.files);
       const { intention } = await force(takenFrom(read, 'reload'), order);
       refused = undefined;
-      taken(read);
+      await taken(read);
       const { steps, kept, dropped, overrides } = intention;
       const counted = { generation, steps: steps.length, kept: kept.length, dropped: dropped.length };
       if (steps.length > 0) log('info', 'configuration in force', { file: path, ...counted });
@@ -154,7 +154,7 @@ export function openKeeper({
     async start() {
       // A person has started the daemon: that is the word.
       await force(memory.atStart(first), { dropRuntimeChanges: false, yes: true });
-      taken(first);
+      await taken(first);
       files.follow(first.files);
     },
     reloadNow,

@@ -1,6 +1,7 @@
 import { type CheckMeasured, type Measured, metricsText } from '../api/metrics.ts';
 import type { OwnController } from '../control/controller.ts';
 import type { Names } from '../control/wanted.ts';
+import type { MemberAgent } from '../model/agent-state.ts';
 import { memberKey } from '../model/override.ts';
 import type { Watched } from './check-book.ts';
 
@@ -9,9 +10,10 @@ export async function measure(
   controller: OwnController,
   names: Names,
   checks: Iterable<Watched>,
+  agents: readonly MemberAgent[],
   facts: Omit<Measured, 'plane' | 'process'>,
 ): Promise<string> {
-  const plane = await readPlane(controller, names, checks).catch(() => undefined);
+  const plane = await readPlane(controller, names, checks, agents).catch(() => undefined);
   const { user, system } = process.cpuUsage();
   return metricsText({
     ...facts,
@@ -24,6 +26,7 @@ async function readPlane(
   controller: OwnController,
   names: Names,
   checks: Iterable<Watched>,
+  agents: readonly MemberAgent[],
 ): Promise<Measured['plane']> {
   return {
     observed: await controller.read(),
@@ -32,6 +35,10 @@ async function readPlane(
     serviceName: names.serviceName,
     realServerName: names.realServer,
     checks: checksMeasured(checks),
+    agents: agents.map(({ missed, ...one }) => ({
+      ...one,
+      answers: missed === 0 && one.answeredMs !== undefined,
+    })),
   };
 }
 

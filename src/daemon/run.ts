@@ -2,17 +2,24 @@ import { dirname, join, resolve } from 'node:path';
 import { serveApi } from '../api/server.ts';
 import { unusableApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
+import { readHealth } from '../control/health-store.ts';
 import { type FromFile, wantedReader } from '../control/load-wanted.ts';
+import { servingIn } from '../control/serving.ts';
+import { openAgents } from './agents.ts';
 import { openAlerts } from './alerts/alerts.ts';
 import { openChecks } from './checks.ts';
+import { openConnectionSync } from './connection-sync.ts';
 import { countEditions } from './edition.ts';
 import { openFailover } from './failover.ts';
 import { lostServices } from './failover-orders.ts';
 import { type Keeper, openKeeper } from './keeper.ts';
 import { coverInterfaces } from './links.ts';
 import type { Log } from './log.ts';
+import { noticeOthers } from './other-writers.ts';
+import { openOtherDirectors } from './peers.ts';
 import { servedBy } from './served.ts';
 import type { ServiceManager } from './service-manager.ts';
+import { keepHeapSmall } from './small-heap.ts';
 import { openTurns } from './turns.ts';
 import { watchFiles } from './watch-files.ts';
 
@@ -43,23 +50,42 @@ export type Daemon = {
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { version, log, now, manager, stopForwarding, socketPath } = options;
   const path = resolve(options.file);
-  const readFile = wantedReader(path);
+  const busy = keepHeapSmall();
+  const read = wantedReader(path);
+  const readFile = () => {
+    busy();
+    return read();
+  };
   const first = readFile();
   const startedAt = now().toISOString();
   const opened = await options.open(first);
   if (first.wanted.table.services.length > 0) await opened.getReady?.();
-  const { controller: counted, edition } = countEditions(opened, Date.parse(startedAt).toString(36));
+  const others = noticeOthers(opened);
+  const {
+    controller: counted,
+    edition,
+    changed,
+  } = countEditions(others.controller, Date.parse(startedAt).toString(36));
   const { name } = counted.capabilities;
   const turns = openTurns();
-  const controller: OwnController = { ...counted, health: async (services) => checks.health(services) };
+  const healthNow = (services?: ReadonlySet<string>) => {
+    const said = agents.standing(services);
+    return { ...checks.health(services), ...(said.length > 0 && { agents: said }) };
+  };
+  const controller: OwnController = { ...counted, health: async (services) => healthNow(services) };
   const files = watchFiles(() => void keeper.takeChange());
   const keeper: Keeper = openKeeper({
     ...{ path, first, readFile, controller, turns, files, manager, log, now },
     inForce(wanted) {
       checks.follow(wanted);
+      agents.follow(wanted);
       failover.servicesChanged(lostServices(checks.health(), wanted));
     },
-    taken: (read) => failover.take(read.failover),
+    async taken(read) {
+      sync.take(read.failover);
+      directors.take(read.failover);
+      await failover.take(read.failover, read.wanted.table);
+    },
   });
   const { note } = keeper.memory;
   const checks = openChecks({
@@ -71,17 +97,38 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     },
     nowMs: () => now().getTime(),
   });
+  const agents = openAgents({
+    kept: () => readHealth(controller).agents ?? [],
+    changed: checks.changed,
+    serving: (services) => turns.inTurn(() => servingIn(controller, checks.health(services), services)),
+    ...{ note, log },
+    nowMs: () => now().getTime(),
+  });
   const failover = openFailover({
     socket: join(dirname(socketPath()), 'failover.sock'),
     log,
-    entered: ({ instance, state, reason }) =>
-      note({ kind: 'vrrp-transition', what: `${instance} is ${state}: ${reason}`, instance, state, reason }),
+    leases: controller.leases,
+    entered({ instance, state, reason }) {
+      note({ kind: 'vrrp-transition', what: `${instance} is ${state}: ${reason}`, instance, state, reason });
+      sync.entered(instance, state);
+    },
+    troubled(instance, reason, isOver) {
+      log(isOver ? 'info' : 'error', isOver ? 'VRRP problem is over' : 'VRRP problem', { instance, reason });
+      const kind = isOver ? 'vrrp-problem-over' : 'vrrp-problem';
+      note({ kind, what: `${instance}: ${isOver ? 'no longer: ' : ''}${reason}`, instance, reason });
+    },
+  });
+  const sync = openConnectionSync({ controller, log, vrrp: failover.status });
+  const directors = openOtherDirectors({
+    ...{ version, log, vrrp: failover.status, sync: sync.status },
+    standing: () => keeper.standing(),
   });
   const alerts = openAlerts({
     ...{ events: keeper.memory.served.events, log, now },
     reactions: () => keeper.standing().wanted.reactions,
   });
   let links: ReturnType<typeof coverInterfaces> | undefined;
+  let looking: ReturnType<typeof others.follow> | undefined;
   let api: Awaited<ReturnType<typeof serveApi>> | undefined;
   let stopped = false;
 
@@ -91,10 +138,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     manager.stopping();
     files.stop();
     links?.stop();
+    looking?.stop();
     checks.stop();
+    agents.stop();
     if (api) note({ kind: 'daemon-stopped', what: `process ${process.pid} ends`, pid: process.pid });
     await api?.close();
     await turns.ended();
+    sync.stop();
+    directors.stop();
     await failover.stop();
     await alerts.stop();
     await (stopForwarding ? controller.cleanUp() : controller.close());
@@ -110,9 +161,17 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       });
     await keeper.start();
     links = coverInterfaces({ controller, inTurn: turns.inTurn, log, note });
+    looking = others.follow({
+      ...{ inTurn: turns.inTurn, log, note, changed },
+      own: () => keeper.standing().wanted.own,
+      again: keeper.takeChange,
+    });
     const served = servedBy({
       ...{ path, version, startedAt, controller, edition, keeper, checks, turns, log, now },
-      vrrp: failover.status,
+      health: healthNow,
+      ...{ failover, busy },
+      sync: sync.status,
+      peers: directors.status,
     });
     api = await serveApi(socketPath(), served);
   } catch (error) {

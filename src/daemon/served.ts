@@ -3,11 +3,15 @@ import { readApplied } from '../control/applied.ts';
 import type { OwnController } from '../control/controller.ts';
 import { changeAtRuntime } from '../control/runtime.ts';
 import { operationKey } from '../model/apply-operation.ts';
-import type { VrrpStatus } from '../model/vrrp.ts';
+import type { RunningSync } from '../model/connection-sync.ts';
+import type { Health } from '../model/health.ts';
+import type { PeerStatus } from '../model/peer.ts';
 import { checkNow } from './check-now.ts';
 import type { Checks } from './checks.ts';
 import type { Edition } from './edition.ts';
-import { describeOn, type Inspected, reportOn } from './inspect.ts';
+import type { Failover } from './failover.ts';
+import { serveHandOver } from './hand-over.ts';
+import { describeOn, type Inspected, reportOn, summaryOn } from './inspect.ts';
 import type { Keeper } from './keeper.ts';
 import type { Log } from './log.ts';
 import { serveOverrides } from './overrides.ts';
@@ -22,11 +26,19 @@ export type ServedOptions = {
   readonly edition: Edition;
   readonly keeper: Keeper;
   readonly checks: Checks;
+  /** What checks and agents say. */
+  readonly health: () => Health;
   readonly turns: Turns;
   readonly log: Log;
   readonly now: () => Date;
-  /** How the VRRP instances of this director stand. */
-  readonly vrrp: () => readonly VrrpStatus[];
+  /** The VRRP instances of this director. */
+  readonly failover: Pick<Failover, 'status' | 'wanted' | 'handOver' | 'takeBack'>;
+  /** How the processes that tell and hear of connections fare. */
+  readonly sync: () => readonly RunningSync[];
+  /** The other directors. */
+  readonly peers: () => readonly PeerStatus[];
+  /** Told that much is about to be made of the table. */
+  readonly busy: () => void;
 };
 
 /** Everything the control API serves. What reads or changes the table does it in its turn. */
@@ -38,12 +50,17 @@ export function servedBy({
   edition,
   keeper,
   checks,
+  health,
   turns: { inTurn },
   log,
   now,
-  vrrp,
+  failover,
+  sync,
+  peers,
+  busy,
 }: ServedOptions): Served {
   const { memory } = keeper;
+  const vrrp = failover.status;
   /** In its turn, and only if the rules are those that an If-Match header names. */
   const ifMatch = <T>(expected: string | undefined, work: () => Promise<T>) =>
     inTurn(async () => {
@@ -51,10 +68,14 @@ export function servedBy({
       const value = await work();
       return { tag: edition.tag(), value };
     });
-  const inspected = (): Inspected => ({
-    ...{ controller, file: path, version, startedAt, vrrp: vrrp() },
-    ...keeper.standing(),
-  });
+  const inspected = (): Inspected => {
+    busy();
+    return {
+      ...{ controller, file: path, version, startedAt, vrrp: vrrp(), sync: sync() },
+      peers: peers(),
+      ...keeper.standing(),
+    };
+  };
 
   return {
     ...memory.served,
@@ -73,15 +94,18 @@ export function servedBy({
         log('info', 'changed at runtime', { operations: done, refused: refusals.length - done });
         return refusals;
       }),
-    checks: async () => checks.health(),
+    failover: (request) => serveHandOver(request, { failover, controller, inTurn, keeper, log }),
+    checks: async () => health(),
     // It does not touch the table, so it waits for nobody.
-    check: (name) => checkNow(keeper.standing().wanted, name),
+    check: (name) => checkNow(keeper.standing().wanted, name, checks.outcomes),
     connections: () => inTurn(() => controller.connections()),
+    ...(controller.totals && { totals: () => inTurn(() => controller.totals!()) }),
     ...(controller.outlook && {
       outlook: (id, addresses) => inTurn(() => controller.outlook!(id, addresses)),
     }),
     diagnosis: () => inTurn(async () => (await import('../control/doctor.ts')).diagnose(controller)),
     report: () => inTurn(() => reportOn(inspected())),
+    summary: () => inTurn(() => summaryOn(inspected())),
     describe: (name) => inTurn(() => describeOn(inspected(), name)),
     async status() {
       const { generation, failure } = keeper.standing();
@@ -101,15 +125,23 @@ export function servedBy({
     metrics: () =>
       inTurn(async () => {
         const { wanted, generation, at, failure } = keeper.standing();
-        return (await import('./metrics.ts')).measure(controller, wanted.names, checks.watched(), {
-          ...{ version, dataPlane: controller.capabilities.name, startedAt: Date.parse(startedAt) / 1000 },
-          vrrp: vrrp(),
-          configuration: {
-            generation,
-            succeededAt: Date.parse(at) / 1000,
-            failed: failure !== undefined,
+        return (await import('./metrics.ts')).measure(
+          controller,
+          wanted.names,
+          checks.watched(),
+          health().agents ?? [],
+          {
+            ...{ version, dataPlane: controller.capabilities.name, startedAt: Date.parse(startedAt) / 1000 },
+            vrrp: vrrp(),
+            sync: sync(),
+            peers: peers(),
+            configuration: {
+              generation,
+              succeededAt: Date.parse(at) / 1000,
+              failed: failure !== undefined,
+            },
           },
-        });
+        );
       }),
     reload: (order, expected) => ifMatch(expected, () => keeper.reloadNow(order)),
   };

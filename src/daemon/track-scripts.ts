@@ -1,6 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { isDeepStrictEqual } from 'node:util';
 import type { FailoverWanted } from './failover-orders.ts';
+import { type RunningProgram, runProgram } from './run-program.ts';
 
 type Script = FailoverWanted['scripts'][number];
 
@@ -20,7 +20,7 @@ type Running = {
   /** Results in a row that say otherwise than it counts. */
   against: number;
   timer: NodeJS.Timeout | undefined;
-  child: ChildProcess | undefined;
+  program: RunningProgram | undefined;
 };
 
 /** Runs nothing yet. `changed` is called whenever what a script counts as changes. */
@@ -30,36 +30,24 @@ export function openScripts(changed: () => void): Scripts {
   function begin(script: Script): Running {
     const one: Running = {
       ...{ script, fault: undefined, hasResult: false, against: 0 },
-      ...{ timer: undefined, child: undefined },
+      ...{ timer: undefined, program: undefined },
     };
     run(one);
     return one;
   }
 
   function run(one: Running): void {
-    const { command, timeout, interval } = one.script;
+    const { command, timeout, interval, user, group } = one.script;
     const startedMs = performance.now();
-    let late = false;
-    const [program, ...words] = command;
-    // In a group of its own, so that what it has started ends with it.
-    const child = spawn(program!, words, { stdio: 'ignore', detached: true });
-    one.child = child;
-    const limit = setTimeout(() => {
-      late = true;
-      kill(child);
-    }, timeout);
-    const done = (fault: string | undefined) => {
-      clearTimeout(limit);
-      if (one.child !== child) return;
-      one.child = undefined;
-      take(one, late ? `no result within ${timeout} ms` : fault);
+    const program = runProgram(command, { user, group, limitMs: timeout });
+    one.program = program;
+    void program.over.then((fault) => {
+      if (one.program !== program) return;
+      one.program = undefined;
+      take(one, fault);
       one.timer = setTimeout(() => run(one), Math.max(0, interval - (performance.now() - startedMs)));
       one.timer.unref();
-    };
-    child.once('error', (error) => done(error.message));
-    child.once('exit', (code, signal) =>
-      done(code === 0 ? undefined : signal ? `ended by ${signal}` : `exit code ${code}`),
-    );
+    });
   }
 
   function take(one: Running, fault: string | undefined): void {
@@ -82,9 +70,9 @@ export function openScripts(changed: () => void): Scripts {
       for (const one of before)
         if (!running.includes(one)) {
           clearTimeout(one.timer);
-          const { child } = one;
-          one.child = undefined;
-          if (child) kill(child);
+          const { program } = one;
+          one.program = undefined;
+          program?.kill();
         }
     },
     fault(name) {
@@ -92,13 +80,4 @@ export function openScripts(changed: () => void): Scripts {
       return one?.hasResult ? one.fault : 'no result yet';
     },
   };
-}
-
-function kill({ pid }: ChildProcess): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, 'SIGKILL');
-  } catch {
-    // It has ended meanwhile.
-  }
 }

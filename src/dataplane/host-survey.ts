@@ -46,6 +46,13 @@ export type PlaneSurvey = {
   readonly entries: number;
   /** Milliseconds since the timer that expires connections last ran; it runs several times a second. */
   readonly sweptMsAgo: number;
+  /** How packets of firewall-mark services come to the program; absent without such a service. */
+  readonly marks?: {
+    /** Rules that should be there and are not, as `ip rule` writes them. */
+    readonly missing: readonly string[];
+    /** IP versions whose rule for local addresses comes before those for marks. */
+    readonly localFirst: readonly Family[];
+  };
   /** Packets that did not go the usual way, since the plane was set up. */
   readonly events: Readonly<Partial<Record<SurveyedEvent, number>>>;
 };

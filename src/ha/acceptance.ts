@@ -10,7 +10,7 @@ import { type Received, vrrpHopLimit } from './vrrp/packet.ts';
  * where it is none of its business. RFC 9568, 7.1. Who is rejected does not keep a backup from taking over.
  */
 export function accept(
-  { said, hopLimit, from }: Arrived,
+  { said, hopLimit, from, header }: Arrived,
   { version, routerId, peers, authentication }: InstanceSettings,
 ): Received | RejectedAdvertisement | undefined {
   if (typeof said === 'string') return said;
@@ -22,6 +22,7 @@ export function accept(
   if (said.authentication !== authentication.type) return 'authentication-type';
   if (authentication.type === 'password' && !isPassword(said.password, authentication.secret))
     return 'authentication';
+  if (authentication.type === 'ah' && !header?.isOf(authentication.secret)) return 'authentication';
   return said;
 }
 

@@ -7,6 +7,9 @@ import type { Orders } from './settings.ts';
 /** What the daemon says. */
 export type OrderMessage =
   | { readonly kind: 'orders'; readonly orders: Orders }
+  /** Hand the addresses of these instances over, or take over again as their priorities say. */
+  | { readonly kind: 'hand-over'; readonly instances: readonly string[]; readonly reason: string }
+  | { readonly kind: 'take-back'; readonly instances: readonly string[] }
   /** Give all addresses up and end. */
   | { readonly kind: 'stop' };
 
@@ -23,6 +26,8 @@ export type KeeperMessage =
       readonly instance: string;
       readonly state: VrrpState;
       readonly reason: string;
+      /** The priority it has then. */
+      readonly priority: number;
     }
   | {
       readonly kind: 'failed';

@@ -1,5 +1,9 @@
-import { type Address, type Family, parseAddress } from '../model/address.ts';
+import { type Address, type Family, isMulticast, parseAddress } from '../model/address.ts';
 import { type IpReceiver, type IpSender, openIpReceiver, openIpSender } from '../sys/ip-socket.ts';
+import { parseMac } from '../sys/netlink/ip.ts';
+import { type FrameSocket, openFrameSocket } from '../sys/raw.ts';
+import { type Authenticated, encloseIn, headerProtocol, takeHeader } from './vrrp/authentication-header.ts';
+import { ipPacket, multicastFrame, networkControl, withChecksum } from './vrrp/frame.ts';
 import {
   type Advertisement,
   type AuthenticationType,
@@ -21,6 +25,8 @@ export type Arrived = {
   readonly to: Address;
   readonly hopLimit: number;
   readonly said: Received | Malformed;
+  /** The authentication header it came behind. */
+  readonly header?: Authenticated;
 };
 
 /** The advertisements of one device and family, for all instances there. */
@@ -35,22 +41,34 @@ export type Exchange = {
     source: Address,
     to: readonly Address[],
     authentication?: { readonly type: AuthenticationType; readonly secret: string },
+    /** Of what is behind an authentication header. */
+    sequence?: number,
+    /** The MAC address that multicast comes from; absent: that of the device. */
+    mac?: string,
   ): boolean;
   close(): void;
 };
 
-/** RFC 9568 has no word about it; keepalived marks advertisements as network control, and so do we. */
-const networkControl = 0xc0;
-
-/** Opens the sockets. Throws SystemError (EPERM without CAP_NET_RAW). */
-export function openExchange(family: Family, device: Device): Exchange {
-  const common = { protocol: vrrpProtocol, device };
+/**
+ * Opens the sockets; `authenticated`: for what is behind an authentication header, and nothing else (IPv4). Throws SystemError
+ * (EPERM without CAP_NET_RAW).
+ */
+export function openExchange(family: Family, device: Device, authenticated = false): Exchange {
+  const common = { protocol: authenticated ? headerProtocol : vrrpProtocol, device };
   const receiver: IpReceiver = openIpReceiver(family, { ...common, groups: [multicastGroup[family]] });
   const senders = new Map<Address, IpSender>();
+  let frames: FrameSocket | undefined;
+  const sendFrame = (packet: Buffer, mac: string, group: Address): boolean => {
+    frames ??= openFrameSocket(device.index, { protocol: 0 });
+    return frames.send(multicastFrame(packet, parseMac(mac), group));
+  };
   const senderFrom = (source: Address): IpSender => {
     const sender =
       senders.get(source) ??
-      openIpSender(source, { ...common, hopLimit: vrrpHopLimit, trafficClass: networkControl });
+      openIpSender(source, {
+        ...common,
+        ...{ hopLimit: vrrpHopLimit, trafficClass: networkControl, headerIncluded: authenticated },
+      });
     senders.set(source, sender);
     return sender;
   };
@@ -60,20 +78,35 @@ export function openExchange(family: Family, device: Device): Exchange {
       const packet = receiver.receive();
       if (!packet) return undefined;
       const [from, to] = [parseAddress(packet.source)!, parseAddress(packet.destination)!];
-      const said = decodeAdvertisement(packet.payload, { source: from, destination: to });
-      return { from, to, hopLimit: packet.hopLimit, said };
+      const { hopLimit, payload } = packet;
+      const ends = { source: from, destination: to };
+      if (!authenticated) return { from, to, hopLimit, said: decodeAdvertisement(payload, ends) };
+      const header = takeHeader(packet.header!, payload);
+      if (!header) return { from, to, hopLimit, said: 'authentication-type' };
+      return { from, to, hopLimit, said: decodeAdvertisement(header.pdu, ends), header };
     },
-    send(advertisement, source, to, authentication) {
-      const sender = senderFrom(source);
+    send(advertisement, source, to, authentication, sequence = 0, mac) {
       let all = true;
       for (const destination of to.length > 0 ? to : [multicastGroup[family]]) {
         const pdu = encodeAdvertisement(advertisement, { source, destination }, authentication);
-        all = sender.send(pdu, destination) && all;
+        const whole = authenticated
+          ? encloseIn(pdu, { source, destination }, { secret: authentication?.secret ?? '', sequence })
+          : pdu;
+        const left =
+          mac !== undefined && isMulticast(destination)
+            ? sendFrame(
+                authenticated ? withChecksum(whole) : ipPacket(whole, { source, destination }, vrrpProtocol),
+                mac,
+                destination,
+              )
+            : senderFrom(source).send(whole, destination);
+        all = left && all;
       }
       return all;
     },
     close() {
       receiver.close();
+      frames?.close();
       for (const sender of senders.values()) sender.close();
     },
   };

@@ -1,44 +1,52 @@
+import { familyOf, isLinkLocal } from '../model/address.ts';
 import { isSystemError } from '../sys/ffi.ts';
 import { addAddress, deleteAddress } from '../sys/netlink/address.ts';
 import { parseMac } from '../sys/netlink/ip.ts';
+import { findLink, setLink } from '../sys/netlink/link.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
 import { openFrameSocket } from '../sys/raw.ts';
 import { announcement } from './announce.ts';
-import type { Device } from './exchange.ts';
 import type { HeldAddress } from './settings.ts';
+import type { Holder } from './virtual-mac.ts';
 
-const text = ({ address, length }: HeldAddress): string => `${address}/${length}`;
+/** A device with a virtual MAC address has no link-local address of its own: that prefix comes with the virtual one. */
+function text({ virtual }: Holder, { address, length }: HeldAddress): string {
+  return `${address}/${virtual && isLinkLocal(address) && familyOf(address) === 6 ? Math.min(length, 64) : length}`;
+}
 
 /**
  * Takes addresses for `leaseSeconds`, or renews them: the kernel lets go of them when nobody does (ADR 7). Throws
  * NetlinkError.
  */
-export function hold(device: Device, addresses: readonly HeldAddress[], leaseSeconds: number): void {
+export function hold(device: Holder, addresses: readonly HeldAddress[], leaseSeconds: number): void {
   withNetlink({}, (netlink) => {
+    if (device.virtual) setLink(netlink, device.index, { up: true });
     for (const one of addresses)
-      addAddress(netlink, device.index, { prefix: text(one), validSeconds: leaseSeconds, noDad: true });
+      addAddress(netlink, device.index, {
+        prefix: text(device, one),
+        validSeconds: leaseSeconds,
+        noDad: true,
+      });
   });
 }
 
 /** Gives addresses up; those that are not there are given up already. Throws NetlinkError. */
-export function release(device: Device, addresses: readonly HeldAddress[]): void {
+export function release(device: Holder, addresses: readonly HeldAddress[]): void {
   withNetlink({}, (netlink) => {
     for (const one of addresses) {
       try {
-        deleteAddress(netlink, device.index, text(one));
+        deleteAddress(netlink, device.index, text(device, one));
       } catch (error) {
         if (!isSystemError(error, 'EADDRNOTAVAIL', 'ENODEV')) throw error;
       }
     }
+    // Nobody but the master may be seen with that MAC address.
+    if (device.virtual && findLink(netlink, device.index)) setLink(netlink, device.index, { up: false });
   });
 }
 
 /** Tells the network `times` over who has the addresses. Throws SystemError (ENETDOWN). */
-export function announce(
-  device: Device & { readonly mac: string },
-  addresses: readonly HeldAddress[],
-  times: number,
-): void {
+export function announce(device: Holder, addresses: readonly HeldAddress[], times: number): void {
   const socket = openFrameSocket(device.index, { protocol: 0 });
   try {
     for (let i = 0; i < times; i++)

@@ -1,10 +1,14 @@
 import type { Address } from '../model/address.ts';
 import type { Fitness, RejectedAdvertisement, VrrpState, VrrpStatus } from '../model/vrrp.ts';
 import { accept, doubts } from './acceptance.ts';
+import { type Claims, openClaims } from './claims.ts';
 import type { Arrived } from './exchange.ts';
 import { announce, hold, release } from './holding.ts';
+import { putPaths, takePaths } from './paths.ts';
 import type { Place } from './place.ts';
 import type { InstanceSettings } from './settings.ts';
+import { openTrouble } from './trouble.ts';
+import { openSequences } from './vrrp/authentication-header.ts';
 import { newVrrp, step, type VrrpEvent } from './vrrp/machine.ts';
 
 export type Instance = {
@@ -21,6 +25,15 @@ export type Instance = {
   work(nowMs: number): void;
   /** Does as its group does. */
   follow(state: 'master' | 'backup', reason: string, nowMs: number): void;
+  /** Gives its addresses up where it has them, and takes over from nobody until it steps forward. */
+  standBack(reason: string, nowMs: number): void;
+  stepForward(nowMs: number): void;
+  /**
+   * Says that it gives its addresses up, and serves on until its successor speaks, or could have spoken: then `stop`. Clients
+   * do not notice.
+   */
+  resign(nowMs: number): void;
+  isResigning(): boolean;
   /** Gives its addresses up and says so. */
   stop(nowMs: number): void;
   status(nowMs: number): VrrpStatus;
@@ -28,8 +41,10 @@ export type Instance = {
 
 /** Who hears of an instance. */
 export type Listener = {
-  /** It entered a state. */
-  entered(state: VrrpState, reason: string): void;
+  /** It entered a state, with the priority it has then. */
+  entered(state: VrrpState, reason: string, priority: number): void;
+  /** It speaks for its addresses until then at most, milliseconds; 0: no longer. */
+  holds(untilMs: number): void;
   /** The kernel refused something: the election goes on without it. */
   failed(what: string, error: unknown): void;
 };
@@ -37,17 +52,33 @@ export type Listener = {
 /** Addresses outlive who holds them by no more than this: the kernel counts whole seconds (ADR 7). */
 const leaseSeconds = 2;
 const renewMs = 500;
+/** Nobody is asked more often than this, however short the interval. */
+const shortestProbeMs = 1_000;
+/** DEFEND_INTERVAL of RFC 5227. */
+const defendMs = 10_000;
 const never = Number.POSITIVE_INFINITY;
+/** From when a successor is to speak to when it is heard. */
+const lateMs = 50;
 
 /** An instance at the network. It begins with its first `judge`. */
 export function openInstance(settings: InstanceSettings, nowMs: number, listener: Listener): Instance {
-  const { name, version, routerId, advertisementInterval: intervalMs } = settings;
+  const { name, version, routerId, downAfter, advertisementInterval: intervalMs } = settings;
   const addresses = settings.addresses.map(({ address }) => address);
   const all = [...settings.addresses, ...settings.excludedAddresses];
   let vrrp = newVrrp(settings, nowMs);
+  // Those of a process that was killed.
+  takePaths(settings.paths, listener.failed);
   let place: Place = { fault: 'not started' };
-  let [renewAtMs, announceAtMs] = [never, never];
+  let [renewAtMs, resignedAtMs] = [never, never];
+  /** When the network is told again. */
+  let announceAt: number[] = [];
+  let stopped = false;
   let [sent, received] = [0, 0];
+  const sequences = openSequences();
+  const trouble = openTrouble(settings.interface, intervalMs);
+  let claims: Claims | undefined;
+  let defendedMs = Number.NEGATIVE_INFINITY;
+  let probeAtMs = never;
   const rejected: Partial<Record<RejectedAdvertisement, number>> = {};
   const count = (why: RejectedAdvertisement) => {
     rejected[why] = (rejected[why] ?? 0) + 1;
@@ -65,19 +96,26 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     const own = 'fault' in place ? ('0.0.0.0' as Address) : place.source;
     const stepped = step(vrrp, event, settings, own, nowMs);
     ({ vrrp } = stepped);
-    for (const action of stepped.actions) {
-      if (action.kind === 'advertise') advertise(action.priority);
+    // Who takes over from a master that yields to its word has the addresses before it says that word.
+    const entering = stepped.actions.filter((action) => action.kind === 'enter' && action.state === 'master');
+    for (const action of [...entering, ...stepped.actions.filter((one) => !entering.includes(one))]) {
+      if (action.kind === 'advertise') advertise(action.priority, nowMs);
       else if (action.kind === 'announce') tellNetwork();
       else enter(action.state, action.reason, nowMs);
     }
   }
 
-  function advertise(priority: number): void {
+  function advertise(priority: number, nowMs: number): void {
     if ('fault' in place) return;
-    const { exchange, source } = place;
+    const { exchange, source, device } = place;
+    // A peer waits as long, and its skew, from when it hears this.
+    if (priority > 0) listener.holds(nowMs + downAfter * intervalMs);
     const advertisement = { version, routerId, priority, intervalMs, addresses };
     attempt('advertise', () => {
-      if (exchange.send(advertisement, source, settings.peers, settings.authentication)) sent += 1;
+      const sequence = settings.authentication.type === 'ah' ? sequences.next() : 0;
+      const mac = settings.virtualMac === 'all' ? device.mac : undefined;
+      if (exchange.send(advertisement, source, settings.peers, settings.authentication, sequence, mac))
+        sent += 1;
     });
   }
 
@@ -89,17 +127,50 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
 
   function enter(state: VrrpState, reason: string, nowMs: number): void {
     const held = renewAtMs !== never;
-    [renewAtMs, announceAtMs] = [never, never];
+    [renewAtMs, resignedAtMs, announceAt] = [never, never, []];
+    listener.holds(state === 'master' ? nowMs + downAfter * intervalMs : 0);
+    if (state !== 'master') stopProbing();
     if (state === 'master') {
       renew(nowMs);
+      putPaths(settings.paths, listener.failed);
       tellNetwork();
-      const { delay, refresh } = settings.announce;
-      announceAtMs = delay > 0 ? nowMs + delay : refresh > 0 ? nowMs + refresh : never;
+      const { delay } = settings.announce;
+      // Whoever had them before may have been killed: its kernel keeps them for so long.
+      probeAtMs = nowMs + leaseSeconds * 1000;
+      // And may have answered for them until it heard of this.
+      announceAt = [nowMs + intervalMs, ...(delay > 0 ? [nowMs + delay] : [])].toSorted((a, b) => a - b);
     } else if (held && !('fault' in place)) {
       const { device } = place;
+      takePaths(settings.paths, listener.failed);
       attempt('give up its addresses', () => release(device, all));
     }
-    listener.entered(state, reason);
+    listener.entered(state, reason, vrrp.fitness.priority);
+  }
+
+  /** Asks who else has the addresses; the answers are read when it is asked again. */
+  function lookForClaims(nowMs: number): void {
+    probeAtMs = nowMs + Math.max(intervalMs, shortestProbeMs);
+    if ('fault' in place) return;
+    const { base, source } = place;
+    attempt('look for others that have its addresses', () => {
+      claims ??= openClaims(
+        base,
+        all.map(({ address }) => address),
+        source,
+      );
+      for (const claim of claims?.look() ?? []) {
+        trouble.claimed(claim, nowMs);
+        // RFC 5227, 2.4: an address is defended, but not without a pause.
+        if (nowMs < defendedMs + defendMs) continue;
+        defendedMs = nowMs;
+        tellNetwork();
+      }
+    });
+  }
+
+  function stopProbing(): void {
+    claims?.close();
+    [claims, probeAtMs] = [undefined, never];
   }
 
   function renew(nowMs: number): void {
@@ -109,38 +180,83 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     attempt('hold its addresses', () => hold(device, all, leaseSeconds));
   }
 
+  function stop(nowMs: number): void {
+    if (!stopped) handle({ kind: 'stop' }, nowMs);
+    stopped = true;
+  }
+
   return {
     settings,
     isMaster: () => vrrp.state === 'master',
-    dueMs: () => Math.min(vrrp.dueMs, renewAtMs, announceAtMs),
+    dueMs: () =>
+      resignedAtMs === never
+        ? Math.min(vrrp.dueMs, renewAtMs, probeAtMs, announceAt[0] ?? never)
+        : resignedAtMs,
     judge(next, fitness, now) {
       const fault = fitness.fault ?? ('fault' in next ? next.fault : undefined);
       // What is given up is given up where it was held.
       if (!('fault' in next)) place = next;
       handle({ kind: 'fitness', fitness: { ...fitness, ...(fault !== undefined && { fault }) } }, now);
       place = next;
+      // What is listened at goes with its device.
+      if ('fault' in next) stopProbing();
     },
     heard(arrived, now) {
-      const said = accept(arrived, settings);
+      const found = accept(arrived, settings);
+      const { header, from } = arrived;
+      const isRepeated = typeof found === 'object' && header && !sequences.isNew(from, header.sequence);
+      const said = isRepeated ? 'replay' : found;
       if (said === undefined) return;
-      if (typeof said === 'string') return count(said);
+      if (typeof said === 'string') {
+        trouble.refused(arrived.from, said, now);
+        return count(said);
+      }
       received += 1;
-      for (const doubt of doubts(said, settings)) count(doubt);
+      for (const doubt of doubts(said, settings)) {
+        trouble.refused(arrived.from, doubt, now);
+        count(doubt);
+      }
+      if (resignedAtMs !== never) {
+        if (said.priority > 0) stop(now);
+        return;
+      }
+      const wasMaster = vrrp.state === 'master';
       handle({ kind: 'heard', advertisement: said, from: arrived.from }, now);
+      const isOwn = !('fault' in place) && place.source === arrived.from;
+      if (!wasMaster || vrrp.state !== 'master' || isOwn || said.priority === 0) return;
+      if (trouble.rival(arrived.from, said.priority, now) && settings.rival === 'yield')
+        handle({ kind: 'stand-back', reason: `${arrived.from} is master as well, and stays it` }, now);
     },
     work(now) {
+      if (resignedAtMs !== never) {
+        if (now >= resignedAtMs) stop(now);
+        return;
+      }
       // The election first: a late master must not renew what it has lost.
       if (now >= vrrp.dueMs) handle({ kind: 'due' }, now);
       if (now >= renewAtMs) renew(now);
-      if (now < announceAtMs) return;
+      if (now >= probeAtMs) lookForClaims(now);
+      if (now < (announceAt[0] ?? never)) return;
       tellNetwork();
+      announceAt.shift();
       const { refresh } = settings.announce;
-      announceAtMs = refresh > 0 ? now + refresh : never;
+      if (announceAt.length === 0 && refresh > 0) announceAt = [now + refresh];
     },
     follow: (state, reason, now) => handle({ kind: 'follow', state, reason }, now),
-    stop: (now) => handle({ kind: 'stop' }, now),
+    standBack: (reason, now) => handle({ kind: 'stand-back', reason }, now),
+    stepForward: (now) => handle({ kind: 'step-forward' }, now),
+    resign(now) {
+      if (vrrp.state !== 'master') return stop(now);
+      // The longest a successor waits: its skew (RFC 9568, 6.1; RFC 3768: of a second).
+      resignedAtMs = now + (version === 2 ? 1000 : intervalMs) + lateMs;
+      listener.holds(resignedAtMs);
+      advertise(0, now);
+    },
+    isResigning: () => resignedAtMs !== never,
+    stop,
     status(now) {
       const { master, sinceMs, state, reason, fitness } = vrrp;
+      const wrong = trouble.now(now);
       return {
         ...{ name, state, reason, priority: fitness.priority, forMs: Math.round(now - sinceMs) },
         addresses: all.map(({ address }) => address),
@@ -152,6 +268,8 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
             agoMs: Math.round(now - master.heardMs),
           },
         }),
+        ...(vrrp.standsBack && { standsBack: true as const }),
+        ...(wrong.length > 0 && { trouble: wrong }),
         ...{ sent, received, rejected: { ...rejected } },
       };
     },

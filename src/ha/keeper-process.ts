@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { setImmediate as others } from 'node:timers/promises';
+import { bootTimeMs } from '../sys/clock.ts';
 import { runInRealTime } from '../sys/realtime.ts';
 import { type KeeperMessage, lines, type OrderMessage } from './channel.ts';
 import { openKeeper } from './keeper.ts';
@@ -20,16 +21,21 @@ const graceMs = 10_000;
 const priority = 10;
 
 const path = process.argv[2]!;
-const now = () => performance.now();
+/** A director that was suspended has to know it. */
+const now = bootTimeMs;
 let daemon: Socket | undefined;
 let lonelySinceMs = now();
 let stopping = false;
 
 const tell = (message: KeeperMessage) => daemon?.write(`${JSON.stringify(message)}\n`);
+/** The last change of every instance that no daemon has heard of. */
+const missed = new Map<string, KeeperMessage>();
 
 const keeper = openKeeper(now, {
-  entered(instance, state, reason) {
-    tell({ kind: 'entered', instance, state, reason });
+  entered(instance, state, reason, priority) {
+    const message: KeeperMessage = { kind: 'entered', instance, state, reason, priority };
+    if (daemon) tell(message);
+    else missed.set(instance, message);
     statusAtMs = 0;
   },
   failed: (instance, what, error) =>
@@ -41,6 +47,8 @@ const server = createServer((socket) => {
   // The newest daemon is the one there is: it holds the lock.
   daemon?.destroy();
   daemon = socket;
+  for (const message of missed.values()) tell(message);
+  missed.clear();
   socket.on('error', () => socket.destroy());
   socket.on('close', () => {
     if (daemon !== socket) return;
@@ -50,7 +58,9 @@ const server = createServer((socket) => {
   lines(socket, (line) => {
     const message = JSON.parse(line) as OrderMessage;
     if (message.kind === 'stop') stopping = true;
-    else keeper.order(message.orders);
+    else if (message.kind === 'orders') keeper.order(message.orders);
+    else if (message.kind === 'hand-over') keeper.handOver(message.instances, message.reason);
+    else keeper.takeBack(message.instances);
     statusAtMs = 0;
   });
 });
@@ -70,6 +80,11 @@ while (!stopping) {
     tell({ kind: 'status', inRealTime, instances: keeper.status() });
   }
   if (!daemon && now() - lonelySinceMs > graceMs) stopping = true;
+  await others();
+}
+keeper.resign();
+while (keeper.isResigning()) {
+  keeper.turn(patienceMs);
   await others();
 }
 keeper.stop();

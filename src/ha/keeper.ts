@@ -3,6 +3,7 @@ import { familyOf } from '../model/address.ts';
 import { type Fitness, fitnessOf, type VrrpState, type VrrpStatus } from '../model/vrrp.ts';
 import { isSystemError } from '../sys/ffi.ts';
 import { type InterfaceAddress, listAddresses } from '../sys/netlink/address.ts';
+import { openGuard } from '../sys/netlink/address-guard.ts';
 import { type Link, listLinks } from '../sys/netlink/link.ts';
 import { watchLinks } from '../sys/netlink/link-watch.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
@@ -10,12 +11,15 @@ import { waitAnyReadable } from '../sys/socket.ts';
 import { type Exchange, openExchange } from './exchange.ts';
 import { groupFault, othersOf } from './groups.ts';
 import { type Instance, openInstance } from './instance.ts';
+import { type Leased, openLeases } from './leases.ts';
+import { noPaths, putPaths, takePaths } from './paths.ts';
 import { faultOf, type Place, type Seat, seatOf } from './place.ts';
-import type { InstanceSettings, Orders } from './settings.ts';
+import type { InstanceSettings, Orders, RefusingAddress } from './settings.ts';
+import { openVirtualDevices, virtualDeviceOf, virtualDevices } from './virtual-mac.ts';
 
 /** Who hears of what happens. */
 export type KeeperListener = {
-  entered(instance: string, state: VrrpState, reason: string): void;
+  entered(instance: string, state: VrrpState, reason: string, priority: number): void;
   /** The kernel refused something. */
   failed(instance: string, what: string, error: unknown): void;
 };
@@ -26,7 +30,13 @@ export type Keeper = {
   order(orders: Orders): void;
   /** Waits for the network until something is due, at most `patienceMs`, and does it. Blocks the event loop. */
   turn(patienceMs: number): void;
+  /** These instances hand their addresses over, and stand back; or step forward again. */
+  handOver(names: readonly string[], reason: string): void;
+  takeBack(names: readonly string[]): void;
   status(): readonly VrrpStatus[];
+  /** Says that all addresses are given up; each is served until its successor speaks. Then `isResigning` is false. */
+  resign(): void;
+  isResigning(): boolean;
   /** Gives all addresses up, says so, and closes. */
   stop(): void;
 };
@@ -34,6 +44,8 @@ export type Keeper = {
 /** The sockets of a device and family, and who listens there. */
 type Station = { readonly exchange: Exchange; listeners: Instance[] };
 
+/** Goes with this process. */
+const guardTable = 'headgate-vrrp';
 /** Devices that change are told by the kernel; addresses that come and go are looked for as often as this. */
 const lookMs = 1000;
 
@@ -41,29 +53,56 @@ const lookMs = 1000;
 export function openKeeper(now: () => number, listener: KeeperListener): Keeper {
   const links = watchLinks();
   const stations = new Map<string, Station>();
+  const leases = openLeases();
+  const virtual = openVirtualDevices();
+  const guard = openGuard(guardTable);
+  let guarded: readonly RefusingAddress[] = [];
   let instances: readonly Instance[] = [];
-  let orders: Orders = { instances: [], tracking: {}, groups: {} };
+  let orders: Orders = { instances: [], tracking: {}, groups: {}, always: noPaths };
   let lookAtMs = 0;
   let leading = false;
+  let resigning = false;
 
   function order(next: Orders): void {
+    if (!isDeepStrictEqual(orders.always, next.always)) {
+      takePaths(orders.always, pathFailed);
+      putPaths(next.always, pathFailed);
+    }
+    // Before there is an address that it is for.
+    if (!isDeepStrictEqual(guarded, next.refusing ?? []))
+      attempt('keep away what is for its addresses', () => {
+        guard.set(next.refusing ?? []);
+        guarded = next.refusing ?? [];
+      });
     orders = next;
     const before = instances;
     instances = next.instances.map(
       (settings) => before.find((one) => isDeepStrictEqual(one.settings, settings)) ?? open(settings),
     );
     for (const one of before) if (!instances.includes(one)) one.stop(now());
+    attempt('use the leases of the data plane', () => leases.use(next.leases));
     look();
   }
+
+  function attempt(what: string, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      listener.failed('every instance', what, error);
+    }
+  }
+
+  const pathFailed = (what: string, error: unknown) => listener.failed('always', what, error);
 
   function open(settings: InstanceSettings): Instance {
     const { name } = settings;
     return openInstance(settings, now(), {
-      entered(state, reason) {
-        listener.entered(name, state, reason);
+      entered(state, reason, priority) {
+        listener.entered(name, state, reason, priority);
         if (state === 'fault') lookAtMs = 0;
         else if (!leading) lead(name, state, reason);
       },
+      holds: (untilMs) => leases.hold(name, untilMs, now()),
       failed: (what, error) => listener.failed(name, what, error),
     });
   }
@@ -89,11 +128,12 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
       return;
     }
     const [devices, addresses] = seen;
+    attempt('lease its addresses', () => leases.assign(leasedOf(instances, devices, addresses)));
     for (const station of stations.values()) station.listeners = [];
     const places = new Map<string, Place>();
     for (const instance of instances) {
       const seat = seatOf(instance.settings, devices, addresses);
-      places.set(instance.settings.name, 'fault' in seat ? seat : place(seat, instance));
+      places.set(instance.settings.name, 'fault' in seat ? seat : place(seat, instance, devices));
     }
     const fitness = new Map(
       instances.map(({ settings }) => [
@@ -107,6 +147,14 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
       const fault = own ?? groupFault(name, orders.groups, fitness);
       instance.judge(places.get(name)!, { priority, ...(fault !== undefined && { fault }) }, now());
     }
+    attempt('take virtual MAC addresses away', () => {
+      const bases = instances.flatMap(({ settings }) => {
+        const base = settings.virtualMac && devices.find(({ name }) => name === settings.interface);
+        return base ? [{ name: base.name, virtual: virtualDeviceOf(settings, base.index) }] : [];
+      });
+      const names = new Set(bases.map((one) => one.virtual));
+      virtual.keep(names, new Set(bases.map(({ name }) => name)), devices);
+    });
     // What was given up has been said by now.
     for (const [key, { exchange, listeners }] of stations)
       if (listeners.length === 0) {
@@ -125,23 +173,32 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
     const interfaces = trackInterfaces.map((one) => ({
       what: `interface ${one.name}`,
       weight: one.weight,
+      ...(one.reverse && { reverse: one.reverse }),
       ...faultOf(one.name, devices),
     }));
     const fitness = fitnessOf(priority, [...interfaces, ...tracked]);
     return 'fault' in where ? { ...fitness, fault: where.fault } : fitness;
   }
 
-  function place(seat: Seat, instance: Instance): Place {
-    const { device } = seat;
-    const family = familyOf(instance.settings.addresses[0]!.address);
-    const key = `${family} ${device.index} ${device.name}`;
+  function place({ device: base, source }: Seat, instance: Instance, devices: readonly Link[]): Place {
+    const { settings } = instance;
+    const family = familyOf(settings.addresses[0]!.address);
+    const isAuthenticated = settings.authentication.type === 'ah';
+    const key = `${family} ${base.index} ${base.name}${isAuthenticated ? ' authenticated' : ''}`;
+    let what = `listen on ${base.name}`;
     try {
-      const station = stations.get(key) ?? { exchange: openExchange(family, device), listeners: [] };
+      const station = stations.get(key) ?? {
+        exchange: openExchange(family, base, isAuthenticated),
+        listeners: [],
+      };
       stations.set(key, station);
       station.listeners.push(instance);
-      return { ...seat, exchange: station.exchange };
+      what = `have a virtual MAC address on ${base.name}`;
+      const link = settings.virtualMac && devices.find(({ index }) => index === base.index);
+      const device = link ? virtual.on(settings, link, devices) : base;
+      return { base, device, source, exchange: station.exchange };
     } catch (error) {
-      return { fault: `cannot listen on ${device.name}: ${error instanceof Error ? error.message : error}` };
+      return { fault: `cannot ${what}: ${error instanceof Error ? error.message : error}` };
     }
   }
 
@@ -162,8 +219,20 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
     for (const instance of some) if (now() >= instance.dueMs()) instance.work(now());
   }
 
+  const named = (names: readonly string[]) =>
+    instances.filter(({ settings }) => names.includes(settings.name));
+
   return {
     order,
+    handOver(names, reason) {
+      // Each says so itself.
+      leading = true;
+      for (const one of named(names)) one.standBack(reason, now());
+      leading = false;
+    },
+    takeBack(names) {
+      for (const one of named(names)) one.stepForward(now());
+    },
     turn(patienceMs) {
       const dueMs = Math.min(lookAtMs, ...instances.map((one) => one.dueMs()));
       const waitMs = Math.min(patienceMs, Math.max(0, dueMs - now()));
@@ -172,15 +241,45 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
       work(instances.filter((one) => one.isMaster()));
       receiveAll();
       work(instances);
-      if (links.changed() || now() >= lookAtMs) look();
+      if (!resigning && (links.changed() || now() >= lookAtMs)) look();
     },
     status: () => instances.map((one) => one.status(now())),
+    resign() {
+      resigning = true;
+      for (const one of instances) one.resign(now());
+    },
+    isResigning: () => instances.some((one) => one.isResigning()),
     stop() {
       for (const one of instances) one.stop(now());
       instances = [];
+      attempt('give up its leases', leases.close);
+      takePaths(orders.always, pathFailed);
+      attempt('take virtual MAC addresses away', () => virtual.keep(new Set(), new Set(), virtualDevices()));
       for (const { exchange } of stations.values()) exchange.close();
       stations.clear();
       links.close();
+      guard.close();
     },
   };
+}
+
+/** Every virtual address, and which of them the host has for good besides. */
+function leasedOf(
+  instances: readonly Instance[],
+  devices: readonly Link[],
+  found: readonly InterfaceAddress[],
+): Leased[] {
+  const own = new Set(
+    found.flatMap(({ address, validSeconds }) => (validSeconds === undefined ? address : [])),
+  );
+  const indexOf = (wanted: string) => devices.find(({ name }) => name === wanted)?.index ?? 0;
+  return instances.flatMap(({ settings }) => {
+    const base = indexOf(settings.interface);
+    return [...settings.addresses, ...settings.excludedAddresses].map(({ address }) => ({
+      instance: settings.name,
+      address,
+      ifindex: settings.virtualMac ? indexOf(virtualDeviceOf(settings, base)) : base,
+      resident: own.has(address),
+    }));
+  });
 }

@@ -3,12 +3,23 @@ import type { InterfaceAddress } from '../sys/netlink/address.ts';
 import { interfaceFlags, type Link } from '../sys/netlink/link.ts';
 import type { Device, Exchange } from './exchange.ts';
 import type { InstanceSettings } from './settings.ts';
+import type { Holder } from './virtual-mac.ts';
 
 /** The device an instance is on. */
 export type Seat = { readonly device: Device & { readonly mac: string }; readonly source: Address };
 
-/** Where an instance stands in the network, or why it stands nowhere. */
-export type Place = (Seat & { readonly exchange: Exchange }) | { readonly fault: string };
+/**
+ * Where an instance stands in the network, or why it stands nowhere. Its addresses are on `device`, which is `base` or, with a
+ * virtual MAC address, one above it.
+ */
+export type Place =
+  | {
+      readonly base: Seat['device'];
+      readonly device: Holder;
+      readonly source: Address;
+      readonly exchange: Exchange;
+    }
+  | { readonly fault: string };
 
 /** Where an instance would stand, as the kernel lists devices and addresses. Pure. */
 export function seatOf(

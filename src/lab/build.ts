@@ -98,7 +98,7 @@ export function removeNamespaces(names: readonly string[]): void {
 }
 
 /** Kills until nobody is left: a process that was starting another one may have left it behind. */
-function emptyOfProcesses(netns: string): void {
+export function emptyOfProcesses(netns: string): void {
   for (let round = 1; endProcesses(netns) > 0; round++) {
     if (round === mostRounds)
       throw new Error(`namespace "${netns}": a process in it does not end when killed`);

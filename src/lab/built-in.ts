@@ -1,6 +1,6 @@
 import type { Cluster, ClusterLink, ClusterNode, ClusterRealServer } from './cluster.ts';
 
-/** The clusters that come with Headgate, named for what they show. Each is one network, but for `nat`'s two. */
+/** The clusters that come with Headgate, named for what they show. Each is one network, but for the two of masquerading. */
 export const builtInClusters: readonly Cluster[] = [
   {
     name: 'dr-ipvsadm',
@@ -124,6 +124,47 @@ export const builtInClusters: readonly Cluster[] = [
         method: 'masquerade',
         serves: 'http',
         realServers: servers('192.168.7', { rs1: 21, rs2: 22, rs3: 23, rs4: 24 }),
+      },
+    ],
+  },
+  {
+    name: 'nat-pair',
+    summary:
+      'Masquerading behind a pair of directors: the gateway of the real servers moves with the virtual address',
+    nodes: [
+      { name: 'client', role: 'client' },
+      { name: 'director1', role: 'director' },
+      { name: 'director2', role: 'director' },
+      ...['rs1', 'rs2'].map((name): ClusterNode => ({ name, role: 'real-server', gateway: '192.168.7.1' })),
+    ],
+    links: [
+      {
+        ...lan('172.16.16', 24, [
+          ['client', 1],
+          ['director1', 2],
+          ['director2', 3],
+        ]),
+        name: 'front',
+      },
+      {
+        ...lan('192.168.7', 24, [
+          ['director1', 2],
+          ['director2', 3],
+          ['rs1', 21],
+          ['rs2', 22],
+        ]),
+        name: 'back',
+      },
+    ],
+    services: [
+      {
+        protocol: 'tcp',
+        address: '172.16.16.172',
+        port: 80,
+        scheduler: 'rr',
+        method: 'masquerade',
+        serves: 'http',
+        realServers: servers('192.168.7', { rs1: 21, rs2: 22 }),
       },
     ],
   },

@@ -1,6 +1,6 @@
 import type { NewAddress } from '../sys/netlink/address.ts';
 import { parsePrefix } from '../sys/netlink/ip.ts';
-import { type Cluster, type ClusterLink, type ClusterPort, workingDirector } from './cluster.ts';
+import { type Cluster, type ClusterLink, type ClusterPort, isPair, workingDirector } from './cluster.ts';
 import type { Node, Segment, Topology } from './topology.ts';
 
 /** What the namespaces of a lab's machines begin with; a dot ends it, so that no lab's name is the start of another's. */
@@ -37,7 +37,8 @@ export function topologyOf(cluster: Cluster, lab: string): Topology {
   const linked = namedPorts(cluster);
   const director = workingDirector(cluster).name;
   const masquerades = cluster.services.some(({ method }) => method === 'masquerade');
-  const virtual = virtualAddresses(cluster, director);
+  // What moves is a director's own business.
+  const virtual = isPair(cluster) ? new Map<string, NewAddress[]>() : virtualAddresses(cluster, director);
   return {
     name: lab,
     prefix: namespacePrefix(lab),
@@ -68,7 +69,7 @@ export function topologyOf(cluster: Cluster, lab: string): Topology {
 }
 
 /** The virtual addresses by the director's device that is to hold them: the one whose network they lie in, or the first. */
-function virtualAddresses(cluster: Cluster, director: string): Map<string, NewAddress[]> {
+export function virtualAddresses(cluster: Cluster, director: string): Map<string, NewAddress[]> {
   const ports = namedPorts(cluster)
     .flatMap(({ ports }) => ports)
     .filter(({ node }) => node === director);

@@ -9,12 +9,16 @@ export type Cluster = {
   readonly nodes: readonly ClusterNode[];
   readonly links: readonly ClusterLink[];
   readonly services: readonly ClusterService[];
+  /** Milliseconds between two advertisements of directors that stand in for each other. Left out: 100. */
+  readonly advertisementMs?: number;
+  /** Whether these tell each other of connections. Left out: yes. */
+  readonly connectionSync?: boolean;
 };
 
 export const nodeRoles = ['client', 'director', 'real-server', 'router'] as const;
 export type NodeRole = (typeof nodeRoles)[number];
 
-/** A machine. Of several directors the first one works; the others stand by, without virtual addresses. */
+/** A machine. Several directors stand in for each other; the first one is master while it can be. */
 export type ClusterNode = {
   readonly name: string;
   readonly role: NodeRole;
@@ -61,11 +65,24 @@ export type ClusterRealServer = {
   readonly weight?: number;
 };
 
-/** The director that holds the virtual addresses. Throws RangeError when the cluster has none. */
+/** The director that holds the virtual addresses, of a pair while it can. Throws RangeError when the cluster has none. */
 export function workingDirector(cluster: Cluster): ClusterNode {
   const director = cluster.nodes.find(({ role }) => role === 'director');
   if (!director) throw new RangeError(`lab "${cluster.name}": wanted a node with the role "director"`);
   return director;
+}
+
+export const directorsOf = ({ nodes }: Cluster): ClusterNode[] =>
+  nodes.filter(({ role }) => role === 'director');
+
+/** Whether directors stand in for each other: there are several, and no virtual address is a machine's for good. */
+export function isPair(cluster: Cluster): boolean {
+  const own = new Set(
+    cluster.links.flatMap(({ ports }) =>
+      ports.flatMap(({ addresses }) => addresses.map((prefix) => prefix.split('/')[0])),
+    ),
+  );
+  return directorsOf(cluster).length > 1 && !cluster.services.some(({ address }) => own.has(address));
 }
 
 /** `address:port`, an IPv6 address in brackets. */
@@ -88,7 +105,7 @@ export function quietAddresses(
   cluster: Cluster,
   node: string,
 ): { address: string; method: ForwardingMethod }[] {
-  if (node === workingDirector(cluster).name) return [];
+  if (node === workingDirector(cluster).name && !isPair(cluster)) return [];
   const found = new Map<string, ForwardingMethod>();
   for (const { address, method, realServers } of cluster.services)
     if (method !== 'masquerade' && realServers.some((server) => server.node === node))

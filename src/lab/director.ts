@@ -11,6 +11,12 @@ const commandTimeoutMs = 30_000;
 /** A lab's table need not hold a million connections. */
 const labConnections = '65536';
 
+/** What a process on a node gets. */
+export const directorEnvironment = (): NodeJS.ProcessEnv => ({
+  ...process.env,
+  HEADGATE_CONNECTIONS: process.env.HEADGATE_CONNECTIONS ?? labConnections,
+});
+
 /** Runs a command of ours in a namespace to its end, without blocking the event loop. */
 export async function runHeadgate(
   headgate: Headgate,
@@ -23,7 +29,7 @@ export async function runHeadgate(
     stdio: 'pipe',
     timeout: commandTimeoutMs,
     killSignal: 'SIGKILL',
-    env: { ...process.env, HEADGATE_CONNECTIONS: process.env.HEADGATE_CONNECTIONS ?? labConnections },
+    env: directorEnvironment(),
   });
   let stdout = '';
   let stderr = '';

@@ -3,8 +3,10 @@ import { findLink, listLinks, setLink } from '../sys/netlink/link.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
 import { listNamedNetns, netnsPath } from '../sys/netns.ts';
 import { bridgePort, bringUpDevices, endProcesses } from './build.ts';
+import { isPair } from './cluster.ts';
 import { namedPorts, nodeNetns, topologyOf } from './cluster-topology.ts';
 import type { Headgate } from './director.ts';
+import { startDirector } from './pair.ts';
 import { prepareRealServer, startServing } from './real-servers.ts';
 import { type Faults, type LabRecord, lockLab, readLab, writeLabFile } from './store.ts';
 
@@ -36,6 +38,8 @@ export async function restoreNode(lab: string, node: string, headgate: Headgate)
     endProcesses(netns);
     await prepareRealServer(cluster, lab, node, headgate);
     await startServing(cluster, lab, [node]);
+    if (isPair(cluster) && cluster.nodes.some(({ name, role }) => name === node && role === 'director'))
+      await startDirector(cluster, lab, { name: node }, headgate);
     return { ...faults, killed: faults.killed.filter((name) => name !== node) };
   });
 }

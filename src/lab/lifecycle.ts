@@ -2,10 +2,11 @@ import { HeadgateError } from '../model/errors.ts';
 import { listLinks } from '../sys/netlink/link.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
 import { listNamedNetns, netnsPath } from '../sys/netns.ts';
-import { removeNamespaces, up } from './build.ts';
-import { type Cluster, rulesOf, workingDirector } from './cluster.ts';
+import { emptyOfProcesses, removeNamespaces, up } from './build.ts';
+import { type Cluster, directorsOf, isPair, rulesOf, workingDirector } from './cluster.ts';
 import { namespacePrefix, nodeNetns, topologyOf } from './cluster-topology.ts';
 import { type Headgate, mustRunHeadgate, runHeadgate } from './director.ts';
+import { startPair } from './pair.ts';
 import { prepareRealServer, startAllServing } from './real-servers.ts';
 import { explained } from './refusal.ts';
 import { beginLab, forgetLab, journal, labNames, lockLab, readLab, writeLabFile } from './store.ts';
@@ -41,15 +42,20 @@ export async function bringUp(cluster: Cluster, lab: string, headgate: Headgate)
 async function build(cluster: Cluster, lab: string, headgate: Headgate): Promise<void> {
   up(topologyOf(cluster, lab), (step) => journal(lab, step));
   writeLabFile(lab, 'devices.json', devicesOf(cluster, lab));
-  const director = workingDirector(cluster).name;
-  const namespace = nodeNetns(lab, director);
-  journal(lab, { step: 'director', name: director, namespace });
+  const directors = isPair(cluster) ? directorsOf(cluster) : [workingDirector(cluster)];
+  const namespaces = directors.map(({ name }) => nodeNetns(lab, name));
+  directors.forEach(({ name }, i) => {
+    journal(lab, { step: 'director', name, namespace: namespaces[i]! });
+  });
   const outcomes = await Promise.allSettled([
     startAllServing(cluster, lab),
     ...cluster.nodes.map(({ name }) => prepareRealServer(cluster, lab, name, headgate)),
-    mustRunHeadgate(headgate, namespace, ['ipvsadm-restore'], rulesOf(cluster)),
+    ...(isPair(cluster)
+      ? []
+      : [mustRunHeadgate(headgate, namespaces[0]!, ['ipvsadm-restore'], rulesOf(cluster))]),
   ]);
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  await startPair(cluster, lab, headgate);
   journal(lab, { step: 'done' });
 }
 
@@ -88,6 +94,8 @@ async function remove(lab: string, headgate: Headgate): Promise<void> {
   for (const entry of entries)
     if ((entry.step === 'director' || entry.step === 'real-server') && present.has(entry.namespace))
       pinned.set(entry.namespace, undoing[entry.step]);
+  // A daemon would not have its data plane taken away.
+  for (const namespace of pinned.keys()) emptyOfProcesses(namespace);
   await Promise.all([...pinned].map(([namespace, words]) => runHeadgate(headgate, namespace, words)));
   removeNamespaces([
     ...entries.flatMap((entry) => (entry.step === 'namespace' ? [entry.name] : [])),

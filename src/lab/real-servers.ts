@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,7 +7,7 @@ import { spawnInNetns } from '../sys/netns.ts';
 import { moduleProgram } from '../sys/program.ts';
 import { type Cluster, portOf, quietAddresses, servingNodes } from './cluster.ts';
 import { nodeNetns } from './cluster-topology.ts';
-import { type Headgate, mustRunHeadgate } from './director.ts';
+import { directorEnvironment, type Headgate, mustRunHeadgate } from './director.ts';
 import { listeningPorts } from './probe.ts';
 import { journal, labDirectory } from './store.ts';
 
@@ -105,20 +106,33 @@ function notReady(lab: string, node: string, port: number): HeadgateError {
   );
 }
 
-const nodeDirectory = (lab: string, node: string): string => join(labDirectory(lab), 'nodes', node);
-const logPath = (lab: string, node: string): string => join(nodeDirectory(lab, node), 'log');
+/** Where a node keeps its files. */
+export const nodeDirectory = (lab: string, node: string): string => join(labDirectory(lab), 'nodes', node);
+/** What its processes say. */
+export const logPath = (lab: string, node: string): string => join(nodeDirectory(lab, node), 'log');
 
-function start(lab: string, node: string, program: string, args: readonly string[]): void {
+/** Starts a process on a node that stays when this one ends; `prepare` finds the node's folder there. */
+export function start(
+  lab: string,
+  node: string,
+  program: string,
+  args: readonly string[],
+  prepare: () => void = () => undefined,
+): ChildProcess {
   const directory = nodeDirectory(lab, node);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
+  prepare();
   const log = openSync(logPath(lab, node), 'a', 0o600);
   try {
     journal(lab, { step: 'process', name: node });
-    spawnInNetns(nodeNetns(lab, node), program, args, {
+    const child = spawnInNetns(nodeNetns(lab, node), program, args, {
       detached: true,
       stdio: ['ignore', log, log],
       cwd: directory,
-    }).unref();
+      env: directorEnvironment(),
+    });
+    child.unref();
+    return child;
   } finally {
     closeSync(log);
   }

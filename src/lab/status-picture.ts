@@ -28,7 +28,7 @@ export function statusPicture(status: LabStatus): string[] {
   lines.push(
     '  |',
     '  v',
-    `director ${status.director}  ${addresses(status.director)}${nodeNote(status.director)}`,
+    `director ${status.director}  ${addresses(status.director)}${status.nodes.some(({ name, vrrp }) => name === status.director && vrrp === 'master') ? '  MASTER' : ''}${nodeNote(status.director)}`,
   );
   status.services.forEach((service, i) => {
     const rail = i === status.services.length - 1 ? '   ' : '  |';
@@ -44,11 +44,11 @@ export function statusPicture(status: LabStatus): string[] {
     });
   });
   const standby = status.nodes.filter(({ standby }) => standby);
-  for (const { name } of standby)
-    lines.push(
-      '',
-      `director ${name}  ${addresses(name)}  stands by, holds no virtual address${nodeNote(name)}`,
-    );
+  for (const { name, vrrp } of standby) {
+    const role =
+      vrrp === 'master' ? 'MASTER as well' : vrrp ? 'BACKUP' : 'stands by, holds no virtual address';
+    lines.push('', `director ${name}  ${addresses(name)}  ${role}${nodeNote(name)}`);
+  }
   if (status.problems.length > 0)
     lines.push('', 'PROBLEMS', ...status.problems.map((problem) => `  ${problem}`));
   return lines;

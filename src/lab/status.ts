@@ -5,11 +5,12 @@ import { listNeighbours } from '../sys/netlink/neighbour.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
 import { listNamedNetns, netnsPath, processesInNetns } from '../sys/netns.ts';
 import { bridgePort } from './build.ts';
-import { endpoint, type NodeRole, portOf, workingDirector } from './cluster.ts';
+import { directorsOf, endpoint, isPair, type NodeRole, portOf, workingDirector } from './cluster.ts';
 import { namedPorts, nodeNetns } from './cluster-topology.ts';
 import { type Headgate, runHeadgate } from './director.ts';
 import { missingDevice } from './faults.ts';
 import { readListing, readTotals, type Totals } from './listing.ts';
+import { mastersOf } from './pair.ts';
 import { listeningPorts, probe } from './probe.ts';
 import { servingOn } from './real-servers.ts';
 import type { LabRecord } from './store.ts';
@@ -46,6 +47,8 @@ export type NodeStatus = {
   /** `gone`: its namespace is not there any more. */
   readonly state: 'up' | 'killed' | 'gone';
   readonly standby: boolean;
+  /** Of directors that stand in for each other: who has the virtual addresses. */
+  readonly vrrp?: 'master' | 'backup';
   readonly processes: number;
   /** Ports on which something should listen and does not. */
   readonly silentPorts: readonly number[];
@@ -74,12 +77,25 @@ export type LabStatus = {
 /** Looks at a lab: machines and links as the kernel has them, the director's table, its rates over one second. */
 export async function statusOf(record: LabRecord, headgate: Headgate): Promise<LabStatus> {
   const { cluster, name: lab } = record;
-  const director = workingDirector(cluster).name;
   const present = new Set(listNamedNetns());
-  const nodes = cluster.nodes.map((node) => nodeStatus(record, node.name, node.role, present));
+  const masters = pairMasters(record, present);
+  const director = masters?.[0] ?? workingDirector(cluster).name;
+  const nodes = cluster.nodes.map((node) => ({
+    ...nodeStatus(record, node.name, node.role, present),
+    ...(node.role === 'director' && { standby: node.name !== director }),
+    ...(masters &&
+      node.role === 'director' && {
+        vrrp: masters.includes(node.name) ? ('master' as const) : ('backup' as const),
+      }),
+  }));
   const ports = portStatus(record, present);
   const problems = [
     ...(record.complete ? [] : [`"up" was cut off half-way; next: headgate lab down ${lab}`]),
+    ...(masters === undefined || masters.length === 1
+      ? []
+      : masters.length === 0
+        ? ['no director has the virtual addresses']
+        : [`${masters.join(' and ')} have the virtual addresses at the same time`]),
     ...nodes.flatMap(nodeProblems),
     ...ports.flatMap((port) => portProblems(record, port, present)),
   ];
@@ -87,7 +103,7 @@ export async function statusOf(record: LabRecord, headgate: Headgate): Promise<L
   if (present.has(nodeNetns(lab, director))) {
     const [found, unreachable] = await Promise.all([
       serviceStatus(record, nodeNetns(lab, director), headgate, problems),
-      unreachableServers(record, present, [...nodes], ports),
+      unreachableServers(record, director, present, nodes, ports),
     ]);
     services = found;
     problems.push(...unreachable);
@@ -104,10 +120,19 @@ export async function statusOf(record: LabRecord, headgate: Headgate): Promise<L
   };
 }
 
+/** The directors that have the virtual addresses; undefined where they do not move. */
+function pairMasters({ cluster, name: lab, faults }: LabRecord, present: Set<string>): string[] | undefined {
+  if (!isPair(cluster)) return undefined;
+  const alive = directorsOf(cluster).filter(
+    ({ name }) => present.has(nodeNetns(lab, name)) && !faults.killed.includes(name),
+  );
+  return mastersOf(cluster, lab, alive);
+}
+
 function nodeStatus(record: LabRecord, name: string, role: NodeRole, present: Set<string>): NodeStatus {
   const { cluster, name: lab, faults } = record;
   const netns = nodeNetns(lab, name);
-  const standby = role === 'director' && name !== workingDirector(cluster).name;
+  const standby = false;
   if (!present.has(netns)) return { name, role, state: 'gone', standby, processes: 0, silentPorts: [] };
   const { http, greeting } = servingOn(cluster, name);
   const listening = listeningPorts(netns);
@@ -157,11 +182,11 @@ function portProblems(record: LabRecord, port: PortStatus, present: Set<string>)
 /** Connects from the director to each real server that should answer, by its own address. */
 async function unreachableServers(
   { cluster, name: lab }: LabRecord,
+  director: string,
   present: Set<string>,
   nodes: readonly NodeStatus[],
   ports: readonly PortStatus[],
 ): Promise<string[]> {
-  const director = workingDirector(cluster).name;
   const netns = nodeNetns(lab, director);
   const impaired = (node: string) =>
     nodes.some(

@@ -5,6 +5,8 @@ export type CheckPhase = 'run' | 'connect' | 'tls' | 'send' | 'expect';
 export type CheckResult = {
   /** From its beginning to its end, milliseconds. */
   readonly durationMs: number;
+  /** Of what came, where it is compared with what comes from others: SHA-256, hexadecimal. */
+  readonly digest?: string;
 } & (
   | {
       readonly isGood: true;

@@ -1,5 +1,5 @@
 import { memberKey, type Override, type OverrideState, takenOut } from './override.ts';
-import { type PoolRules, poolOf, type Verdict } from './pool.ts';
+import { type AgentVerdict, type PoolRules, poolOf, type Verdict } from './pool.ts';
 import { destinationKey, equalDestination, serviceKey } from './service-id.ts';
 import type { Operation, ServiceEntry, Table } from './table.ts';
 import type { Destination, DestinationId, ServiceId } from './virtual-service.ts';
@@ -26,6 +26,8 @@ export type Decisions = {
   readonly pools?: ReadonlyMap<string, PoolRules>;
   /** By memberKey; undefined: no result yet. */
   readonly verdictOf?: (member: string) => Verdict | undefined;
+  /** What agents say, by memberKey. */
+  readonly agentOf?: (member: string) => AgentVerdict | undefined;
   /** Services, by serviceKey, that have lost their quorum. */
   readonly lost?: ReadonlySet<string>;
   /** What was covered before: it stays for those whose rules nobody knows. */
@@ -50,7 +52,11 @@ export function coverTable(table: Table, decisions: Decisions): Covered {
   const cover = (entry: ServiceEntry): ServiceEntry => {
     const key = serviceKey(entry.service.id);
     const rules = pools?.get(key);
-    if (rules ? isPlain(rules) && overridden.size === 0 : overridden.size === 0 && earlier.size === 0)
+    if (
+      rules
+        ? isPlain(rules) && !rules.agents && overridden.size === 0
+        : overridden.size === 0 && earlier.size === 0
+    )
       return entry;
     const { destinations, isLost } = rules
       ? pooled(entry, rules, decisions, overridden)
@@ -63,7 +69,7 @@ export function coverTable(table: Table, decisions: Decisions): Covered {
   return { table: { services: table.services.map(cover) }, covers, lost };
 }
 
-/** Nothing can come of it but what the table says. */
+/** Checks can change nothing: what the table says is all there is. */
 const isPlain = ({ checks, sorryServer }: PoolRules): boolean => checks.size === 0 && !sorryServer;
 
 type States = ReadonlyMap<string, OverrideState>;
@@ -71,7 +77,7 @@ type States = ReadonlyMap<string, OverrideState>;
 function pooled(
   { service: { id }, destinations }: ServiceEntry,
   rules: PoolRules,
-  { verdictOf, lost }: Decisions,
+  { verdictOf, agentOf, lost }: Decisions,
   overridden: States,
 ): ReturnType<typeof poolOf> {
   const key = serviceKey(id);
@@ -80,7 +86,13 @@ function pooled(
     const override = overridden.get(`${key} ${place}`);
     const checks = rules.checks.get(place) ?? [];
     const verdict = checks.length === 0 ? undefined : verdictOf?.(`${key} ${place}`);
-    return { destination, checks, ...(verdict && { verdict }), ...(override && { override }) };
+    const agent = rules.agents?.has(place) ? agentOf?.(`${key} ${place}`) : undefined;
+    return {
+      ...{ destination, checks },
+      ...(verdict && { verdict }),
+      ...(agent && { agent }),
+      ...(override && { override }),
+    };
   });
   const pool = poolOf(candidates, rules, lost?.has(key) === true);
   // Who is not checked and has no stand-in has no quorum to lose.

@@ -15,6 +15,10 @@ export const errorCatalogue = {
     title: 'This kernel has no BPF',
     hint: 'Use a kernel built with CONFIG_BPF_SYSCALL (every Debian kernel from 6.1 has it).',
   },
+  HG_IPVS: {
+    title: "The kernel's IPVS cannot be used",
+    hint: 'Load it (modprobe ip_vs); where the kernel has none: dataPlane: auto.',
+  },
   HG_NO_BPFFS: {
     title: 'The BPF file system cannot be mounted',
     hint: 'Mount it by hand: mkdir -p /run/headgate/bpf && mount -t bpf bpf /run/headgate/bpf',
@@ -67,6 +71,10 @@ export const errorCatalogue = {
     title: 'A change that takes much away needs a word from a person',
     hint: 'Look at it with "headgate plan"; if it is what you want, add --yes.',
   },
+  HG_FAILOVER: {
+    title: 'Addresses cannot be handed over',
+    hint: 'Look at who has them, and who else is there: headgate status',
+  },
   HG_UNKNOWN_NAME: {
     title: 'There is no virtual service or real server of this name',
     hint: 'List what there is with: headgate get services',
@@ -114,6 +122,10 @@ export const errorCatalogue = {
   HG_AGENT_REFUSED: {
     title: 'The kernel refuses a change to this host',
     hint: 'Correct what is named and run "headgate agent up" again, or undo the rest with "headgate agent down".',
+  },
+  HG_AGENT_LISTEN: {
+    title: 'The load agent cannot listen',
+    hint: 'Give another address and port with --listen, or end the program that listens there.',
   },
   HG_AGENT_RECORD: {
     title: 'What the agent changed on this host is not recorded in a form this build reads',

@@ -65,12 +65,21 @@ export type EventDetails = {
     readonly realServer: string;
     readonly reason: string;
   };
+  /** The agent of a real server said up, down, ready, drain or maint, or fell silent; a weight that moves is no event. */
+  'agent-said': {
+    readonly service: string;
+    readonly realServer: string;
+    readonly reason: string;
+  };
   /** A VRRP instance of this director entered a state. */
   'vrrp-transition': {
     readonly instance: string;
     readonly state: VrrpState;
     readonly reason: string;
   };
+  /** Something is wrong between directors: two masters, advertisements that do not count; or it is put right. */
+  'vrrp-problem': { readonly instance: string; readonly reason: string };
+  'vrrp-problem-over': { readonly instance: string; readonly reason: string };
   /** Too few real servers of a service are usable: its sorry server, where it has one, takes over; or enough are again. */
   'quorum-lost': { readonly service: string; readonly quorum: number };
   'quorum-gained': { readonly service: string; readonly quorum: number };
@@ -92,7 +101,10 @@ const kinds: { readonly [Kind in EventKind]: true } = {
   'real-server-up': true,
   'quorum-lost': true,
   'quorum-gained': true,
+  'agent-said': true,
   'vrrp-transition': true,
+  'vrrp-problem': true,
+  'vrrp-problem-over': true,
   'interface-attached': true,
 };
 

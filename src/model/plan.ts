@@ -1,6 +1,6 @@
-import { destinationKey, equalDestination, equalService, serviceKey } from './service-id.ts';
+import { destinationKey, equalDestination, equalService, equalServiceId, serviceKey } from './service-id.ts';
 import type { Operation, ServiceEntry, Table } from './table.ts';
-import type { Destination, VirtualService } from './virtual-service.ts';
+import type { Destination, ServiceId, VirtualService } from './virtual-service.ts';
 import { whenGoneOf } from './when-gone.ts';
 
 /**
@@ -13,25 +13,47 @@ import { whenGoneOf } from './when-gone.ts';
  * destinations normalised (normaliseDestination).
  */
 export function plan(desired: Table, observed: Table): Operation[] {
-  const present = new Map(observed.services.map((entry) => [serviceKey(entry.service.id), entry]));
-  const wanted = new Set(desired.services.map(({ service }) => serviceKey(service.id)));
-  return [
-    ...desired.services.flatMap((entry) => planService(entry, present.get(serviceKey(entry.service.id)))),
-    ...observed.services
-      .filter(({ service }) => !wanted.has(serviceKey(service.id)))
-      .map(({ service }): Operation => ({ kind: 'delete-service', id: service.id })),
-  ];
+  const operations: Operation[] = [];
+  const present = finder(observed.services);
+  let met = 0;
+  desired.services.forEach((entry, place) => {
+    const before = present(entry.service.id, place);
+    if (before) met++;
+    planService(operations, entry, before);
+  });
+  if (met === observed.services.length) return operations;
+  const wanted = finder(desired.services);
+  observed.services.forEach(({ service }, place) => {
+    if (!wanted(service.id, place)) operations.push({ kind: 'delete-service', id: service.id });
+  });
+  return operations;
+}
+
+/**
+ * Finds a virtual service by its name among others, which are unique. Two tables are mostly in the same order: `place` is
+ * where to look first, and keys are made only where it is not there.
+ */
+export function finder<Entry extends { readonly service: Pick<VirtualService, 'id'> }>(
+  entries: readonly Entry[],
+): (id: ServiceId, place: number) => Entry | undefined {
+  let byKey: ReadonlyMap<string, Entry> | undefined;
+  return (id, place) => {
+    const there = entries[place];
+    if (there && equalServiceId(there.service.id, id)) return there;
+    byKey ??= new Map(entries.map((entry) => [serviceKey(entry.service.id), entry]));
+    return byKey.get(serviceKey(id));
+  };
 }
 
 function planService(
+  operations: Operation[],
   { service, destinations }: ServiceEntry,
   observed: ServiceEntry | undefined,
-): Operation[] {
-  const operations: Operation[] = [];
+): void {
   if (!observed) operations.push({ kind: 'add-service', service });
   else if (!equalService(service, observed.service))
     operations.push({ kind: 'edit-service', service: explicit(service, observed.service) });
-  return [...operations, ...planDestinations(service.id, destinations, observed?.destinations ?? [])];
+  operations.push(...planDestinations(service.id, destinations, observed?.destinations ?? []));
 }
 
 /** An edit leaves alone what it does not say. */
@@ -47,6 +69,8 @@ function planDestinations(
 ): Operation[] {
   const isSame = (destination: Destination, i: number) => equalDestination(destination, observed[i]!);
   if (desired.length === observed.length && desired.every(isSame)) return [];
+  if (observed.length === 0)
+    return desired.map((destination): Operation => ({ kind: 'add-destination', id, destination }));
   const present = new Map(observed.map((destination) => [destinationKey(destination), destination]));
   const wanted = new Set(desired.map(destinationKey));
   const added: Operation[] = [];

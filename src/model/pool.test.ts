@@ -45,6 +45,54 @@ describe('who serves', () => {
     expect([by('drain', up), by('drain', down)]).toEqual([{ 1: 0 }, {}]);
   });
 
+  test('an agent scales the weight, takes out and takes away, each by its own word', () => {
+    const said = { factor: 1, isDown: false, whenDown: 'remove' } as const;
+    const by = (agent: object, candidate: object = {}) =>
+      poolOf(
+        [
+          {
+            destination: server(1, 10),
+            checks: [check],
+            verdict: { isUp: true },
+            agent: { ...said, ...agent },
+            ...candidate,
+          },
+        ],
+        { quorum: 1, hysteresis: 0 },
+        false,
+      );
+    const weight = (...given: Parameters<typeof by>) => by(...given).destinations[0]?.weight;
+    expect([0.4, 1.5, 0.01, 0, 1].map((factor) => weight({ factor }))).toEqual([4, 15, 1, 0, 10]);
+    expect(weight({ factor: 0.5 }, { verdict: { isUp: true, share: 0.5, weight: 8 } })).toBe(2);
+    expect(weight({ factor: 5 }, { destination: server(1, 0) })).toBe(0);
+    expect([weight({ isDown: true }), weight({ isDown: true, whenDown: 'quiesce' })]).toEqual([undefined, 0]);
+    expect([weight({ admission: 'drain' }), weight({ factor: 0.5 }, { override: 'drain' })]).toEqual([0, 0]);
+    expect(by({ admission: 'maintenance' }, { override: 'drain' }).destinations[0]).toMatchObject({
+      ...{ weight: 0, expiresTemplates: true },
+    });
+    // New clients may count on a loaded server; on one that is out they may not.
+    expect([by({ factor: 0.1 }).sum, by({ factor: 0 }).sum, by({ admission: 'drain' }).sum]).toEqual([
+      10, 0, 0,
+    ]);
+    expect(by({ isDown: true }).isLost).toBe(true);
+  });
+
+  test('an agent lowers the upper threshold, and never raises it', () => {
+    const limit = (upperThreshold: number, lowerThreshold: number, maxConnections: number) => {
+      const agent = { factor: 1, isDown: false, whenDown: 'remove', maxConnections } as const;
+      const destination = { ...server(1, 10), upperThreshold, lowerThreshold };
+      const [found] = poolOf([{ destination, checks: [], agent }], one, false).destinations;
+      return [found!.upperThreshold, found!.lowerThreshold];
+    };
+    expect([limit(0, 0, 30), limit(100, 50, 30), limit(20, 10, 30)]).toEqual([
+      ...[
+        [30, 0],
+        [30, 30],
+        [20, 10],
+      ],
+    ]);
+  });
+
   test('weights come from the check, grow slowly, and 0 stays 0', () => {
     const weight = (verdict: object, own = 10) =>
       poolOf(

@@ -1,8 +1,9 @@
+import type { AgentRules } from './agent-state.ts';
 import { type OverrideState, takenOut } from './override.ts';
 import type { Destination } from './virtual-service.ts';
 
 /** What a configuration says of who shall serve where not all are well. */
-export type PoolRules<Check extends MemberRules = MemberRules> = {
+export type PoolRules<Check extends MemberRules = MemberRules, Agent extends AgentRules = AgentRules> = {
   /** Sum of the weights of usable real servers below which the sorry server takes over. */
   readonly quorum: number;
   /** How far above the quorum that sum must rise, and below it fall, for a change. */
@@ -13,6 +14,8 @@ export type PoolRules<Check extends MemberRules = MemberRules> = {
    * checked.
    */
   readonly checks: ReadonlyMap<string, readonly Check[]>;
+  /** Who has an agent that is asked, by destinationKey. */
+  readonly agents?: ReadonlyMap<string, Agent>;
 };
 
 export type MemberRules = {
@@ -29,6 +32,16 @@ export type Verdict = {
   readonly weight?: number;
 };
 
+/** What an agent says of a real server. */
+export type AgentVerdict = {
+  /** What its weight is multiplied by; 0 is the agent's own word. */
+  readonly factor: number;
+  readonly isDown: boolean;
+  readonly whenDown: AgentRules['whenDown'];
+  readonly admission?: OverrideState;
+  readonly maxConnections?: number;
+};
+
 /** A real server of a service, with all that decides about it. */
 export type Candidate = {
   readonly destination: Destination;
@@ -36,6 +49,8 @@ export type Candidate = {
   readonly checks: readonly MemberRules[];
   /** Absent: there was no result yet. */
   readonly verdict?: Verdict;
+  /** Absent: no agent is asked, or it has said nothing yet. */
+  readonly agent?: AgentVerdict;
   /** What a person has decided. */
   readonly override?: OverrideState;
 };
@@ -63,25 +78,57 @@ export function poolOf(
   return { destinations: [...others, sorryServer], isLost, sum };
 }
 
-/** The weight new clients may count on; a slow start does not lessen it. */
+/** The weight new clients may count on; neither a slow start nor load lessens it. */
 function usableWeight(one: Candidate): number {
-  return one.override === undefined && isUp(one) ? fullWeight(one) : 0;
+  return one.override === undefined &&
+    one.agent?.admission === undefined &&
+    one.agent?.factor !== 0 &&
+    isUp(one)
+    ? fullWeight(one)
+    : 0;
 }
 
 function inForce(one: Candidate): Destination | undefined {
-  const { destination, checks, verdict, override } = one;
+  const { destination, verdict, agent, override } = one;
   if (override === 'maintenance') return takenOut(destination, override);
-  if (!isUp(one))
-    return checks.some(({ whenDown }) => whenDown === 'remove') ? undefined : { ...destination, weight: 0 };
-  if (override !== undefined) return takenOut(destination, override);
-  const weight = fullWeight(one);
-  const now =
-    verdict?.share === undefined ? weight : Math.min(weight, Math.max(1, Math.round(weight * verdict.share)));
-  return now === destination.weight ? destination : { ...destination, weight: now };
+  if (!isUp(one)) return whenDownOf(one) === 'remove' ? undefined : { ...destination, weight: 0 };
+  const admission = agent?.admission === 'maintenance' ? agent.admission : (override ?? agent?.admission);
+  if (admission !== undefined) return takenOut(destination, admission);
+  const weight = scaled(fullWeight(one), agent?.factor ?? 1, verdict?.share ?? 1);
+  const limited = withLimit(destination, agent?.maxConnections);
+  return weight === limited.weight ? limited : { ...limited, weight };
 }
 
-const isUp = ({ checks, verdict }: Candidate): boolean =>
+const heaviest = 65_535;
+
+/** A part of a weight is at least 1; only an agent's 0 % makes it 0. */
+function scaled(weight: number, factor: number, share: number): number {
+  if (factor === 0 || (factor === 1 && share === 1)) return factor * weight;
+  return Math.min(
+    Math.max(Math.round(weight * factor * share), Math.min(weight, 1)),
+    Math.max(weight, heaviest),
+  );
+}
+
+function withLimit(destination: Destination, most: number | undefined): Destination {
+  const { upperThreshold, lowerThreshold } = destination;
+  if (most === undefined || (upperThreshold > 0 && upperThreshold <= most)) return destination;
+  return { ...destination, upperThreshold: most, lowerThreshold: Math.min(lowerThreshold, most) };
+}
+
+const isUp = (one: Candidate): boolean => !one.agent?.isDown && isUpByChecks(one);
+
+const isUpByChecks = ({ checks, verdict }: Candidate): boolean =>
   checks.length === 0 || (verdict ? verdict.isUp : checks.every(({ initial }) => initial === 'up'));
+
+/** Where either of those that say it is down wants it removed, it is. */
+function whenDownOf(one: Candidate): AgentRules['whenDown'] {
+  const { checks, agent } = one;
+  const removed =
+    (!isUpByChecks(one) && checks.some(({ whenDown }) => whenDown === 'remove')) ||
+    (agent?.isDown === true && agent.whenDown === 'remove');
+  return removed ? 'remove' : 'quiesce';
+}
 
 /** A weight of 0 is a person's word, which no check lifts. */
 function fullWeight({ destination: { weight }, checks, verdict }: Candidate): number {

@@ -28,9 +28,11 @@ export type Alerts = {
 
 /** Programs that are run when something becomes of a virtual service or one of its real servers. */
 export type ServiceHooks = {
+  /** The file that gets a line for each result of a check. */
+  readonly checkLog?: string | undefined;
   readonly onQuorumUp?: readonly string[] | undefined;
   readonly onQuorumDown?: readonly string[] | undefined;
-  /** By the names that events use. */
+  /** Of real servers with programs, by the names that events use. */
   readonly realServers: ReadonlyMap<string, RealServerHooks>;
 };
 
@@ -44,4 +46,6 @@ export type Reactions = {
   readonly alerts: Alerts;
   /** By the names of virtual services; those without programs are in it as well. */
   readonly services: ReadonlyMap<string, ServiceHooks>;
+  /** Whether there is a real server of these names, as events use them. */
+  readonly isDescribed: (service: string, realServer: string) => boolean;
 };

@@ -18,6 +18,15 @@ export function serviceKey(id: ServiceId): string {
   return id.family === 6 ? `fwmark ${id.mark} ipv6` : `fwmark ${id.mark}`;
 }
 
+/** `serviceKey` for who asks for the destinations of a service one after the other: the key of the last name is kept. */
+export function lastKeyKept(): (id: ServiceId) => string {
+  let last: { readonly id: ServiceId; readonly key: string } | undefined;
+  return (id) => {
+    if (last?.id !== id) last = { id, key: serviceKey(id) };
+    return last.key;
+  };
+}
+
 /** A Map key, and readable: `192.0.2.1:80`, `[2001:db8::1]:80`. */
 export function destinationKey(id: DestinationId): string {
   return familyOf(id.address) === 6 ? `[${id.address}]:${id.port}` : `${id.address}:${id.port}`;
@@ -30,6 +39,7 @@ export function serviceFamily(id: ServiceId): 4 | 6 {
 
 /** Whether two names are of the same virtual service. */
 export function equalServiceId(a: ServiceId, b: ServiceId): boolean {
+  if (a === b) return true;
   if (a.kind === 'fwmark') return b.kind === 'fwmark' && a.mark === b.mark && a.family === b.family;
   if (b.kind === 'fwmark') return false;
   return a.address === b.address && a.port === b.port && a.protocol === b.protocol;
@@ -37,6 +47,7 @@ export function equalServiceId(a: ServiceId, b: ServiceId): boolean {
 
 /** Whether two virtual services have the same name and the same settings. */
 export function equalService(a: VirtualService, b: VirtualService): boolean {
+  if (a === b) return true;
   return (
     equalServiceId(a.id, b.id) &&
     a.scheduler === b.scheduler &&

@@ -1,13 +1,18 @@
 /**
  * Parameters of a whole table, by the names and with the values they have under net.ipv4.vs
- * (Documentation/networking/ipvs-sysctl.rst); those that a data plane of ours looks at.
+ * (Documentation/networking/ipvs-sysctl.rst); those that a data plane of ours acts on, and at the end one of our own.
  */
 export type Sysctls = {
-  /**
-   * 1: an IPv4 packet takes its "do not fragment" along into a tunnel, and its sender is told what fits. 0: tunnels
-   * fragment whatever does not fit.
-   */
-  readonly pmtu_disc: number;
+  /** Pages of 4,096 bytes, 32 connections each: with fewer places left in the table, defences that are automatic are on. */
+  readonly amemthresh: number;
+  /** With drop_packet 3: every so many'th new connection is refused. */
+  readonly am_droprate: number;
+  /** Entries that were not answered, and idle ones, are dropped: 0 never, 1 and 2 as amemthresh says, 3 always. */
+  readonly drop_entry: number;
+  /** New connections are refused: 0 never, 1 and 2 the more the fewer places are left, 3 by am_droprate. */
+  readonly drop_packet: number;
+  /** The stricter table of TCP states: 0 never, 1 and 2 as amemthresh says, 3 always. */
+  readonly secure_tcp: number;
   /**
    * 1: where IPVS's rule holds, a connection whose destination was deleted ends, and what comes of it is scheduled anew; so
    * is a SYN of a connection whose destination has weight 0. 0: packets of the first are dropped, those of the second go on.
@@ -15,18 +20,105 @@ export type Sysctls = {
   readonly expire_nodest_conn: number;
   /** 1: a persistence template whose destination has weight 0 brings nobody back to it. */
   readonly expire_quiescent_template: number;
+  /** 1: any segment but a reset may open a connection. */
+  readonly sloppy_tcp: number;
+  /**
+   * 1: an IPv4 packet takes its "do not fragment" along into a tunnel, and its sender is told what fits. 0: tunnels
+   * fragment whatever does not fit.
+   */
+  readonly pmtu_disc: number;
+  /** What a SYN opens anew: 0 nothing, 1 what has ended, +2 what the client has ended where replies are not seen. */
+  readonly conn_reuse_mode: number;
+  /** Seconds that lblc and lblcr remember an address that nobody asks for. */
+  readonly lblc_expiration: number;
+  readonly lblcr_expiration: number;
+  /** Ours: half-open TCP connections the table has at most, in percent of it; for a newer one the oldest goes. 0: no limit. */
+  readonly half_open_share: number;
 };
+export type SysctlName = keyof Sysctls;
 
 /** The kernel's defaults (ip_vs_control_net_init_sysctl). */
 export const sysctlDefaults: Sysctls = {
-  pmtu_disc: 1,
+  amemthresh: 1024,
+  am_droprate: 10,
+  drop_entry: 0,
+  drop_packet: 0,
+  secure_tcp: 0,
   expire_nodest_conn: 0,
   expire_quiescent_template: 0,
+  sloppy_tcp: 0,
+  pmtu_disc: 1,
+  conn_reuse_mode: 1,
+  lblc_expiration: 86_400,
+  lblcr_expiration: 86_400,
+  half_open_share: 25,
 };
 
+const most = 0x7fff_ffff;
+/** As much as fits a count of jiffies. */
+const longestSeconds = 4_000_000;
+
 /** Least and greatest value of each. */
-export const sysctlRanges: Readonly<Record<keyof Sysctls, readonly [number, number]>> = {
-  pmtu_disc: [0, 1],
+export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]>> = {
+  amemthresh: [0, most],
+  am_droprate: [0, most],
+  drop_entry: [0, 3],
+  drop_packet: [0, 3],
+  secure_tcp: [0, 3],
   expire_nodest_conn: [0, 1],
   expire_quiescent_template: [0, 1],
+  sloppy_tcp: [0, 1],
+  pmtu_disc: [0, 1],
+  conn_reuse_mode: [0, 3],
+  lblc_expiration: [0, longestSeconds],
+  lblcr_expiration: [0, longestSeconds],
+  half_open_share: [0, 50],
+};
+
+/** In the order they are shown. */
+export const sysctlNames = Object.keys(sysctlDefaults) as readonly SysctlName[];
+
+/** The name of a parameter as sysctl(8) writes it. */
+export const sysctlTitle = (name: SysctlName): string =>
+  name === 'half_open_share' ? `headgate.${name}` : `net.ipv4.vs.${name}`;
+
+/** A parameter that cannot be set to anything but what our planes do; without a value there is none. */
+export type FixedSysctl = { readonly value?: string; readonly because: string };
+
+const bySync = (setting: string): FixedSysctl => ({
+  because: `"${setting}" of connectionSync in the configuration says it for our planes`,
+});
+const estimated: FixedSysctl = { because: 'rates are estimated by a timer in the kernel, not by threads' };
+
+/** What else net.ipv4.vs has in Linux 6.12 (ip_vs_ctl.c, vs_vars), and why our planes leave it as it is. */
+export const fixedSysctls: Readonly<Record<string, FixedSysctl>> = {
+  conntrack: { value: '0', because: 'packets of virtual services never come to connection tracking' },
+  snat_reroute: { value: '1', because: 'replies always go by the route that the virtual address has' },
+  sync_version: { value: '1', because: 'connection sync sends version 1 and understands both' },
+  sync_ports: { value: '1', because: 'connection sync has one process, which one port is enough for' },
+  sync_persist_mode: {
+    value: '0',
+    because: 'connections that a template rules are always told of, like the template',
+  },
+  sync_qlen_max: { because: 'connection sync has a queue of fixed length' },
+  sync_sock_size: { because: 'the sockets of connection sync have a size of their own' },
+  sync_threshold: bySync('threshold'),
+  sync_refresh_period: bySync('refresh'),
+  sync_retries: { value: '0', because: 'connection sync has no retries, it refreshes' },
+  cache_bypass: { value: '0', because: 'packets go to real servers of their service and to nobody else' },
+  sloppy_sctp: { value: '0', because: 'our planes have no SCTP' },
+  nat_icmp_send: {
+    value: '0',
+    because: 'a packet of a real server that belongs to no connection is left to the host',
+  },
+  backup_only: {
+    value: '0',
+    because: 'with failover, a director that does not have an address schedules nothing for it anyway',
+  },
+  schedule_icmp: { value: '0', because: 'an ICMP error without a connection is left to the host' },
+  ignore_tunneled: { value: '0', because: 'what comes out of a tunnel is a packet like any other' },
+  run_estimation: { value: '1', because: 'rates cost next to nothing' },
+  est_cpulist: estimated,
+  est_nice: estimated,
+  debug_level: { value: '0', because: 'programs in the kernel print nothing' },
 };

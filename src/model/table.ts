@@ -94,6 +94,10 @@ export type Connection = {
   readonly state: string;
   readonly active: boolean;
   readonly template: boolean;
+  /** Another director told of it. Absent: it came about here. */
+  readonly synced?: true;
   /** Milliseconds until the entry expires if nothing more arrives. */
   readonly expiresInMs: number;
+  /** What a persistence engine keeps of it. */
+  readonly engine?: { readonly name: string; readonly data: string };
 };

@@ -20,6 +20,21 @@ test.each([
   expect(fitnessOf(base, tracked)).toEqual({ priority });
 });
 
+/* The same with the word "reverse", and keepalived(5): "'weight 0 reverse' will cause the instance to be down when it is up". */
+test.each([
+  [{ ...well(20), reverse: true }, { priority: 80 }],
+  [{ ...lost(20), reverse: true }, { priority: 100 }],
+  [{ ...well(-20), reverse: true }, { priority: 100 }],
+  [{ ...lost(-20), reverse: true }, { priority: 120 }],
+  [{ ...lost(0), reverse: true }, { priority: 100 }],
+  [
+    { ...well(0), reverse: true },
+    { priority: 100, fault: 'interface eth1: it is there' },
+  ],
+] as const)('reversed: %j', (one, fitness) => {
+  expect(fitnessOf(100, [one])).toEqual(fitness);
+});
+
 test('without a weight its loss is a fault', () => {
   expect(fitnessOf(100, [lost(0)])).toEqual({ priority: 100, fault: 'interface eth1: down' });
 });

@@ -11,6 +11,7 @@ const ipLevel = 0;
 const ip = {
   tos: 1,
   ttl: 2,
+  headerIncluded: 3,
   multicastIf: 32,
   multicastTtl: 33,
   multicastLoop: 34,
@@ -107,7 +108,13 @@ export function openIpSender(
     device,
     hopLimit,
     trafficClass,
-  }: IpSocketOptions & { readonly hopLimit: number; readonly trafficClass: number },
+    headerIncluded = false,
+  }: IpSocketOptions & {
+    readonly hopLimit: number;
+    readonly trafficClass: number;
+    /** IPv4: what is sent begins with its IP header, of which the kernel fills in the checksum. */
+    readonly headerIncluded?: boolean;
+  },
 ): IpSender {
   const { family } = parsePrefix(source);
   const fd = openSocket(family, socketTypes.raw, protocol);
@@ -122,6 +129,7 @@ export function openIpSender(
         [ip.ttl, hopLimit],
         [ip.multicastTtl, hopLimit],
         [ip.multicastLoop, 0],
+        [ip.headerIncluded, headerIncluded ? 1 : 0],
       ]);
       const where = Buffer.alloc(12);
       where.writeInt32LE(device.index, 8);

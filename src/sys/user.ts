@@ -28,3 +28,22 @@ function lookUp(call: (...args: any[]) => any, name: string): Buffer | undefined
   const result: number = call(name, entry, Buffer.allocUnsafe(textBytes), textBytes, found);
   return result === 0 && found.readBigUInt64LE() !== 0n ? entry : undefined;
 }
+
+/**
+ * Whom a program is to run as, for `spawn`; nothing where nobody is named. Without `group` it is that of the user. Throws an
+ * Error that says who is not there.
+ */
+export function identityOf({
+  user,
+  group,
+}: {
+  readonly user?: string | undefined;
+  readonly group?: string | undefined;
+}): { readonly uid?: number; readonly gid?: number } {
+  const found = user === undefined ? undefined : userByName(user);
+  if (user !== undefined && !found) throw new Error(`cannot run as "${user}": no such user`);
+  const gid = group === undefined ? found?.gid : groupByName(group);
+  if (group !== undefined && gid === undefined)
+    throw new Error(`cannot run as group "${group}": no such group`);
+  return { ...(found && { uid: found.uid }), ...(gid !== undefined && { gid }) };
+}

@@ -39,9 +39,7 @@ requires('root', 'ip')('connecting where there is no way', () => {
   };
 
   test('a host that answers nothing, and one that is not there', async () => {
-    const began = performance.now();
     expect(await reasonOf('198.18.76.2')).toBe('connect: no answer within 300ms');
-    expect(performance.now() - began).toBeLessThan(1_000);
     // Linux asks three times by ARP, a second apart, before it says so.
     ip('neighbour', 'del', '198.18.76.2', 'dev', near);
     expect(await reasonOf('198.18.76.2', '10s')).toBe('connect: no route to host');
@@ -61,12 +59,12 @@ test('a process without file descriptors says so, of every check, and goes on', 
   const listening = await peer((socket) => socket.resume());
   try {
     const script = new URL('./many-checks.ts', import.meta.url).pathname;
-    const command = `ulimit -n 60 && exec "${process.execPath}" --import tsx "${script}" ${listening.port} 100`;
+    const command = `ulimit -n 256 && exec "${process.execPath}" --import tsx "${script}" ${listening.port} 500`;
     const { stdout } = await promisify(execFile)('sh', ['-c', command]);
     const counts = JSON.parse(stdout) as { first: Record<string, number>; after: Record<string, number> };
     const lacking = 'connect: no file descriptors left: raise the limit of open files of this process';
-    expect(counts.first[lacking]).toBeGreaterThan(30);
-    expect(counts.first.good! + counts.first[lacking]!).toBe(100);
+    expect(counts.first[lacking]).toBeGreaterThan(200);
+    expect(counts.first.good! + counts.first[lacking]!).toBe(500);
     expect(counts.after).toEqual({ good: 1 });
   } finally {
     await listening.close();

@@ -56,3 +56,22 @@ test('what is no regular file is not waited for', async () => {
     reason: expect.stringMatching(/^cannot read ".*": ENOTDIR/),
   });
 });
+
+test('a file that must not exist is bad whatever it holds, by the name of the real server', async () => {
+  const byName = { path: join(folder, '{address}:{port}'), mustNotExist: true };
+  expect(await found(undefined, byName)).toMatchObject({ isGood: true, detail: 'no such file' });
+  const own = join(folder, '127.0.0.1:80');
+  writeFileSync(own, '');
+  const bad = { isGood: false, phase: 'expect', reason: `"${own}" is there` };
+  expect(await found(undefined, byName)).toMatchObject(bad);
+  rmSync(own);
+  // What it leads to does not matter, as little as what it is.
+  spawnSync('ln', ['-s', '/nowhere', own]);
+  expect(await found(undefined, byName)).toMatchObject(bad);
+  rmSync(own);
+  spawnSync('mkdir', [own]);
+  expect(await found(undefined, byName)).toMatchObject(bad);
+  expect(await found(undefined, { path: join(folder, 'none', 'x'), mustNotExist: true })).toMatchObject({
+    isGood: true,
+  });
+});

@@ -202,7 +202,6 @@ requires('nginx', 'openssl')('checks of nginx by HTTP', () => {
     const { result } = await checked({ type: 'http', path: '/slow', timeout: '300ms' }, plain);
     expect(result).toMatchObject({ isGood: false, phase: 'expect', reason: 'no answer within 300ms' });
     expect(result.durationMs).toBeGreaterThanOrEqual(299);
-    expect(result.durationMs).toBeLessThan(600);
   });
 
   describe('all checks together leave nothing open', () => {

@@ -179,7 +179,7 @@ requires('fish')('fish', () => {
   test.each([
     ['headgate pla', ['plan']],
     ['headgate lab u', ['up']],
-    ['headgate lab up n', ['nat']],
+    ['headgate lab up n', ['nat', 'nat-pair']],
     ['headgate lab up m', ['my file.yaml']],
     ['headgate plan m', ['my file.yaml']],
     ['headgate plan --output=y', ['--output=yaml']],

@@ -1,5 +1,16 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,6 +53,37 @@ test('the built tree needs no package but koffi', () => {
     status: 0,
     stdout: expect.stringMatching(/^ipvsadm v1\.31/),
   });
+});
+
+/** Whether V8 refuses the code that is kept beside a bundle of the copy; undefined where it finds none. */
+function isRefused(name: string): boolean | undefined {
+  const asked = `const { bundlePath, loadBundle } = require(${JSON.stringify(join(copy, 'bin/bundle.js'))});
+    console.log(loadBundle(bundlePath('${name}')).script.cachedDataRejected);`;
+  const { stdout } = spawnSync(process.execPath, ['-e', asked], { encoding: 'utf8', timeout: 30_000 });
+  return stdout === 'undefined\n' ? undefined : stdout === 'true\n';
+}
+
+/** The files of code beside the bundles of the copy. */
+const codeFiles = () =>
+  readdirSync(join(copy, 'dist/bundle'))
+    .filter((name) => name.endsWith('.code'))
+    .map((name) => join(copy, 'dist/bundle', name));
+
+test('bundles begin from the code that was made when they were built', () => {
+  lay({ parts: ['bin', 'dist'], packages: ['koffi', '@koromix'] });
+  expect(codeFiles()).toHaveLength(2);
+  expect(['headgate', 'ipvsadm'].map(isRefused)).toEqual([false, false]);
+});
+
+test('code that is damaged, or of another bundle, is no error', () => {
+  lay({ parts: ['bin', 'dist'], packages: ['koffi', '@koromix'] });
+  for (const file of codeFiles()) truncateSync(file, 1000);
+  expect(isRefused('headgate')).toBe(true);
+  expect(run('--version')).toEqual({ status: 0, stdout: `${version}\n`, stderr: '' });
+  const bundle = join(copy, 'dist/bundle/headgate.cjs');
+  writeFileSync(bundle, `// 0123456789abcdef${readFileSync(bundle, 'latin1').slice(19)}`, 'latin1');
+  expect(isRefused('headgate')).toBeUndefined();
+  expect(run('--version')).toEqual({ status: 0, stdout: `${version}\n`, stderr: '' });
 });
 
 test('a checkout that is not built says how to build it', () => {

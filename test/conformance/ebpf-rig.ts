@@ -1,13 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { numbers } from '../../src/dataplane/ebpf/layout.generated.ts';
-import { type Address, addressFromBytes } from '../../src/model/address.ts';
 import type { DestinationId } from '../../src/model/virtual-service.ts';
 import { decode, encode, type Packet, tcp, text, udp } from '../packets/frame.ts';
 import { type Outcome, openHarness } from '../packets/harness.ts';
 import { amount } from '../packets/random.ts';
 import { at } from '../packets/services.ts';
-import { virtualAddresses } from '../packets/world.ts';
 import { until } from '../proxy/site.ts';
+import { openPlaces } from './packet-places.ts';
 import type { Rig, Subject } from './rig.ts';
 
 const { STATE_CLOSE } = numbers.state;
@@ -16,36 +15,18 @@ const { STATE_CLOSE } = numbers.state;
 const refusedMark = 0x48010000;
 /** And of one that is to become resets. */
 const resetMark = 0x48060000;
-const realServers = 6;
 
 /** The program in the kernel, its packets by BPF_PROG_TEST_RUN. What it sends on is compared byte by byte. */
 async function start(): Promise<Rig> {
   const harness = await openHarness('conformance', amount({ short: 1 << 16, usual: 1 << 16, long: 1 << 18 }));
   // No connection is to end by itself.
   harness.setLifetimes(3600 * harness.instance.settings.get(0, 'hz'));
-  let port = 1000;
   return {
     plane: harness.plane,
     templateSeconds: 2,
     afterEnd: 'an inactive entry',
     afterDelete: 'kept',
-    service: async (family, protocol) => ({
-      kind: 'address',
-      protocol,
-      address: virtualAddresses[family === 4 ? 'ipv4' : 'ipv6'] as Address,
-      port: port++,
-    }),
-    async realServer(family) {
-      const last = 11 + (port % realServers);
-      return { address: (family === 4 ? `10.1.0.${last}` : `fd10::${last}`) as Address, port: port++ };
-    },
-    // IPv6: all four words differ, they are folded into the hash.
-    client: (family, n) =>
-      addressFromBytes(
-        family === 4
-          ? Uint8Array.of(203, 0, n >> 8, n & 255)
-          : Uint8Array.of(0x20, 1, 0xd, 0xb8, 0, n & 255, 7, 9, n >> 8, 0, 0, 0, 0, 0, n & 31, 7),
-      ),
+    ...openPlaces(),
     async open({ protocol, address, port }, client) {
       const [from, to] = [at(client.address, client.port), at(address, port)];
       const make = (to: string, flags: string, ttl: number): Packet =>

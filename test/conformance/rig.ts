@@ -21,10 +21,14 @@ export type Rig = {
   readonly plane: DataPlane;
   /** What the plane keeps of a TCP connection that has ended. */
   readonly afterEnd: 'an inactive entry' | 'nothing';
+  /** The entry of a connection that ended counts while the next one from the same place is scheduled; absent: it does not. */
+  readonly endedCounts?: true;
   /** What becomes of the connections of a destination that is deleted. */
   readonly afterDelete: 'kept' | 'reset';
   /** A lifetime of templates that a test can wait for, longer than `forget` takes. */
   readonly templateSeconds: number;
+  /** Counters are as they were so long ago; absent: as they are. */
+  readonly countersLateSeconds?: number;
   /** A virtual service that was not there before. */
   service(family: Family, transport: Transport): Promise<AddressServiceId>;
   /** A real server that was not there before. */

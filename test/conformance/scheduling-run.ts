@@ -188,8 +188,9 @@ export async function startRun(
     const place = random.below(connections.length);
     const one = connections[place];
     if (!one || one.active) return;
+    const before = rig.endedCounts ? one.choose() : undefined;
     if (rig.afterEnd === 'an inactive entry') one.to.inactive--;
-    const found = await expectChoice(one.client, one.choose());
+    const found = await expectChoice(one.client, rig.endedCounts ? before : one.choose());
     if (found) Object.assign(one, { ...found, active: true });
     else connections.splice(place, 1);
   }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { bpffsDirectory } from '../../src/sys/mount.ts';
 import { linkIndex } from '../../src/sys/netlink/link.ts';
 import { withNetlink } from '../../src/sys/netlink/socket.ts';
@@ -81,9 +81,9 @@ const troubles: readonly Trouble[] = [
   {
     id: 'service-unmatched',
     severity: 'broken',
-    make: 'headgate ipvsadm -A -f 7 && headgate ipvsadm -a -f 7 -r 10.75.0.1 -m',
-    what: /firewall-mark services/,
-    mend: 'headgate ipvsadm -D -f 7',
+    make: 'headgate ipvsadm -A --sctp-service 10.74.0.100:80 && headgate ipvsadm -a --sctp-service 10.74.0.100:80 -r 10.75.0.1 -m',
+    what: /SCTP services/,
+    mend: 'headgate ipvsadm -D --sctp-service 10.74.0.100:80',
   },
   {
     id: 'server-silent',
@@ -108,11 +108,11 @@ const troubles: readonly Trouble[] = [
     after: remove('10.98.0.1'),
   },
   {
-    id: 'tunnel-type',
-    severity: 'broken',
-    make: add('10.75.0.1:80', '-i --tun-type gre').replace(/^/, `${remove('10.75.0.1')} && `),
-    what: /10\.75\.0\.1:80 is reached by a tunnel of type gre/,
-    after: `${remove('10.75.0.1')} && ${add('10.75.0.1')}`,
+    id: 'tunnel-mtu',
+    severity: 'note',
+    make: `${remove('10.75.0.1')} && ${add('10.75.0.1', '-i --tun-type gue --tun-port 6080')}`,
+    what: /packets to 10\.75\.0\.1:80 may have 1468 bytes inside the tunnel, and up to 1500 come in by front/,
+    after: `${remove('10.75.0.1')} && ${add('10.75.0.1')} && ip link set back mtu 1500`,
   },
   {
     id: 'tunnel-mtu',
@@ -328,6 +328,73 @@ requires(
     expect(dropped()).toBe(before + 1);
     director.shell(`headgate ipvsadm -D ${dns} && sysctl -qw net.ipv4.conf.front.rp_filter=0`);
     isSound();
+  });
+
+  describe('the way to a service of a firewall mark', () => {
+    const nft = (rule: string) =>
+      director.shell(
+        `nft 'add table inet lvs; add chain inet lvs prerouting { type filter hook prerouting priority mangle; }; add rule inet lvs prerouting ${rule}'`,
+      );
+    const ids = () => director.examine().findings.map(({ id }) => id);
+    beforeEach(() => {
+      director.shell('sysctl -qw net.ipv4.ip_forward=1');
+      director.shell('headgate ipvsadm -A -f 7 && headgate ipvsadm -a -f 7 -r 10.75.0.1 -m');
+      nft('ip daddr 10.74.0.100 tcp dport { 80, 443 } meta mark set 7');
+    });
+    afterEach(() => {
+      director.shell('nft flush ruleset; headgate ipvsadm -D -f 7');
+      isSound();
+    });
+
+    it('is as it should be', () => expect(ids().filter((id) => id.startsWith('mark-'))).toEqual([]));
+
+    it('mark-unset: no rule sets it', () => {
+      director.shell('nft flush ruleset');
+      expect(find('mark-unset', /fwmark 7/)).toMatchObject([{ severity: 'risky' }]);
+      nft('ip daddr 10.74.0.100 meta mark set 8');
+      expect(find('mark-unset', /fwmark 7/)).toHaveLength(1);
+      nft('ip daddr 10.74.0.100 meta mark set 0x7');
+      expect(find('mark-unset', /./)).toEqual([]);
+    });
+
+    it('mark-unset: not where a mark is worked out', () => {
+      director.shell('nft flush ruleset');
+      nft('ct mark 5 meta mark set ct mark');
+      expect(find('mark-unset', /./)).toEqual([]);
+    });
+
+    it('mark-forwarding: the kernel does not route', () => {
+      director.shell('sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.lo.forwarding=1');
+      const [found] = find('mark-forwarding', /net\.ipv4\.ip_forward is 0/);
+      expect(found).toMatchObject({ severity: 'broken' });
+      director.shell(found!.fix!);
+      expect(find('mark-forwarding', /./)).toEqual([]);
+    });
+
+    it('mark-rules: somebody has taken one away', () => {
+      director.shell('ip rule del fwmark 7 ipproto udp lookup 18503');
+      const [found] = find('mark-rules', /"fwmark 0x7 ipproto udp lookup 18503"/);
+      expect(found).toMatchObject({ severity: 'broken' });
+      director.shell(found!.fix!);
+      expect(find('mark-rules', /./)).toEqual([]);
+    });
+
+    it('mark-rules: the rule for local addresses comes first', () => {
+      director.shell('ip rule add pref 0 from 203.0.113.0/24 lookup main');
+      director.shell('ip rule del fwmark 7 ipproto tcp lookup 18503 && headgate ipvsadm -L -n');
+      expect(find('mark-rules', /rule of somebody else/)).toMatchObject([{ severity: 'risky' }]);
+      director.shell('ip rule del pref 0 from 203.0.113.0/24 lookup main && headgate ipvsadm -L -n');
+      expect(find('mark-rules', /./)).toEqual([]);
+    });
+
+    it('mark-source-check: the way back is looked up by the mark', () => {
+      director.shell('sysctl -qw net.ipv4.conf.front.rp_filter=1 net.ipv4.conf.all.src_valid_mark=1');
+      const [found] = find('mark-source-check', /front checks sources strictly/);
+      expect(found).toMatchObject({ severity: 'broken' });
+      director.shell(found!.fix!);
+      expect(find('mark-source-check', /./)).toEqual([]);
+      director.shell('sysctl -qw net.ipv4.conf.front.rp_filter=0');
+    });
   });
 
   it('table-full: more than four fifths of the table are taken', () => {

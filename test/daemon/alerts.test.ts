@@ -22,7 +22,7 @@ const services = `virtualServices:
         address: 10.0.0.11
         onDown: [/bin/sh, -c, 'sleep 0.2; echo "$HEADGATE_EVENT $HEADGATE_SERVICE/$HEADGATE_REAL_SERVER $HEADGATE_REASON" >> FOLDER/hooks']
         onUp: [/bin/sh, -c, 'echo "$HEADGATE_EVENT" >> FOLDER/hooks']
-  - { name: mail, address: 192.0.2.10:25 }
+  - { name: mail, address: 192.0.2.10:25, realServers: [{ name: m1, address: 10.0.0.12 }] }
 `;
 
 requires(
@@ -61,7 +61,7 @@ requires(
   });
 
   /** Listens with these alerts; `pace` messages a second. */
-  function listen(alerts: string, pace = paceLimits): void {
+  function listen(alerts: string, pace = paceLimits, now = () => new Date()): void {
     const text = `${services.replaceAll('FOLDER', folder.path)}alerts:\n${alerts}`;
     const { configuration, problems } = loadText(text, 'h.yaml');
     expect(problems).toEqual([]);
@@ -72,7 +72,7 @@ requires(
       events,
       reactions: () => reactions,
       log: (_, what, fields) => log.push(`${what}: ${fields?.reason}`),
-      now: () => new Date(),
+      now,
       limits: { pace, outlet: { ...outletLimits, pauseMs: 50, attemptMs: 5_000 } },
     });
   }
@@ -149,6 +149,30 @@ requires(
     await expect.poll(() => about('and 4 more').length, { timeout: 20_000 }).toBe(1);
     expect(about('burst').filter((one) => !one.includes('still: ')).length).toBe(3);
     await expect.poll(() => about('still: web/web1').length, { timeout: 20_000 }).toBeGreaterThan(1);
+  });
+
+  test('one without a program is told of again as well, one that is nowhere described is not', async () => {
+    listen(mailAlert(', repeat: 100ms'));
+    down('gone', 'm9', 'mail');
+    down('again', 'm1', 'mail');
+    await expect.poll(() => about('still: mail/m1').length, { timeout: 20_000 }).toBeGreaterThan(1);
+    expect(about('still: mail/m9')).toEqual([]);
+  });
+
+  test('a clock that is set back holds no message up', async () => {
+    let offsetMs = 0;
+    listen(
+      mailAlert(', repeat: 500ms'),
+      { messages: 2, withinMs: 500, listed: 3 },
+      () => new Date(Date.now() + offsetMs),
+    );
+    for (let i = 1; i <= 2; i++) down(`before ${i}`);
+    offsetMs = -86_400_000;
+    for (let i = 1; i <= 9; i++) down(`after ${i}`);
+    await expect.poll(() => about('after 1').length, { timeout: 20_000 }).toBeGreaterThan(0);
+    await expect
+      .poll(() => about('still: web/web1 is down: after').length, { timeout: 20_000 })
+      .toBeGreaterThan(0);
   });
 
   test('a mail server that is dead, or silent, holds up nobody; when it is back the mail comes', async () => {

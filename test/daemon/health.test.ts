@@ -59,7 +59,7 @@ requires(
     state: string;
     reason: string;
     weight: number;
-    check?: { since: string; word: string };
+    check?: { since: string; word: string; heldUntil?: string; last?: { result: { detail?: string } } };
   }[] => {
     const { stdout, stderr, status } = site.run('headgate', 'get', 'real-servers', '-o', 'json');
     if (status !== 0) throw new Error(`get real-servers: status ${status}, ${stderr}`);
@@ -118,6 +118,120 @@ requires(
   const isOut = (name: string) => (found: Record<string, number>) => found[name] === undefined;
   const answers = (times = 4) => new Set(Array.from({ length: times }, () => site.get()));
   const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+  it('one that comes and goes is held down, says why and until when, and is let go when nobody else serves', async () => {
+    const damping = { falls: 2, within: '1m', hold: '20s', longest: '40s' };
+    site.write(configuration({ check: { interval: '200ms', fall: 1, rise: 1, damping } }));
+    await site.start();
+    const comeAndGo = async () => {
+      await site.kill('web1');
+      await site.until(site.listed, isOut('web1'));
+      await site.serve('web1');
+    };
+    await comeAndGo();
+    await site.until(site.listed, (found) => found.web1 === 3);
+    await comeAndGo();
+    await site.until(
+      () => stateOf('web1'),
+      (one) => one?.check?.word === 'held',
+    );
+    const until = Date.parse(stateOf('web1')!.check!.heldUntil!);
+    expect(until - Date.now()).toBeGreaterThan(5_000);
+    expect(until - Date.now()).toBeLessThan(20_000);
+    expect(site.listed()).toEqual({ web2: 3 });
+    const text = `held until ${new Date(until).toISOString().replace(/\.\d+Z/, 'Z')}: it went down 2 times since `;
+    expect(stateOf('web1')).toMatchObject({ state: 'down', reason: expect.stringContaining(text) });
+    expect(site.run('headgate', 'status').stdout).toContain(`web/web1: it is down, ${text}`);
+    // A daemon that is started anew goes on holding it.
+    await site.end('SIGTERM');
+    await site.start();
+    await site.until(
+      () => stateOf('web1'),
+      (one) => one?.check?.word === 'held',
+    );
+    expect(site.listed()).toEqual({ web2: 3 });
+    await site.kill('web2');
+    await site.until(site.listed, (found) => found.web1 === 3 && isOut('web2')(found));
+    expect(Date.now()).toBeLessThan(until);
+    expect(site.get()).toBe('web1');
+    expect(
+      events()
+        .filter((one) => one.startsWith('real-server-down web/web1'))
+        .at(-1),
+    ).toContain(text);
+  });
+
+  const passive = { type: 'passive', interval: '2s', failures: 3, rise: 3 };
+
+  it('one that refuses clients is out by what they meet, though nobody asks it', async () => {
+    site.write(configuration({ check: passive }));
+    await site.start();
+    await site.kill('web1');
+    await site.until(
+      () => answers(8) && site.listed(),
+      (found) => found.web1 === undefined,
+    );
+    expect(stateOf('web1')?.reason).toMatch(
+      /^down 2\/2 {2}passive expect: \d+ connections of clients, \d+ refused, want fewer than 3 that fail/,
+    );
+    expect(answers()).toEqual(new Set(['web2']));
+    // The last one stays, whatever becomes of its clients.
+    await site.kill('web2');
+    await site.until(
+      () => answers(8) && stateOf('web2')?.check?.last?.result.detail,
+      (detail) => detail?.startsWith('it stays, for too few others serve: ') === true,
+    );
+    expect(site.listed().web2).toBe(3);
+  });
+
+  it('one that does not answer clients is out by that, while its own check says that it is well', async () => {
+    const both = [{ type: 'tcp', ...check, port: probePort }, passive];
+    site.write(configuration({ service: { check: both } }));
+    await site.start();
+    const drop = (how: 'add' | 'flush', ...words: string[]) =>
+      site.lab.run('web1', 'nft', [how, ...words]).status;
+    expect(drop('add', 'table', 'inet', 't')).toBe(0);
+    drop('add', 'chain', 'inet', 't', 'c', '{ type filter hook input priority 0; }');
+    expect(drop('add', 'rule', 'inet', 't', 'c', 'tcp', 'dport', '80', 'drop')).toBe(0);
+    try {
+      const clients = `while sleep 0.2; do curl -s -m 3 http://${vip}/ & done`;
+      const child = site.lab.spawn('client', 'bash', ['-c', clients], { stdio: 'ignore' });
+      await site.until(site.listed, (found) => found.web1 === undefined);
+      expect(stateOf('web1')?.reason).toMatch(/passive \w+: \d+ connections of clients, \d+ not answered/);
+      child.kill('SIGKILL');
+    } finally {
+      drop('flush', 'ruleset');
+    }
+    await site.until(site.listed, (found) => found.web1 === 3);
+  });
+
+  it('one whose page is not that of most others is told of, and is out where that is wanted', async () => {
+    // With its status a page is another one.
+    await site.serve('web1', 203);
+    const third = [{ name: 'web3', address: `${addresses.sorry}:80`, weight: 3 }];
+    const all = JSON.parse(configuration()).virtualServices[0].realServers;
+    const pages = (compare: string) =>
+      configuration({
+        check: { type: 'http', path: '/health', interval: '300ms', compare },
+        service: { realServers: [...all, ...third] },
+      });
+    site.write(pages('report'));
+    await site.start();
+    const problem = /web\/web1: its page is not that of 2 of 3 real servers: SHA-256 \w{8}\.\.\., theirs/;
+    await site.until(
+      () => site.run('headgate', 'status'),
+      ({ stdout, status }) => problem.test(stdout) && status === 1,
+    );
+    expect(Object.keys(site.listed())).toHaveLength(3);
+    site.write(pages('fail'));
+    await site.until(site.listed, isOut('web1'));
+    expect(stateOf('web1')?.reason).toMatch(
+      /^down 2\/2 {2}http expect: page is not that of 2 of 3 real servers/,
+    );
+    await site.serve('web1');
+    await site.until(site.listed, (found) => found.web1 === 3);
+    expect(site.run('headgate', 'status').status).toBe(0);
+  });
 
   it('one that is to be quiesced keeps its connections, and gets no new ones', async () => {
     site.write(configuration({ check: { whenDown: 'quiesce', port: probePort } }));

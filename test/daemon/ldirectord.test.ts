@@ -23,6 +23,10 @@ requires(
     folder = dirname(site.file);
     const file = join(folder, 'www.cf');
     writeFileSync(
+      join(folder, 'other.cf'),
+      `virtual=${vip}:8080\n\treal=10.87.0.9:80 masq\n\tchecktype=on\n`,
+    );
+    writeFileSync(
       file,
       `checktimeout=1
 checkinterval=1
@@ -31,7 +35,9 @@ fallbackcommand=echo >> ${join(folder, 'fallback')}
 emailalert=admin@example.org
 smtp=127.0.0.1
 callback="echo in force >> ${join(folder, 'callback')}; true"
+execute=other.cf
 virtual=${vip}:80
+\tmonitorfile=${join(folder, 'checks')}
 \treal=${addresses.web1}:80 masq
 \treal=${addresses.web2}:80 masq
 \tservice=http
@@ -58,9 +64,17 @@ virtual=${vip}:80
     await site.serve('web1', 500);
     await site.until(site.listed, ({ web1, web2 }) => web1 === undefined && web2 === 1);
     await site.until(site.get, (name) => name === 'web2');
+    const line = (said: string) =>
+      new RegExp(`^\\[[^\\]]+\\] \\[\\d+\\] http tcp ${addresses.web1} 80 ${said}$`, 'm');
+    await expect.poll(() => told('checks')).toMatch(line('\\[down\\] expect: got 500.*'));
+    expect(told('checks')).toMatch(line('\\[up\\] 200 OK'));
     await expect
       .poll(site.log)
       .toMatch(/alert not delivered, is tried again .*mail server 127\.0\.0\.1 port 25: connection refused/);
+  });
+
+  it('the file that it executes is in force as well', () => {
+    expect(site.run('ipvsadm', '-L', '-n').stdout).toContain(`TCP  ${vip}:8080 wrr`);
   });
 
   it('the fallback stands in for the last one, and the command is told', async () => {

@@ -8,7 +8,7 @@ import { configuration } from './network.ts';
 import { launchers, openSite, type Site } from './site.ts';
 
 const packaging = resolve(import.meta.dirname, '../../packaging');
-const units = ['headgate', 'headgate-agent', 'headgate-ipvsadm'].map((name) =>
+const units = ['headgate', 'headgate-agent', 'headgate-load-agent', 'headgate-ipvsadm'].map((name) =>
   join(packaging, `${name}.service`),
 );
 
@@ -55,9 +55,13 @@ requires(
       { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, HEADGATE_CONNECTIONS: '4096' } },
     );
     let log = '';
+    let told = false;
     daemon.stderr!.on('data', (text) => {
       log += text;
-      if (/info running/.test(log)) daemon.kill('SIGTERM');
+      // Once: a second signal ends the daemon at once.
+      if (told || !/info running/.test(log)) return;
+      told = true;
+      daemon.kill('SIGTERM');
     });
     const [status] = await once(daemon, 'close');
     expect({ status, log }).toMatchObject({ status: 0, log: expect.stringMatching(/info running/) });

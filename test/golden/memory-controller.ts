@@ -1,5 +1,6 @@
 import type { Controller } from '../../src/control/controller.ts';
 import { applyOperation } from '../../src/model/apply-operation.ts';
+import { type RunningSync, syncMaxLength } from '../../src/model/connection-sync.ts';
 import { destinationKey, serviceKey } from '../../src/model/service-id.ts';
 import type { Connection, Counters, Observed, Operation, Table } from '../../src/model/table.ts';
 import { checkOperation } from '../../src/model/validate.ts';
@@ -30,6 +31,7 @@ export function memoryController(timeouts: Timeouts = { tcp: 900, tcpFin: 120, u
   let current = timeouts;
   let counts: Counts = { counters: new Map(), rates: new Map(), connections: new Map() };
   let rows: readonly Connection[] = [];
+  const running: RunningSync[] = [];
   let closed = false;
 
   function apply(operation: Operation): ReturnType<typeof checkOperation> {
@@ -71,6 +73,20 @@ export function memoryController(timeouts: Timeouts = { tcp: 900, tcpFin: 120, u
     read: async () => read(),
     apply: async (operations) => operations.map(apply),
     connections: async () => rows,
+    startSync: async (settings) => {
+      if (running.some(({ role }) => role === settings.role)) return { reason: 'running', detail: '' };
+      if (settings.interface !== 'lo') return { reason: 'no-interface', detail: '' };
+      // The loopback device's MTU.
+      running.push({ ...settings, maxLength: syncMaxLength(settings, 65_536) });
+      return undefined;
+    },
+    stopSync: async (wanted) => {
+      const at = running.findIndex(({ role }) => role === wanted);
+      if (at < 0) return { reason: 'not-running', detail: '' };
+      running.splice(at, 1);
+      return undefined;
+    },
+    syncDaemons: async () => running,
     close: async () => {
       closed = true;
     },

@@ -1,13 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Names } from '../../src/cli/ipvsadm/names.ts';
-import type { ListedConnection } from '../../src/cli/ipvsadm/print.ts';
 import { type Io, runIpvsadm } from '../../src/cli/ipvsadm/run.ts';
 import { runRestore, runSave } from '../../src/cli/ipvsadm/scripts.ts';
 import { servicesFrom } from '../../src/config/ipvsadm/names.ts';
 import type { Controller } from '../../src/control/controller.ts';
 import { type Address, addressFromBytes, familyOf, parseAddress } from '../../src/model/address.ts';
-import type { Counters } from '../../src/model/table.ts';
+import type { Connection, Counters } from '../../src/model/table.ts';
 import { type GoldenObservation, goldenFolder, type Lines, splitWords } from './ipvsadm/golden.ts';
 import type { Counts } from './memory-controller.ts';
 
@@ -65,7 +64,7 @@ const hosts = readFileSync(join(goldenFolder, 'hosts'), 'utf8')
 /** What the kernel held, for a controller that plays it back. */
 export function observation(observed: GoldenObservation): {
   counts: Counts;
-  connections: ListedConnection[];
+  connections: Connection[];
 } {
   const connections = new Map(
     [...rows(observed.persistent ?? [])].map(([key, cells]) => [
@@ -107,7 +106,7 @@ function* rows(lines: Lines): Iterable<[string, string[]]> {
 }
 
 // One row of /proc/net/ip_vs_conn: addresses and ports are hexadecimal, IPv6 addresses written out.
-function connection(line: string): ListedConnection {
+function connection(line: string): Connection {
   const [
     protocol = '',
     from = '',
@@ -126,7 +125,7 @@ function connection(line: string): ListedConnection {
     port: Number.parseInt(port, 16),
   });
   return {
-    protocol: protocol.toLowerCase() as ListedConnection['protocol'],
+    protocol: protocol.toLowerCase() as Connection['protocol'],
     client: endpoint(from, fromPort),
     virtual: endpoint(to, toPort),
     destination: endpoint(dest, destPort),

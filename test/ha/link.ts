@@ -12,9 +12,10 @@ export type Wire = {
   close(): void;
 };
 
-/** Connects two namespaces, or makes them: eth0 at both ends, 10.77.0.1 and 10.77.0.2, fd77::1 and fd77::2. */
-export function layWire(a: string, b: string, { make }: { readonly make: boolean }): Wire {
-  if (make) for (const netns of [a, b]) createNamedNetns(netns);
+/** Connects two namespaces, of which it makes both, the first or none: eth0 at both ends, 10.77.0.1 and 10.77.0.2, fd77::1 and fd77::2. */
+export function layWire(a: string, b: string, { make }: { readonly make: boolean | 'a' }): Wire {
+  const made = make === 'a' ? [a] : make ? [a, b] : [];
+  for (const netns of made) createNamedNetns(netns);
   const ip = (netns: string, ...words: string[]): string => {
     const { status, stdout, stderr } = spawnSync('ip', ['-n', netns, ...words], { encoding: 'utf8' });
     if (status !== 0) throw new Error(`ip ${words.join(' ')}: ${stderr}`);
@@ -32,7 +33,7 @@ export function layWire(a: string, b: string, { make }: { readonly make: boolean
     ...{ a, b, ip },
     has: (netns, address) => ip(netns, '-br', 'address').includes(` ${address}/`),
     close: () => {
-      if (make) for (const netns of [a, b]) deleteNamedNetns(netns);
+      for (const netns of made) deleteNamedNetns(netns);
     },
   };
 }

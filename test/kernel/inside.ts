@@ -19,6 +19,9 @@ export type FileResult = {
 export async function runFiles(files: Readonly<Record<string, () => Promise<unknown>>>): Promise<void> {
   const runner: VitestRunner = {
     importFile: (path) => files[path]?.(),
+    onAfterRunTask({ name, result }) {
+      process.stdout.write(`${result?.state} ${Math.round(result?.duration ?? 0)} ms: ${name}\n`);
+    },
     config: {
       root: process.cwd(),
       setupFiles: [],

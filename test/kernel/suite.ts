@@ -18,6 +18,15 @@ export const guestNeeds = ['root', 'qemu', 'busybox', 'cpio', 'xz', 'depmod'] as
 /** What came out of a guest: results by file, and everything else for diagnosis. */
 export type SuiteRun = { readonly results: readonly FileResult[]; readonly said: string };
 
+export type SuiteOptions = {
+  /** Default: all of them. */
+  readonly series?: readonly Series[];
+  /** Modules beside those every suite needs. */
+  readonly modules?: readonly string[];
+  /** As in GuestOptions: time goes by instructions, however busy the machine is, and waiting takes none. */
+  readonly countInstructions?: boolean;
+};
+
 /**
  * Runs test files (paths from the root of the checkout) in a guest of each series this machine has, at the same time
  * and with a processor each. Nothing starts before the result is first asked for a series.
@@ -25,6 +34,7 @@ export type SuiteRun = { readonly results: readonly FileResult[]; readonly said:
 export function suiteInGuests(
   files: readonly string[],
   environment: () => Readonly<Record<string, string>>,
+  options: SuiteOptions = {},
 ): (name: Series) => Promise<SuiteRun> {
   let runs: ReadonlyMap<Series, Promise<SuiteRun>> | undefined;
   const start = () => {
@@ -33,18 +43,20 @@ export function suiteInGuests(
     const bundled = bundleSuite(files, program);
     const run = async (name: Series): Promise<SuiteRun> => {
       await bundled;
-      const command = `modprobe -a tun veth bridge && exec node --enable-source-maps ${program}`;
+      const modules = ['tun', 'veth', 'bridge', ...(options.modules ?? [])];
+      const command = `modprobe -a ${modules.join(' ')} && exec node --enable-source-maps ${program}`;
       const { status, output, console } = await runInGuest(['sh', '-c', command], {
         series: name,
         cwd: root,
         env: environment(),
         processors: 1,
         timeoutMs: suiteTimeoutMs,
+        ...(options.countInstructions && { countInstructions: true }),
       });
       const text = output.toString();
       return { results: resultsIn(text), said: `status ${status}\n${text.slice(-4000)}\n${console}` };
     };
-    const there = series.filter((name) => whyMissing(`kernel-${name}`) === undefined);
+    const there = (options.series ?? series).filter((name) => whyMissing(`kernel-${name}`) === undefined);
     const started = new Map(there.map((name) => [name, run(name)]));
     Promise.allSettled(started.values()).then(() => rmSync(work, { recursive: true }));
     return started;

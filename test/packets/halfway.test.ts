@@ -33,13 +33,14 @@ requires(
   const opened: { close(): void }[] = [];
   beforeAll(async () => {
     harness = await openHarness('halfway');
-    const { map, settings } = harness.instance;
+    const { map, settings, runtime } = harness.instance;
     const keep = <Item extends { close(): void }>(item: Item): Item => {
       opened.push(item);
       return item;
     };
     maps = {
       settings,
+      runtime,
       services: keep(mapRecords(map('services'), 'service')),
       destinations: keep(mapRecords(map('destinations'), 'destination')) as Records<'destination'>,
       hashTables: keep(mapRecords(map('hash_tables'), 'hash_table')),

@@ -9,8 +9,8 @@ import { type MapHandle, splitPerCpu } from '../../src/sys/bpf/map.ts';
 import { type SkbContext, testRunSkb } from '../../src/sys/bpf/test-run.ts';
 import { bindLibc, checked } from '../../src/sys/ffi.ts';
 import { workFolder } from '../sys/bpf-support.ts';
+import { openRawEntry } from './entry.ts';
 import { encode, ethernet, type Packet } from './frame.ts';
-import { openRawEntry } from './raw-entry.ts';
 import { buildWorld, type DeviceName, macs, type World } from './world.ts';
 
 /** What became of a packet. */
@@ -39,7 +39,7 @@ export type Harness = {
   receive(device: DeviceName, packet: Packet | Uint8Array, context?: SkbContext): Outcome;
   /** An IP packet that leaves through a device. */
   leave(device: DeviceName, packet: Packet | Uint8Array): Outcome;
-  /** An IP packet that comes in at a device without Ethernet headers; raw-entry.ts says which can. */
+  /** An IP packet that comes in at a device without Ethernet headers; entry.ts says which can. */
   receiveRaw(packet: Packet | Uint8Array): Outcome;
   /** Applies operations; rejects when one is refused. */
   apply(...operations: readonly Operation[]): Promise<void>;
@@ -77,7 +77,8 @@ export async function openHarness(name: string, connections = 4096): Promise<Har
     world.remove();
   };
   try {
-    await plane.apply([{ kind: 'set-timeouts', timeouts: { tcp: 900 } }]);
+    // Tests fill tables with connections that nobody answers; defence.test.ts sets the share itself.
+    await plane.apply([{ kind: 'set-sysctls', sysctls: { half_open_share: 0 } }]);
     const instance = openInstance(`${folder.path}/plane`);
     if (!instance) throw new Error('open the plane: there is none');
     opened.push(instance);

@@ -9,6 +9,7 @@ import {
   tcpStateNames,
   tcpTimeoutsSeconds,
   tcpTransitions,
+  tcpTransitionsSecure,
 } from '../../src/model/connection-states.ts';
 import type { ForwardingMethod } from '../../src/model/virtual-service.ts';
 import { parseObject } from '../../src/sys/bpf/object.ts';
@@ -88,10 +89,14 @@ describe('the transition table in the object', () => {
 
   it('is the one of the rules, number by number', () => {
     const bytes = object.maps[map]!.contents!.subarray(offset, offset + size);
-    // By direction and event a row of 16 places, 11 of them states.
-    expect(bytes).toHaveLength(4 * 4 * 16);
-    const rows = tcpTransitions.map((row) => [...row, 0, 0, 0, 0, 0]);
-    expect(Array.from(rows, (_, i) => [...bytes.subarray(i * 16, i * 16 + 16)])).toEqual(rows);
+    // By direction and event a row of 16 places, 11 of them states; then the same for secure_tcp.
+    const half = 4 * 4 * 16;
+    expect(bytes).toHaveLength(2 * half);
+    [tcpTransitions, tcpTransitionsSecure].forEach((table, at) => {
+      const own = bytes.subarray(at * half, (at + 1) * half);
+      const rows = table.map((row) => [...row, 0, 0, 0, 0, 0]);
+      expect(Array.from(rows, (_, i) => [...own.subarray(i * 16, i * 16 + 16)])).toEqual(rows);
+    });
   });
 
   it('numbers the states as the kernel does', () => {

@@ -27,9 +27,9 @@ const bracketed = (address: string) => (address.includes(':') ? `[${address}]` :
 const families = [4, 6] as const;
 const pairs = families.flatMap((inner) => families.map((outer) => ({ inner, outer })));
 
-/** One port a kind of way, so that services differ: near (MTU 1500), far (MTU 1280), nowhere, gre. */
-const portOf = (outer: 4 | 6, way: 'near' | 'far' | 'nowhere' | 'gre') =>
-  ({ near: 100, far: 200, nowhere: 300, gre: 400 })[way] + outer;
+/** One port a kind of way, so that services differ: near (MTU 1500), far (MTU 1280), nowhere. */
+const portOf = (outer: 4 | 6, way: 'near' | 'far' | 'nowhere') =>
+  ({ near: 100, far: 200, nowhere: 300 })[way] + outer;
 
 requires(
   'root',
@@ -62,10 +62,6 @@ requires(
           'rr',
           tunnelTo(outer === 4 ? '10.66.0.1:53' : '[fd66::1]:53'),
         ),
-        servicePlan(`udp ${vips[inner]}:${portOf(outer, 'gre')}`, 'rr', {
-          ...tunnelTo(`${bracketed(reals[outer].address)}:53`),
-          tunnel: { type: 'gre', port: 0, checksum: 'none' },
-        }),
       ]),
     );
     await harness.apply(...additions(plans));
@@ -144,11 +140,6 @@ requires(
 
     it('no route, no packet', () => {
       expect(harness.receive('c0', udp(from(inner), to(inner, outer, 'nowhere'))).verdict).toBe('drop');
-    });
-
-    it('gre is not there: no connection', () => {
-      harness.clearIcmpLimits();
-      expect(harness.receive('c0', udp(from(inner), to(inner, outer, 'gre'))).mark).toBe(icmpReport(1, 0));
     });
 
     it('fits the next hop with its outer header, or the client hears how much does', () => {

@@ -1,11 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { bpf, newAttributes, putAddress } from '../../src/sys/bpf/call.ts';
-import { createMap } from '../../src/sys/bpf/map.ts';
-import type { ProgramHandle } from '../../src/sys/bpf/program.ts';
 import { testRunSkb } from '../../src/sys/bpf/test-run.ts';
-import { mapType, programType } from '../../src/sys/bpf/uapi.ts';
-import { closeFd } from '../../src/sys/ffi.ts';
 import { requires } from '../requirements.ts';
+import { openVerifiedEntry } from './entry.ts';
 import { encode, ethernet, filler, type Packet, tcp, udp } from './frame.ts';
 import { type Harness, inbound, openHarness } from './harness.ts';
 import { additions, destination, servicePlan } from './services.ts';
@@ -58,7 +54,7 @@ requires(
   beforeAll(async () => {
     harness = await openHarness('verified');
     await harness.apply(...additions(plans));
-    entry = verifiedEntry(harness.instance.program('headgate_ethernet')!);
+    entry = openVerifiedEntry(harness.instance.program('headgate_ethernet')!);
   });
   afterAll(async () => {
     entry?.close();
@@ -86,56 +82,3 @@ requires(
     }
   });
 });
-
-const csumLevel = 135; // bpf_csum_level
-const increase = 1; // BPF_CSUM_LEVEL_INC
-const tailCall = 12; // bpf_tail_call
-
-/** A program that makes the packet's checksum a verified one and goes on with `program`. */
-function verifiedEntry(program: ProgramHandle): { readonly fd: number; close(): void } {
-  const next = createMap({
-    name: 'verified_entry',
-    type: mapType.PROG_ARRAY,
-    keySize: 4,
-    valueSize: 4,
-    maxEntries: 1,
-  });
-  const value = Buffer.alloc(4);
-  value.writeUInt32LE(program.fd);
-  next.update(0, value);
-  const instructions = Buffer.concat([
-    instruction(0xbf, 6, 1), // r6 = r1, the packet
-    instruction(0xb7, 2, 0, increase),
-    instruction(0x85, 0, 0, csumLevel),
-    instruction(0xbf, 1, 6),
-    instruction(0x18, 2, 1, next.fd), // r2 = the map
-    instruction(0, 0, 0),
-    instruction(0xb7, 3, 0, 0),
-    instruction(0x85, 0, 0, tailCall),
-    instruction(0xb7, 0, 0, 99), // not reached
-    instruction(0x95, 0, 0),
-  ]);
-  const license = Buffer.from('GPL\0');
-  const attributes = newAttributes();
-  attributes.writeUInt32LE(programType.SCHED_CLS, 0);
-  attributes.writeUInt32LE(instructions.length / 8, 4);
-  putAddress(attributes, 8, instructions);
-  putAddress(attributes, 16, license);
-  attributes.writeUInt32LE(program.expectedAttachType, 68);
-  const fd = bpf('PROG_LOAD', attributes, 'load the way into a program', [instructions, license]);
-  return {
-    fd,
-    close() {
-      closeFd(fd);
-      next.close();
-    },
-  };
-}
-
-function instruction(code: number, target: number, source: number, immediate = 0): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes[0] = code;
-  bytes[1] = (source << 4) | target;
-  bytes.writeInt32LE(immediate, 4);
-  return bytes;
-}

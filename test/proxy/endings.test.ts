@@ -69,6 +69,7 @@ describe('While the real server is being connected', () => {
     expect(await stays.ended).toBe('ECONNRESET');
     await until(async () => expect(await site.plane.connections()).toEqual([]));
     expect(site.plane.failures().connectFailed).toBe(2);
+    expect(await site.plane.outcomes!()).toMatchObject([{ answered: 0, refused: 0, unanswered: 2 }]);
     expect(await site.destination(id, server)).toMatchObject({
       activeConnections: 0,
       inactiveConnections: 0,

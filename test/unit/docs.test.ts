@@ -7,10 +7,14 @@ import { projectFiles, projectText } from './project.ts';
 describe('docs/reference/cli.md', () => {
   const page = projectText('docs/reference/cli.md');
 
-  test('has the verbs of the program in its table, and no other', () => {
-    const rows = [...page.matchAll(/^\| `headgate (.+)` \| (.+) \|$/gm)];
-    const documented = rows.map(([, usage, summary]) => ({ usage: usage!.replaceAll('\\|', '|'), summary }));
-    expect(documented).toEqual(verbs.map(({ usage, summary }) => ({ usage, summary })));
+  test('has the verbs of the program in its tables, each under its heading, and no other', () => {
+    const lines = page.matchAll(/^(?:### (.+)|\| `headgate (.+)` \| (.+) \|)$/gm);
+    let group: string | undefined;
+    const documented = [...lines].flatMap(([, heading, usage, summary]) => {
+      group = heading ?? group;
+      return usage === undefined ? [] : [{ group, usage: usage.replaceAll('\\|', '|'), summary }];
+    });
+    expect(documented).toEqual(verbs.map(({ group, usage, summary }) => ({ group, usage, summary })));
   });
 });
 

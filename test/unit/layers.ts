@@ -62,8 +62,8 @@ export const roomRules: Record<string, RoomRule> = {
   },
   daemon: {
     rooms: ['model', 'control', 'api', 'ha', 'checks'],
-    // Its service manager listens on a kind of socket that Node does not have, and Node does not tell who writes to a file.
-    files: ['src/sys/unix-datagram.ts', 'src/sys/lease.ts'],
+    // What Node does not have: the socket of a service manager, who writes to a file, users by name, named pipes.
+    files: ['src/sys/unix-datagram.ts', 'src/sys/lease.ts', 'src/sys/user.ts', 'src/sys/fifo.ts'],
     packages: [],
     because: 'the daemon is the process around the controller; rules about traffic live below it',
   },

@@ -56,14 +56,9 @@ export function destinationsInOrder(state: ServiceState, sorted: boolean): reado
 export const printTimeouts = ({ tcp, tcpFin, udp }: Timeouts): string =>
   `Timeout (tcp tcpfin udp): ${tcp} ${tcpFin} ${udp}\n`;
 
-/** A row of the connection table with what a persistence engine keeps of it. */
-export type ListedConnection = Connection & {
-  readonly engine?: { readonly name: string; readonly data: string };
-};
-
 /** `-c`: the connection table in the order given. */
 export async function printConnections(
-  connections: readonly ListedConnection[],
+  connections: readonly Connection[],
   options: ListOptions,
   names: Names,
 ): Promise<string> {
@@ -92,11 +87,7 @@ export async function printConnections(
   return lines.join('');
 }
 
-async function printConnection(
-  connection: ListedConnection,
-  options: ListOptions,
-  label: Label,
-): Promise<string> {
+async function printConnection(connection: Connection, options: ListOptions, label: Label): Promise<string> {
   const { protocol, engine } = connection;
   const source = await label(connection.client, protocol);
   const virtual = await label(connection.virtual, protocol);

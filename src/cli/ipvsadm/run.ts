@@ -129,11 +129,8 @@ async function perform(session: Session, command: Exclude<Command, { kind: 'chan
       return exitStatus.done;
     }
     case 'start-daemon':
-      io.stderr.write('Operation not supported: this data plane has no connection sync daemon\n');
-      return exitStatus.failed;
     case 'stop-daemon':
-      io.stderr.write('No daemon is running\n');
-      return exitStatus.failed;
+      return (await import('./sync.ts')).performSync(session, command);
     case 'list':
       io.stdout.write(await listing(session, command));
       return exitStatus.done;
@@ -155,7 +152,7 @@ async function listing(
     case 'connections':
       return printConnections(await plane.connections(), command.options, names);
     case 'daemons':
-      return '';
+      return (await import('./sync.ts')).listSync(plane);
     case 'timeouts':
       return printTimeouts((await plane.read()).timeouts);
     case 'table': {

@@ -52,6 +52,8 @@ export type AdapterContext = {
   readonly files: Files;
   /** The name of this host. */
   readonly hostName: string;
+  /** Whether the file is included by another one, whose services it must not speak of. */
+  readonly isPart?: boolean;
 };
 
 /** Reads the files of another program. */

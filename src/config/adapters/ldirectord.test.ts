@@ -345,6 +345,23 @@ describe('checktype and service', () => {
   });
 });
 
+test('a file of the folder for maintenance takes a real server out, by any of its names', () => {
+  const text = (check: string) =>
+    `checkinterval=2\nquiescent=yes\nmaintenancedir=/etc/ha.d/out/\nvirtual=192.0.2.10:80\n\tchecktype=${check}\n\treal=10.0.0.11:80 gate\n\treal=real-3:80 gate\n`;
+  const mark = (name: string) => ({
+    ...{ type: 'file', path: `/etc/ha.d/out/${name}`, mustNotExist: true, factor: 0, base: 0 },
+    ...{ interval: 2000, timeout: 5000, rise: 1, fall: 1, initial: 'up', warmup: 0, slowStart: 0 },
+    whenDown: 'quiesce',
+  });
+  const usual = ['{address}:{port}', '{address}'].map(mark);
+  const [{ check, realServers }] = servicesOf(text('connect')) as [ServiceConfiguration];
+  expect(check).toEqual([expect.objectContaining({ type: 'tcp' }), ...usual]);
+  expect(realServers[0]!.check).toBeUndefined();
+  expect(realServers[1]!.check).toEqual([...check!, mark('real-3:{port}'), mark('real-3')]);
+  // Whoever is always up is looked for as well.
+  expect(servicesOf(text('on'))[0]!.check).toEqual(usual);
+});
+
 test('what is not kept is told, with the reason', () => {
   expect(
     notesOf(`checkinterval=5

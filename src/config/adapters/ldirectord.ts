@@ -4,6 +4,7 @@ import type { TreeNode } from '../tree.ts';
 import { type Adapted, type Adapter, type AdapterContext, noteBook } from './adapter.ts';
 import { listAt, mapAt } from './build-tree.ts';
 import { alertsNode } from './ldirectord/alerts.ts';
+import { includeNode } from './ldirectord/execute.ts';
 import { type Line, lineNumber, readLines } from './ldirectord/lines.ts';
 import { noteGlobals, noteSection } from './ldirectord/notes.ts';
 import { type Fallback, fallbackOf, type Reading, readService, type Service } from './ldirectord/service.ts';
@@ -25,7 +26,7 @@ function detects(text: string, fileName: string): boolean {
   return nameOfFile.test(fileName) || /^virtual6?[ \t\u00a0]*=/m.test(text);
 }
 
-function read(source: Source, { names }: AdapterContext): Adapted {
+function read(source: Source, { names, files, isPart }: AdapterContext): Adapted {
   const whole: Span = { source, start: 0, end: source.text.length };
   const book = noteBook(source);
   const tell = book.note;
@@ -70,8 +71,10 @@ function read(source: Source, { names }: AdapterContext): Adapted {
     comments.set(node, commentsOf(service));
     for (const [{ line }, realNode] of realNodes) comments.set(realNode, line.comments);
   }
-  const alerts = alertsNode(services, settings, source.name, tell);
-  const root = mapAt(whole, { virtualServices: listAt(whole, nodes), alerts });
+  const include = includeNode(settings, source.name, files, tell);
+  const isAlone = !isPart && include === undefined;
+  const alerts = alertsNode(services, settings, { file: source.name, isAlone }, tell);
+  const root = mapAt(whole, { include, virtualServices: listAt(whole, nodes), alerts });
   if (header.length > 0) comments.set(root, header);
   return { root, comments, notes: book.notes(), problems };
 }

@@ -4,6 +4,24 @@ import { duration, flag, integer, key, list, object, size, text, word } from './
 
 const hour = 3_600_000;
 
+const damping = object({
+  falls: key(integer(2, 20).default(3), 'How many times it must go down within `within` to be held.'),
+  within: key(
+    duration(1000, 24 * hour).default(300_000),
+    'The time in which its falls count; after so long without one they are forgotten.',
+    { examples: ['10m'], leftOut: '5m' },
+  ),
+  hold: key(
+    duration(1000, 24 * hour).default(60_000),
+    'How long it is held at first; each time it goes down again within `within` after that, twice as long as before.',
+    { examples: ['2m'], leftOut: '1m' },
+  ),
+  longest: key(duration(1000, 24 * hour).default(1_800_000), 'The longest time it is held.', {
+    examples: ['1h'],
+    leftOut: '30m',
+  }),
+});
+
 /** What every check has. */
 const common = {
   interval: key(duration(10, 24 * hour).default(10_000), 'From one check to the next.', {
@@ -29,6 +47,14 @@ const common = {
     duration(0, 24 * hour).default(0),
     'After its return its weight rises to the full one within this time.',
     { examples: ['30s'], leftOut: '0s' },
+  ),
+  damping: key(
+    damping.optional(),
+    'A real server that comes and goes is held down for a while, however good its checks are meanwhile. `{}` takes every default.',
+    {
+      examples: [{ falls: 3, within: '5m', hold: '1m', longest: '30m' }],
+      leftOut: 'it comes back each time',
+    },
   ),
   whenDown: key(
     word('remove', 'quiesce').default('remove'),
@@ -204,6 +230,11 @@ const web = {
     examples: ['64Ki'],
     leftOut: '64Ki',
   }),
+  compare: key(
+    word('report', 'fail').optional(),
+    'The page must be the same on all real servers of the service. `report`: status says whose is not that of most others; `fail`: its check is bad as well.',
+    { leftOut: 'pages may differ' },
+  ),
   redirects: key(
     integer(0, 20).default(0),
     'How many redirections are followed, always to the same real server, at the port the new address names.',
@@ -390,13 +421,37 @@ export const check = z.discriminatedUnion(
     kind('file', 'Looks at a file of this host.', {
       path: key(
         text('a path'),
-        'The file. It must hold the number 0, or not be there; see `factor` for other numbers.',
+        'The file; `{address}` and `{port}` in it are those of the real server. It must hold the number 0, or not be there; see `factor` for other numbers.',
+        { examples: ['"/run/out/{address}:{port}"'] },
+      ),
+      mustNotExist: key(
+        flag().default(false),
+        'Whether it is bad that there is such a file, or folder, whatever it holds.',
       ),
       factor: key(
         integer(-254, 254).default(0),
         'Where it is not 0, the number in the file is good: times this, and added to `base`, it is the weight. -254 or less, before it is added, is bad.',
       ),
       base: key(integer(0, 65_535).default(0), 'The weight where the file holds 0, for `factor`.'),
+    }),
+    kind('passive', 'Looks at what becomes of the TCP connections of clients; asks nobody.', {
+      interval: key(
+        duration(1000, hour).default(5_000),
+        'From one look to the next: those of so long are looked at.',
+        {
+          examples: ['2s'],
+          leftOut: '5s',
+        },
+      ),
+      fall: key(integer(1, 1000).default(1), 'Bad results in a row that take it out.'),
+      rise: key(
+        integer(1, 1000).default(6),
+        'Good results in a row that bring it back; nobody connects to it meanwhile, and that is good.',
+      ),
+      failures: key(
+        integer(1, 1_000_000).default(5),
+        'Connections that are refused or not answered within `interval` for it to be bad; fewer than are answered are good.',
+      ),
     }),
     kind('script', 'Runs a program of this host.', {
       command: key(command, 'The program with its arguments, without a shell. Exit code 0 is good.', {

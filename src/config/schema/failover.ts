@@ -1,19 +1,19 @@
 import { address, prefix } from './addresses.ts';
+import { always, interfaceName, routes, rules } from './failover-paths.ts';
+import { notify, processes, runAs, trackedFile, trackFile } from './failover-programs.ts';
 import { duration, flag, integer, key, list, name, object, seconds, text, word } from './keys.ts';
 
 const hour = 3_600_000;
-const interfaceName = () =>
-  text('the name of an interface, at most 15 signs').regex(/^[^\s/:]{1,15}$/, {
-    error: 'wanted the name of an interface, at most 15 signs without blanks, "/" and ":"',
-  });
-
 const authentication = object({
   type: key(word('password', 'ah'), 'VRRP version 2: a password in clear, or an authentication header.'),
   secret: key(text(), `The secret, at most 8 bytes; best from the environment: \`"\${VRRP_SECRET}"\`.`),
 });
 
 const announce = object({
-  repeat: key(integer(1, 60).default(5), 'Gratuitous ARP and neighbour advertisements at a take-over.'),
+  repeat: key(
+    integer(1, 60).default(5),
+    'Gratuitous ARP and neighbour advertisements at a take-over, and again an advertisement interval later.',
+  ),
   delay: key(duration(0, hour).default(5_000), 'When they are sent once more; 0s: never.', { leftOut: '5s' }),
   refresh: key(duration(0, 24 * hour).default(0), 'How often a master sends them again; 0s: never.', {
     leftOut: '0s',
@@ -25,6 +25,10 @@ const weighted = (description: string) => ({
   weight: key(
     integer(-253, 253).default(0),
     'Added to the priority: a positive one while it is well, a negative one while it is not. 0: the instance gives up.',
+  ),
+  reverse: key(
+    flag().default(false),
+    'Whether the weight counts the other way round; with weight 0 the instance gives up while it is well.',
   ),
 });
 
@@ -53,7 +57,12 @@ const vrrpInstance = object({
     'More of them, which advertisements do not name.',
     { kind: 'list of address[/length]' },
   ),
-  accept: key(flag().default(true), 'Whether a master takes what is sent to the addresses themselves.'),
+  routes: routes('while it is master'),
+  rules: rules('while it is master'),
+  accept: key(
+    flag().default(true),
+    'Whether a master takes what is sent to the addresses themselves, and not to a virtual service (RFC 9568, 6.1).',
+  ),
   preempt: key(flag().default(true), 'Whether it takes over from a master of lower priority.'),
   preemptDelay: key(duration(0, hour).default(0), 'How long it waits before it does.', { leftOut: '0s' }),
   source: key(address.optional(), 'The address advertisements come from.', {
@@ -63,7 +72,18 @@ const vrrpInstance = object({
     leftOut: 'multicast',
     kind: 'list of addresses',
   }),
-  virtualMac: key(flag().default(false), 'Whether the addresses have the MAC address of the virtual router.'),
+  rival: key(
+    word('defend', 'yield').default('defend'),
+    'When another director goes on as master with a lower priority: `defend` stays and says so, `yield` stands back.',
+  ),
+  virtualMac: key(
+    flag().default(false),
+    'Whether the addresses have the MAC address of the virtual router (RFC 9568, 7.3), and advertisements come from it.',
+  ),
+  advertiseFromInterface: key(
+    flag().default(false),
+    'With `virtualMac`: whether advertisements have the MAC address of the interface all the same.',
+  ),
   authentication: key(authentication.optional(), 'Version 2 only.', { leftOut: 'none' }),
   announce: key(announce.optional(), 'How the network is told.', { leftOut: 'as below' }),
   trackInterfaces: key(
@@ -78,6 +98,12 @@ const vrrpInstance = object({
     list(object(weighted('A virtual service.')), 'virtual services').default([]),
     'Virtual services whose loss counts.',
   ),
+  trackFiles: key(list(trackedFile, 'files').default([]), 'Files with a number that counts.'),
+  trackProcesses: key(
+    list(object(weighted('An entry of `failover.processes`.')), 'processes').default([]),
+    'Processes of this host that must run.',
+  ),
+  notify: key(notify.optional(), 'Programs that are run when it changes its state.', { leftOut: 'none' }),
 });
 
 const script = object({
@@ -93,12 +119,16 @@ const script = object({
   }),
   rise: key(integer(1, 1000).default(1), 'Good results in a row that make it good.'),
   fall: key(integer(1, 1000).default(1), 'Bad results in a row that make it bad.'),
+  ...runAs('that of `failover`'),
 });
 
 const group = object({
   name: key(name(), 'Its name.'),
   instances: key(list(text(), 'names').min(2, { error: 'wanted two names or more' }), 'VRRP instances.', {
     examples: [['front', 'back']],
+  }),
+  notify: key(notify.optional(), 'Programs that are run when all of it has changed its state.', {
+    leftOut: 'none',
   }),
 });
 
@@ -111,20 +141,32 @@ const connectionSync = object({
     '`auto`: as the VRRP instances say. `both` sends and receives.',
   ),
   id: key(integer(0, 255).default(0), 'Directors of one id listen to each other.'),
-  group: key(address.optional(), 'The multicast group.', { leftOut: '224.0.0.81' }),
+  group: key(address.optional(), 'The multicast group, or the address of the one other director.', {
+    leftOut: '224.0.0.81',
+  }),
   port: key(integer(1, 65_535).default(8848), 'The UDP port.'),
   ttl: key(integer(1, 255).default(1), 'Hop limit of multicast.'),
   maxLength: key(integer(68, 65_535).optional(), 'Longest message, bytes.', {
     leftOut: 'what the MTU allows',
   }),
-  threshold: key(integer(0, 2 ** 31 - 1).default(3), 'Packets of a connection before it is told.'),
-  period: key(integer(0, 2 ** 31 - 1).default(50), 'Packets after which it is told again.'),
-  refresh: key(seconds(0, 86_400).default(0), 'Time after which it is told again; 0s: by packets alone.', {
-    leftOut: '0s',
+  threshold: key(
+    integer(0, 2 ** 31 - 1).optional(),
+    'Packets of a connection before it is told, as the sysctl sync_threshold says to IPVS.',
+    { leftOut: 'it is told when it is made' },
+  ),
+  period: key(
+    integer(0, 2 ** 31 - 1).default(50),
+    'With `threshold`: packets after which it is told again; 0: never by packets.',
+  ),
+  refresh: key(seconds(1, 86_400).optional(), 'Time after which a connection in use is told again.', {
+    leftOut: 'a quarter of its lifetime',
   }),
-  key: key(text().optional(), 'Messages between our own directors are encrypted with it.', {
-    leftOut: 'they are in clear, as IPVS sends them',
-  }),
+  key: key(
+    text().min(16, { error: 'wanted 16 signs or more' }).optional(),
+    `Messages are encrypted with a key made from this, and others are not listened to; not for directors of IPVS. Best from the environment: \`"\${SYNC_KEY}"\`.`,
+    { leftOut: 'they are in clear, as IPVS sends them' },
+  ),
+  keyFile: key(text().optional(), 'A file with that text, in place of `key`.', { leftOut: 'none' }),
 });
 
 /** How directors stand in for each other. */
@@ -132,6 +174,17 @@ export const failover = object({
   vrrp: key(list(vrrpInstance, 'VRRP instances').default([]), 'VRRP instances.'),
   groups: key(list(group, 'groups').default([]), 'Instances that change their state together.'),
   scripts: key(list(script, 'scripts').default([]), 'Programs that tell whether this director is fit.'),
+  always: key(always.optional(), 'What is held for as long as the daemon runs, whoever is master.', {
+    leftOut: 'nothing',
+  }),
+  files: key(list(trackFile, 'files').default([]), 'Files with a number that `trackFiles` may name.'),
+  processes: key(list(processes, 'processes').default([]), 'Processes that `trackProcesses` may name.'),
+  ...runAs('the user of the daemon', 'Whom scripts and notify programs run as.'),
+  pipe: key(
+    text('a path').regex(/^\//, { error: 'wanted a path that begins with "/"' }).optional(),
+    'A named pipe that every change of an instance or group is written to, a line each; it is made where it is not there.',
+    { examples: ['/run/headgate-vrrp'], leftOut: 'none' },
+  ),
   connectionSync: key(connectionSync.optional(), 'Connections that survive a take-over.', {
     leftOut: 'not told',
   }),

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { schedulerNames, whenGoneWords } from '../../model/virtual-service.ts';
 import { endpoint, parseMask, virtualAddress } from './addresses.ts';
+import { agent } from './agent.ts';
 import { check } from './check.ts';
 import { flag, integer, key, list, name, object, parsed, seconds, text, word } from './keys.ts';
 
@@ -102,6 +103,11 @@ export const realServer = object({
       kind: '[check](#check), a list of them, or `none`',
     },
   ),
+  agent: key(
+    z.union([agent, z.literal('none')], { error: 'wanted keys and values, or none' }).optional(),
+    'Its own agent, or `none`.',
+    { leftOut: 'the agent of the service', kind: '[agent](#agent), or `none`' },
+  ),
   onUp: hook('Run when checks bring it back.'),
   onDown: hook('Run when checks take it out.'),
 });
@@ -173,6 +179,16 @@ export const virtualService = object({
       .optional(),
     `How each of its real servers is checked. ${everyCheck}`,
     { leftOut: 'not at all', kind: '[check](#check), or a list of them' },
+  ),
+  agent: key(
+    agent.optional(),
+    'A program on each of its real servers that says how it stands: its share of the weight, drain, maintenance, down.',
+    { leftOut: 'nobody is asked' },
+  ),
+  checkLog: key(
+    text('a path').regex(/^\//, { error: 'wanted a path that begins with /' }).optional(),
+    'A file that gets a line for each result of its checks, from the daemon: `[Thu Jan  1 00:00:00 1970] [PID] http tcp 10.0.0.11 80 [up] 200 OK`.',
+    { examples: ['/var/log/web.checks'], leftOut: 'none' },
   ),
   quorum: key(
     integer(1, intMax).default(1),

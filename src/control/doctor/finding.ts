@@ -1,3 +1,4 @@
+import type { Capabilities } from '../../dataplane/data-plane.ts';
 import type { HostSurvey, SurveyedInterface } from '../../dataplane/host-survey.ts';
 import { type Address, addressToBytes, familyOf } from '../../model/address.ts';
 import type { Override } from '../../model/override.ts';
@@ -22,7 +23,6 @@ export const findingMeanings = {
   'server-no-route': 'There is no route to a real server',
   'server-silent': 'Nobody answers ARP or neighbour discovery for a real server or its gateway',
   'server-behind-gateway': 'Direct routing to a real server on another network',
-  'tunnel-type': 'A tunnel of a type that is not forwarded',
   'tunnel-mtu': 'Packets of full size do not fit into a tunnel',
   'mtu-smaller': 'The way to a real server takes smaller packets than the one clients come in by',
   'mtu-replies': 'Datagrams of a masqueraded real server can be larger than the way to clients takes',
@@ -34,6 +34,10 @@ export const findingMeanings = {
   'no-default-route': 'The director has no way back to clients of masqueraded services',
   'loopback-settings': 'A kernel parameter that the data plane needs was changed',
   'loopback-down': 'The director is a real server itself and its loopback interface is down',
+  'mark-rules': 'Rules that bring marked packets to the data plane are missing or out of order',
+  'mark-forwarding': 'The kernel does not route, so that no marked packet gets to the data plane',
+  'mark-unset': 'No rule of the firewall sets the mark of a virtual service',
+  'mark-source-check': 'A strict source check goes by marks, and drops marked packets',
   'firewall-bypassed': 'A firewall rule speaks of a virtual service, whose packets do not pass the firewall',
   'firewall-policy': 'The firewall refuses by default, which does not guard virtual services',
   'firewall-unread': 'Rules of the older iptables exist, which are not read here',
@@ -51,6 +55,7 @@ export const findingMeanings = {
   'lro-on': 'An interface joins received packets so that they cannot be forwarded',
   'jit-off': 'BPF programs are interpreted instead of compiled',
   'no-tcx': 'The kernel has no tcx links',
+  'plane-ipvs': "The data plane is the kernel's IPVS, and why",
 } as const satisfies Record<string, string>;
 export type FindingId = keyof typeof findingMeanings;
 
@@ -73,6 +78,8 @@ export type Scene = {
   readonly host: HostSurvey;
   /** What people have decided about real servers. */
   readonly overrides?: readonly Override[];
+  /** Who forwards; absent: the plane of our own programs. */
+  readonly dataPlane?: Pick<Capabilities, 'name' | 'description'>;
 };
 
 type AddressService = VirtualService & { readonly id: AddressServiceId };

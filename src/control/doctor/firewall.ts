@@ -25,10 +25,12 @@ const ways = {
   request: { address: 'daddr', port: 'dport', hooks: ['ingress', 'prerouting', 'input', 'forward'] },
   reply: { address: 'saddr', port: 'sport', hooks: ['forward', 'output', 'postrouting'] },
 } as const;
+/** That of `accept: false` (src/ha/keeper.ts), which is for what no data plane takes. */
+const ownTable = 'headgate-vrrp';
 const protocols = { tcp: 6n, udp: 17n, sctp: 132n } as const;
 
 function ruleFindings(rule: Rule, chains: readonly Chain[], ids: readonly AddressServiceId[]): Finding[] {
-  if (rule.family === 'arp' || rule.family === 'bridge') return [];
+  if (rule.family === 'arp' || rule.family === 'bridge' || rule.table === ownTable) return [];
   const hook = chains.find(
     ({ family, table, name }) => family === rule.family && table === rule.table && name === rule.chain,
   )?.hook;

@@ -12,10 +12,7 @@ export function serverFindings(scene: Scene): Finding[] {
   return [
     ...scene.observed.services.flatMap((state) => serviceFindings(scene, state)),
     ...addressServices(scene).flatMap(({ service, destinations }) =>
-      destinations.flatMap((destination) => [
-        ...tunnelTypeFindings(service.id, destination),
-        ...pathFindings(scene, service.id, destination),
-      ]),
+      destinations.flatMap((destination) => pathFindings(scene, service.id, destination)),
     ),
   ];
 }
@@ -52,17 +49,14 @@ function serviceFindings({ overrides = [] }: Scene, { service, destinations }: S
 }
 
 function unmatchedFinding({ id }: VirtualService): Finding | undefined {
-  const kind =
-    id.kind === 'fwmark' ? 'firewall-mark services' : id.protocol === 'sctp' ? 'SCTP services' : undefined;
-  return (
-    kind && {
-      id: 'service-unmatched',
-      severity: 'broken',
-      what: `${serviceKey(id)} takes no packet: ${kind} are stored, not forwarded yet`,
-      why: 'its clients meet the host itself',
-      next: 'name the virtual service by address and port, TCP or UDP',
-    }
-  );
+  if (id.kind === 'fwmark' || id.protocol !== 'sctp') return undefined;
+  return {
+    id: 'service-unmatched',
+    severity: 'broken',
+    what: `${serviceKey(id)} takes no packet: SCTP services are stored, not forwarded yet`,
+    why: 'its clients meet the host itself',
+    next: 'name a virtual service over TCP or UDP',
+  };
 }
 
 const methodFlag = { masquerade: '-m', 'direct-routing': '-g', tunnel: '-i' } as const;
@@ -79,23 +73,6 @@ function editCommand(options: string, destination: Destination): string {
     ...(lowerThreshold > 0 ? [`-y ${lowerThreshold}`] : []),
   ];
   return words.join(' ');
-}
-
-function tunnelTypeFindings(id: AddressServiceId, destination: Destination): Finding[] {
-  const { tunnel } = destination;
-  if (!tunnel || tunnel.type === 'ipip') return [];
-  return [
-    {
-      id: 'tunnel-type',
-      severity: 'broken',
-      what: `${destinationKey(destination)} is reached by a tunnel of type ${tunnel.type}, which is not forwarded yet`,
-      why: 'it gets no connections',
-      fix: editCommand(optionsOf(id), {
-        ...destination,
-        tunnel: { type: 'ipip', port: 0, checksum: 'none' },
-      }),
-    },
-  ];
 }
 
 function pathFindings(scene: Scene, id: AddressServiceId, destination: Destination): Finding[] {

@@ -68,7 +68,8 @@ export function openAlerts({
   let known: Reactions | undefined;
   let seen = events.newest();
   let timer: NodeJS.Timeout | undefined;
-  const nowMs = (): number => now().getTime();
+  /** A clock that nobody sets: set back, that of the day would hold messages up for as long. */
+  const nowMs = (): number => performance.now();
 
   /** Those that the configuration names now; who is named as before keeps what waits. */
   function follow(wanted: Reactions | undefined): void {
@@ -116,7 +117,7 @@ export function openAlerts({
   }
 
   function isKnown(service: string, realServer: string): boolean {
-    return known?.services.get(service)?.realServers.has(realServer) ?? false;
+    return known?.isDescribed(service, realServer) ?? false;
   }
 
   function arm(): void {
@@ -127,7 +128,7 @@ export function openAlerts({
     ]);
     if (times.flat().length === 0) return;
     const next = Math.min(...times.flat());
-    // A clock that is set must not keep it waiting for ever.
+    // Waits of more than 24 days would be none at all.
     timer = setTimeout(onTime, Math.max(10, Math.min(next - nowMs(), 60_000)));
     timer.unref();
   }

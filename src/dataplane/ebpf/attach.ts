@@ -10,7 +10,13 @@ import { createVeth, deleteLink, findLink, type Link, listLinks, setLink } from 
 import { type Netlink, withNetlink } from '../../sys/netlink/socket.ts';
 import { addClsact, attachBpfFilter, deleteBpfFilter, listBpfFilters } from '../../sys/netlink/tc.ts';
 import { readSysctl, writeSysctl } from '../../sys/sysctl.ts';
-import { type AttachedProgram, fastPathProgram, type Instance } from './instance.ts';
+import {
+  type AttachedProgram,
+  fastPathProgram,
+  type Instance,
+  markProgram,
+  programFile,
+} from './instance.ts';
 
 /** The veth pair through which packets go that become ICMP errors or fragments: its two ends. */
 export const internalDevice = 'hg0';
@@ -48,7 +54,7 @@ export async function attachEverywhere(instance: Instance): Promise<readonly str
     prepareLoopback();
     const pinned = new Set(readdirSync(instance.directory));
     const links = listLinks(netlink);
-    const places = placesOf(links);
+    const places = placesIn(instance.directory, links);
     const added = new Set<number>();
     for (const place of places) {
       // An interface of another kind that came between the two lists gets its program by the next call.
@@ -76,12 +82,21 @@ export async function attachEverywhere(instance: Instance): Promise<readonly str
 
 /** Loads what the interfaces need and the instance does not have yet; the loader is only imported then. */
 async function addMissingPrograms(instance: Instance): Promise<void> {
-  const places = withNetlink({}, (netlink) => placesOf(listLinks(netlink)));
+  const places = withNetlink({}, (netlink) => placesIn(instance.directory, listLinks(netlink)));
   for (const program of new Set(places.map((place) => place.program))) {
     if (instance.program(program)) continue;
     const { addProgram } = await import('./create.ts');
     addProgram(instance, program);
   }
+}
+
+/** Where the programs of an instance belong: the one for marked packets is there once it has been needed. */
+function placesIn(directory: string, links: readonly Link[]): Place[] {
+  const places = placesOf(links);
+  const internal = links.find(({ name }) => name === internalDevice);
+  if (internal && existsSync(join(directory, programFile(markProgram))))
+    places.push({ index: internal.index, direction: 'ingress', program: markProgram });
+  return places;
 }
 
 /** Where programs belong, given the interfaces there are: not on ports of a bridge or bond, those have no layer 3. */
@@ -201,7 +216,7 @@ export function isAlive(path: string): boolean {
 export function missingPlaces(directory: string): Place[] {
   return withNetlink({}, (netlink) => {
     const tcx = tcxSupported();
-    return placesOf(listLinks(netlink)).filter((place) => {
+    return placesIn(directory, listLinks(netlink)).filter((place) => {
       const path = join(directory, linkFile(place));
       if (tcx) return !existsSync(path) || !isAlive(path);
       return !listBpfFilters(netlink, place.index, place.direction).some(
@@ -222,7 +237,7 @@ function pinnedLinks(directory: string): { path: string; index: number; hook: st
 /** Hands every interface over to other programs, each in one step. */
 export function swapPrograms(directory: string, programOf: (name: AttachedProgram) => ProgramHandle): void {
   withNetlink({}, (netlink) => {
-    const places = placesOf(listLinks(netlink));
+    const places = placesIn(directory, listLinks(netlink));
     if (!tcxSupported()) {
       for (const place of places) attachByFilter(netlink, place, programOf(place.program));
     }

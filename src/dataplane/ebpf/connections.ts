@@ -7,7 +7,8 @@ import { numbers } from './layout.generated.ts';
 import { mapRecords, type Records } from './records.ts';
 import type { TableMaps } from './tables.ts';
 
-const { WORD_STATE, WORD_LIVE, WORD_INACTIVE, WORD_TEMPLATE, TEMPLATE_ASSURED } = numbers.connection_word;
+const { WORD_STATE, WORD_LIVE, WORD_INACTIVE, WORD_TEMPLATE, WORD_SYNCED, TEMPLATE_ASSURED } =
+  numbers.connection_word;
 
 /** The connection table in this process's memory. */
 export type ConnectionMaps = {
@@ -57,6 +58,7 @@ export function readConnections(
       state: isTemplate ? templateState(word) : stateName(word & WORD_STATE),
       active: !isTemplate && (word & WORD_INACTIVE) === 0,
       template: isTemplate,
+      ...((word & WORD_SYNCED) !== 0 && { synced: true as const }),
       expiresInMs: Math.round((left * 1000) / hertz),
     });
   }

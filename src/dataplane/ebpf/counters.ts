@@ -1,4 +1,5 @@
 import type { Counters, Rates } from '../../model/table.ts';
+import type { Totals } from '../../model/totals.ts';
 import { alignedValueSize, type MapHandle } from '../../sys/bpf/map.ts';
 import { records } from './layout.generated.ts';
 import type { Records } from './records.ts';
@@ -73,7 +74,9 @@ export function joinCounters(
   destination: number,
   { fresh, neverUsed }: { readonly fresh: boolean; readonly neverUsed: boolean },
 ): void {
-  const counted = neverUsed ? names.map(() => 0n) : countedOf(maps, destination);
+  // Its records are as the kernel made them: all zero.
+  if (neverUsed) return;
+  const counted = countedOf(maps, destination);
   names.forEach((name, i) => {
     move(maps.serviceBaselines, service, name, counted[i]!);
     if (fresh) maps.destinationBaselines.setBig(destination, name, counted[i]!);
@@ -114,6 +117,49 @@ export function zeroCounters(maps: CounterMaps, service: number, destinations: r
   });
 }
 
+/** Of all slots together: the record of no service. */
+const everything = 0;
+
+/** What the program has counted since it was set up on each CPU, for destinations up to a slot: also those that are no more. */
+function countedByCpu({ destinationCounters }: CounterMaps, last: number): BigUint64Array[] {
+  const { valueSize, transferSize } = destinationCounters;
+  const stride = Math.ceil(valueSize / 8);
+  const sums = Array.from({ length: transferSize / (stride * 8) }, () => new BigUint64Array(names.length));
+  const places = names.map((name) => records.counters.fields[name].offset / 8);
+  for (const { count, keys, values } of destinationCounters.batches()) {
+    const words = new BigUint64Array(values.buffer, values.byteOffset, values.length / 8);
+    for (let i = 0; i < count; i++) {
+      // An array gives its slots in order.
+      if (keys.readUInt32LE(i * 4) > last) return sums;
+      sums.forEach((sum, cpu) => {
+        for (let name = 0; name < names.length; name++)
+          sum[name]! += words[(i * sums.length + cpu) * stride + places[name]!]!;
+      });
+    }
+  }
+  return sums;
+}
+
+/** What was counted in all: since the last zeroing, and on each CPU since the beginning. */
+export function readTotals(maps: CounterMaps, last: number): Pick<Totals, 'counters' | 'perCpu'> {
+  const perCpu = countedByCpu(maps, last);
+  return {
+    counters: above(maps.serviceBaselines, everything, sumOf(perCpu)),
+    perCpu: perCpu.map((sum) => countersOf([...sum])),
+  };
+}
+
+/** What is counted in all shows zero from here on (ip_vs_zero_all). */
+export function zeroTotals(maps: CounterMaps, last: number): void {
+  const sums = sumOf(countedByCpu(maps, last));
+  names.forEach((name, i) => {
+    maps.serviceBaselines.setBig(everything, name, sums[i]!);
+  });
+}
+
+const sumOf = (perCpu: readonly BigUint64Array[]): Sums =>
+  names.map((_, i) => perCpu.reduce((sum, one) => sum + one[i]!, 0n));
+
 /** Counters to show of services and destinations, all slots of which are `slots`. */
 export function openCounters(
   maps: CounterMaps,
@@ -145,10 +191,20 @@ export function readRates(
   { destinationEstimates }: CounterMaps,
   destinations: readonly number[],
 ): { readonly service: Rates; readonly destinations: readonly Rates[] } {
-  const estimates = destinations.map((slot) => names.map((name) => destinationEstimates.getBig(slot, name)));
-  const sums = names.map((_, i) => estimates.reduce((sum, estimate) => sum + estimate[i]!, 0n));
-  return { service: rounded(sums), destinations: estimates.map(rounded) };
+  const estimates = destinations.map((slot) => {
+    const estimate = names.map((name) => destinationEstimates.getBig(slot, name));
+    return estimate.some((value) => value !== 0n) ? estimate : idle;
+  });
+  const busy = estimates.filter((estimate) => estimate !== idle);
+  const sums = names.map((_, i) => busy.reduce((sum, estimate) => sum + estimate[i]!, 0n));
+  return {
+    service: rounded(sums),
+    destinations: estimates.map((estimate) => (estimate === idle ? noCounters : rounded(estimate))),
+  };
 }
+
+/** Nothing a second, which most real servers of a large site have. */
+const idle: Sums = names.map(() => 0n);
 
 /** ip_vs_read_estimator: connections and packets in units of 1/1024 a second, bytes in units of 1/32. */
 function rounded(estimate: Sums): Rates {

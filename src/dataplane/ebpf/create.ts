@@ -3,7 +3,7 @@ import { mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
 import { HeadgateError } from '../../model/errors.ts';
-import { sysctlDefaults } from '../../model/sysctls.ts';
+import { sysctlDefaults, sysctlNames } from '../../model/sysctls.ts';
 import { structLayout } from '../../sys/bpf/layout.ts';
 import { type LoadedObject, type LoadOptions, loadObject, loadObjectAside } from '../../sys/bpf/load.ts';
 import { type ObjectSpec, parseObject } from '../../sys/bpf/object.ts';
@@ -41,9 +41,9 @@ function constants(size: number): Record<string, number> {
   };
 }
 
-/** The object of this build. Throws HG_LAYOUT when it was built from other records than this program was. */
-function parseOwnObject(): ObjectSpec {
-  const spec = parseObject(readObject());
+/** The object of this build with some of its programs. Throws HG_LAYOUT when it was built from other records than this program was. */
+function parseOwnObject(programs: readonly string[]): ObjectSpec {
+  const spec = parseObject(readObject(), programs);
   for (const [name, { size, fields }] of Object.entries(records)) {
     const built = structLayout(spec.btf!, name);
     const differs = Object.entries(fields).some(
@@ -65,9 +65,9 @@ function parseOwnObject(): ObjectSpec {
 /** Loads programs of this build over an instance's maps. */
 export function loadPrograms(
   map: Instance['map'],
-  names: readonly (AttachedProgram | 'headgate_start' | 'headgate_alive')[],
+  names: readonly (AttachedProgram | 'headgate_start' | 'headgate_alive' | 'headgate_take')[],
 ): LoadedObject {
-  return loadObject(parseOwnObject(), {
+  return loadObject(parseOwnObject(names), {
     maps: Object.fromEntries(pinnedMaps.map((name) => [name, { fd: map(name).fd }])),
     variables: constants(map('connections').maxEntries - 1),
     programs: names,
@@ -102,9 +102,19 @@ export function createInstance(directory: string, loaded: LoadedObject): void {
   }
 }
 
-/** Maps of this build's layout, settings filled in, and its programs; nothing runs or is pinned yet. */
-export function loadInstance(size: number, more: readonly AttachedProgram[] = []): LoadedObject {
-  const loaded = loadObject(parseOwnObject(), instanceOptions(size, more));
+/**
+ * Maps of this build's layout, but for those `kept`, settings filled in, and its programs; nothing runs or is pinned yet.
+ */
+export function loadInstance(
+  size: number,
+  more: readonly AttachedProgram[] = [],
+  kept: Readonly<Record<string, { readonly fd: number }>> = {},
+): LoadedObject {
+  const options = instanceOptions(size, more);
+  const loaded = loadObject(parseOwnObject(options.programs), {
+    ...options,
+    maps: { ...options.maps, ...kept },
+  });
   fillSettings(loaded, size);
   return loaded;
 }
@@ -114,18 +124,23 @@ export function loadInstance(size: number, more: readonly AttachedProgram[] = []
  * for anybody else until it is used.
  */
 export async function loadInstanceAside(size: number): Promise<LoadedObject> {
-  const loaded = await loadObjectAside(parseOwnObject(), instanceOptions(size, []));
+  const options = instanceOptions(size, []);
+  const loaded = await loadObjectAside(parseOwnObject(options.programs), options);
   fillSettings(loaded, size);
   return loaded;
 }
 
-function instanceOptions(size: number, more: readonly AttachedProgram[]): LoadOptions {
+function instanceOptions(
+  size: number,
+  more: readonly AttachedProgram[],
+): LoadOptions & { readonly programs: readonly string[] } {
   return {
     maps: {
       connections: { maxEntries: size + 1 },
       connection_details: { maxEntries: size + 1 },
       buckets: { maxEntries: bucketCount(size) / bucketsPerLine },
       slices: { maxEntries: sliceCount(size) },
+      half_open: { maxEntries: Math.ceil(size / 2) },
     },
     variables: constants(size),
     programs: [...ethernetPrograms, ...more, 'headgate_start'],
@@ -151,8 +166,7 @@ function fillSettings(loaded: LoadedObject, size: number): void {
   settings.set(0, 'salt', randomInt(2 ** 32));
   settings.set(0, 'hash', numbers.connection_hash.CONNECTION_HASH_CLIENT);
   settings.set(0, 'connections', size);
-  settings.set(0, 'pmtu_disc', sysctlDefaults.pmtu_disc);
-  settings.set(0, 'expire_nodest_conn', sysctlDefaults.expire_nodest_conn);
+  for (const name of sysctlNames) settings.set(0, name, sysctlDefaults[name]);
   tcpTimeoutsSeconds.forEach((seconds, state) => {
     settings.set(0, 'timeout', seconds * hertz, state);
   });

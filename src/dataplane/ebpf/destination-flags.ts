@@ -25,20 +25,26 @@ export function makeAvailable(
   destination: Destination,
   revived: boolean,
 ): void {
-  const set = DESTINATION_USED | DESTINATION_AVAILABLE;
-  const clear = revived ? 0 : DESTINATION_OVERLOAD;
-  changeFlags(destinations, slot, { clear });
-  noteTemplates(destinations, slot, destination);
-  changeFlags(destinations, slot, { set });
+  const templates = templateFlag(destination);
+  changeFlags(destinations, slot, {
+    set: DESTINATION_USED | DESTINATION_AVAILABLE | templates.set,
+    clear: (revived ? 0 : DESTINATION_OVERLOAD) | templates.clear,
+  });
 }
 
 /** Whether persistence brings clients to a destination without weight. */
 export function noteTemplates(
   destinations: Records<'destination'>,
   slot: number,
-  { expiresTemplates }: Destination,
+  destination: Destination,
 ): void {
-  changeFlags(destinations, slot, { [expiresTemplates ? 'set' : 'clear']: DESTINATION_EXPIRES_TEMPLATES });
+  changeFlags(destinations, slot, templateFlag(destination));
+}
+
+function templateFlag({ expiresTemplates }: Destination): { readonly set: number; readonly clear: number } {
+  return expiresTemplates
+    ? { set: DESTINATION_EXPIRES_TEMPLATES, clear: 0 }
+    : { set: 0, clear: DESTINATION_EXPIRES_TEMPLATES };
 }
 
 /** Whether a destination is overloaded once its thresholds are others. */

@@ -88,10 +88,10 @@ export function encodeServiceKey(id: ServiceId): Buffer {
   return key;
 }
 
-/** The packets to other ports than its own that a service may take. */
+/** The packets that a service may take although no address and port leads to it. */
 export function catchOf(id: ServiceId): number {
-  const { CATCH_ANY, CATCH_FTP } = numbers.catch;
-  if (id.kind !== 'address') return 0;
+  const { CATCH_ANY, CATCH_FTP, CATCH_MARK } = numbers.catch;
+  if (id.kind !== 'address') return CATCH_MARK;
   if (id.port === 0) return CATCH_ANY;
   return id.port === ftpPort ? CATCH_FTP : 0;
 }

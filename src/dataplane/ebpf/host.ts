@@ -1,31 +1,21 @@
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeadgateError } from '../../model/errors.ts';
 import { bpfAccess } from '../../sys/bpf/probe.ts';
 import { hasCapability } from '../../sys/capability.ts';
-import { isSystemError } from '../../sys/ffi.ts';
-import { acquireLock, type Lock, LockHeldError, removeIdleLock, tryLock } from '../../sys/lock.ts';
+import { removeIdleLock, tryLock } from '../../sys/lock.ts';
 import { BpffsError, ensureBpffs } from '../../sys/mount.ts';
 import { netnsCookie } from '../../sys/netns.ts';
 import type { DataPlane } from '../data-plane.ts';
+import {
+  lockPath,
+  planeDirectory,
+  removePlaneDirectory,
+  runDirectory,
+  takeLock,
+  usesIpvs,
+} from '../instance-folder.ts';
 import { type EbpfOptions, openEbpfPlane, removeDeadInstances } from './plane.ts';
-
-/** Where instances keep what is not pinned: one folder each, named by the network namespace's cookie. */
-const runDirectory = '/run/headgate';
-
-const lockPath = (instance: string) => join(runDirectory, instance, 'lock');
-
-/** What lives as long as the plane, beside what is pinned. */
-const planeDirectory = (instance: string) => join(runDirectory, instance, 'plane');
-
-/** The folder of this network namespace's instance; it may not be there. */
-export const instanceDirectory = (): string => join(runDirectory, String(netnsCookie()));
-
-/** Where the plane of this network namespace keeps what lives as long as it does; it may not be there. */
-export const hostPlaneDirectory = (): string => planeDirectory(String(netnsCookie()));
-
-/** A second command waits this long for the first to finish. */
-const lockWaitMs = 10_000;
 
 /**
  * Opens the ebpf plane of this process's network namespace and takes its lock, which `close` and `cleanUp` let go of:
@@ -47,6 +37,7 @@ export async function openHostPlane(
     return {
       ...plane,
       directory: planeDirectory(instance),
+      ...syncMethods(plane, planeDirectory(instance), () => existsSync(join(bpffs, instance))),
       async close() {
         await plane.close();
         // Looking at a namespace without a plane leaves nothing behind.
@@ -54,6 +45,7 @@ export async function openHostPlane(
         else lock.remove();
       },
       async cleanUp() {
+        await stopAllSync(planeDirectory(instance));
         await plane.cleanUp();
         removePlaneDirectory(instance);
         lock.remove();
@@ -63,6 +55,34 @@ export async function openHostPlane(
     lock.release();
     throw error;
   }
+}
+
+/** Connection sync as processes; what a process works on is set up first. Loaded when it is asked for. */
+function syncMethods(
+  plane: DataPlane,
+  directory: string,
+  isSetUp: () => boolean,
+): Required<Pick<DataPlane, 'startSync' | 'stopSync' | 'syncDaemons'>> {
+  const processes = async () => (await import('./sync-processes.ts')).syncProcesses(directory);
+  return {
+    async startSync(settings) {
+      if (!isSetUp()) await plane.apply([{ kind: 'set-timeouts', timeouts: {} }]);
+      return (await processes()).startSync(settings);
+    },
+    stopSync: async (role) => (await processes()).stopSync(role),
+    syncDaemons: async () => (hasSync(directory) ? (await processes()).syncDaemons() : []),
+  };
+}
+
+/** Whether a sync process listens there, or did; what talks to one is loaded only then. */
+const hasSync = (directory: string) =>
+  existsSync(directory) && readdirSync(directory).some((name) => name.startsWith('sync-'));
+
+async function stopAllSync(directory: string): Promise<void> {
+  if (!hasSync(directory)) return;
+  const { syncProcesses } = await import('./sync-processes.ts');
+  const { stopSync } = syncProcesses(directory);
+  for (const role of ['master', 'backup'] as const) await stopSync(role);
 }
 
 function refuseWithoutPrivilege(): void {
@@ -80,35 +100,16 @@ function refuseWithoutPrivilege(): void {
   throw new HeadgateError('HG_NO_BPF', 'Cannot open the data plane: this kernel has no BPF system call');
 }
 
-async function takeLock(instance: string): Promise<Lock> {
-  try {
-    // One by one: a recursive mkdir does not tell a read-only file system from a missing folder.
-    for (const folder of [runDirectory, join(runDirectory, instance)]) makeFolder(folder);
-    return await acquireLock(lockPath(instance), { waitMs: lockWaitMs });
-  } catch (error) {
-    if (error instanceof LockHeldError) {
-      throw new HeadgateError('HG_LOCK_HELD', `Cannot change the data plane: ${error.message}`, {
-        cause: error,
-      });
-    }
-    if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENOSPC')) {
-      const full = error.code === 'ENOSPC' ? 'the file system is full' : error.code;
-      const why = error.code === 'EROFS' ? 'the file system is read-only' : full;
-      throw new HeadgateError('HG_RUN_DIRECTORY', `Cannot write to "${runDirectory}": ${why}`, {
-        cause: error,
-      });
-    }
-    throw error;
-  }
-}
-
 /**
  * Locks without an instance are what commands that were killed left behind. One in use is left alone with its folder: its
  * holder may be about to set the instance up.
  */
 function removeLeftLocks(bpffs: string, own: string): void {
   for (const name of readdirSync(runDirectory)) {
-    if (!/^\d+$/.test(name) || name === own || existsSync(join(bpffs, name))) continue;
+    // What IPVS holds of a namespace cannot be seen from here.
+    if (!/^\d+$/.test(name) || name === own || existsSync(join(bpffs, name)) || usesIpvs(name)) continue;
+    // Every command comes by here, and most folders that are left hold a socket of a daemon that was killed, which is no matter.
+    if (!existsSync(lockPath(name)) && !existsSync(planeDirectory(name))) continue;
     const lock = tryLock(lockPath(name));
     if (!('remove' in lock)) continue;
     if (existsSync(join(bpffs, name))) {
@@ -117,17 +118,6 @@ function removeLeftLocks(bpffs: string, own: string): void {
     }
     removePlaneDirectory(name);
     lock.remove();
-  }
-}
-
-const removePlaneDirectory = (instance: string) =>
-  rmSync(planeDirectory(instance), { recursive: true, force: true });
-
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    if (!isSystemError(error, 'EEXIST')) throw error;
   }
 }
 

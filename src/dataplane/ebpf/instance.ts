@@ -28,10 +28,16 @@ export const pinnedMaps = [
   'icmp_peers',
   'events',
   'sweepers',
+  'sync_ring',
+  'half_open',
   'ports',
+  'leases',
+  'leased_addresses',
   '.data.settings',
   '.data.runtime',
 ] as const;
+/** Maps that are the same in every layout. */
+export const leaseMaps = ['leases', 'leased_addresses'] as const;
 export type PinnedMap = (typeof pinnedMaps)[number];
 
 /** Programs every instance has: for interfaces with Ethernet headers and for the internal pair. */
@@ -40,8 +46,10 @@ export const ethernetPrograms = ['headgate_ethernet', 'headgate_egress', 'headga
 export const rawPrograms = ['headgate_raw', 'headgate_raw_egress'] as const;
 /** The program for interfaces that are to run the fast path at XDP, loaded when there is one. */
 export const fastPathProgram = 'headgate_xdp';
+/** The program for packets that a firewall mark routes to the internal pair, loaded when there is a service for marks. */
+export const markProgram = 'headgate_routed';
 /** Programs an instance has only when it needs them. */
-export const optionalPrograms = [...rawPrograms, fastPathProgram] as const;
+export const optionalPrograms = [...rawPrograms, fastPathProgram, markProgram] as const;
 export type AttachedProgram = (typeof ethernetPrograms)[number] | (typeof optionalPrograms)[number];
 
 /** One network namespace's data plane: the maps and programs pinned in a folder of the bpffs. */

@@ -3,20 +3,34 @@ import { join } from 'node:path';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
 import { HeadgateError } from '../../model/errors.ts';
 import { serviceKey } from '../../model/service-id.ts';
-import { type Sysctls, sysctlDefaults } from '../../model/sysctls.ts';
+import { type SysctlName, type Sysctls, sysctlDefaults, sysctlNames } from '../../model/sysctls.ts';
 import type { Observed, Operation, Refusal, ServiceState } from '../../model/table.ts';
+import type { Totals } from '../../model/totals.ts';
 import type { Timeouts } from '../../model/virtual-service.ts';
+import { possibleCpus } from '../../sys/bpf/cpus.ts';
 import { VerifierError } from '../../sys/bpf/errors.ts';
 import type { LoadedObject } from '../../sys/bpf/load.ts';
+import { unlessGone } from '../../sys/bpf/pin.ts';
+import { ticksPerSecond } from '../../sys/clock.ts';
 import { isSystemError } from '../../sys/ffi.ts';
 import { type LinkWatch, watchLinks } from '../../sys/netlink/link-watch.ts';
 import type { DataPlane, Look } from '../data-plane.ts';
 import { attachEverywhere, detachEverywhere, habitation } from './attach.ts';
 import { type ConnectionMaps, mapConnections, readConnections } from './connections.ts';
-import { noCounters, openCounters, readRates } from './counters.ts';
+import { noCounters, openCounters, readRates, readTotals } from './counters.ts';
 import type { FastPathWish } from './fast-path.ts';
-import { hasFastPath, type Instance, openInstance, removePins } from './instance.ts';
+import {
+  hasFastPath,
+  type Instance,
+  type leaseMaps,
+  mapFile,
+  markProgram,
+  openInstance,
+  removePins,
+} from './instance.ts';
 import { buildId, layoutId, numbers } from './layout.generated.ts';
+import type { Mark } from './mark-routes.ts';
+import type { OutcomeReader } from './outcomes.ts';
 import { mapRecords } from './records.ts';
 import { wakeSlices } from './slices.ts';
 import { openTables, type TableMaps, type Tables } from './tables.ts';
@@ -46,11 +60,21 @@ export type EbpfOptions = {
  */
 export function openEbpfPlane(options: EbpfOptions): DataPlane {
   const directory = join(options.bpffs, options.instance);
-  let open: { instance: Instance; maps: TableMaps; tables: Tables; table?: ConnectionMaps } | undefined;
+  let open:
+    | {
+        instance: Instance;
+        maps: TableMaps;
+        tables: Tables;
+        table?: ConnectionMaps;
+        outcomes?: OutcomeReader;
+      }
+    | undefined;
   let attached = false;
   /** A survey came first: what is broken stays as it is until something is to be changed. */
   let looking = false;
   let watch: LinkWatch | undefined;
+  /** The marks that rules were arranged for. */
+  let arranged: string | undefined;
   const size = options.connections ?? defaultConnections;
   /** Programs on their way into the kernel, for an instance that is not there yet. */
   let coming: Promise<LoadedObject> | undefined;
@@ -76,12 +100,24 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
         plane.table ??= mapConnections(plane.instance);
         return readConnections(plane.instance, plane.maps, plane.table);
       }),
+    totals: async () => inPlane('read the counters', totals),
     outlook: async (id, addresses) =>
       inPlane('look at a path', async () => {
         const { memoryOf, pathsTo } = await import('./outlook.ts');
         const plane = await find();
         const entry = id && plane?.tables.listed.get(serviceKey(id));
         return { paths: pathsTo(addresses), ...(entry && memoryOf(plane!.maps, entry)) };
+      }),
+    outcomes: async () =>
+      inPlane('read the connections', async () => {
+        const plane = await find();
+        if (!plane) return [];
+        plane.table ??= mapConnections(plane.instance);
+        if (!plane.outcomes) {
+          const { openOutcomes } = await import('./outcomes.ts');
+          plane.outcomes = openOutcomes(plane.instance, plane.tables, plane.table);
+        }
+        return await plane.outcomes.look();
       }),
     activity: async () =>
       inPlane('read what the plane is busy with', async () => {
@@ -101,6 +137,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       return true;
     },
     cover: async () => inPlane('cover the interfaces', cover),
+    leases: async (wanted) => inPlane('lease virtual addresses', () => leases(wanted)),
     async close() {
       close();
       await abandon();
@@ -112,6 +149,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     const plane = open ?? (await openPlane());
     if (plane && !attached && !looking) {
       await attachEverywhere(plane.instance);
+      await arrange(plane);
       if (options.fastPath || hasFastPath(directory)) {
         (await import('./fast-path.ts')).arrangeFastPath(plane.instance, options.fastPath);
       }
@@ -120,17 +158,44 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     return plane;
   }
 
+  /** Marked packets come to the program as long as there is a service for them. */
+  async function arrange({ instance, tables }: { instance: Instance; tables: Tables }): Promise<void> {
+    const ids = [...tables.listed.values()].map(({ service: { id } }) => id);
+    const marks = ids.flatMap((id): Mark[] => (id.kind === 'fwmark' ? [id] : []));
+    const key = marks.map(({ mark, family }) => `${mark}/${family}`).join(' ');
+    if (key === arranged) return;
+    if (marks.length > 0 || instance.program(markProgram)) {
+      if (!instance.program(markProgram)) {
+        (await import('./create.ts')).addProgram(instance, markProgram);
+        await attachEverywhere(instance);
+      }
+      (await import('./mark-routes.ts')).arrangeMarks(marks);
+    }
+    arranged = key;
+  }
+
   async function cover(): Promise<readonly string[]> {
     const plane = open ?? (await openPlane());
     if (!plane) return [];
     const names = await attachEverywhere(plane.instance);
     attached = true;
+    // Somebody may have taken the rules away.
+    arranged = undefined;
+    await arrange(plane);
     if (options.fastPath || hasFastPath(directory)) {
       const { arrangeFastPath, wishesWithInterface } = await import('./fast-path.ts');
       // Those whose interface has gone, or is not there yet, wait for it.
       arrangeFastPath(plane.instance, options.fastPath && wishesWithInterface(options.fastPath));
     }
     return names;
+  }
+
+  async function leases(wanted: boolean) {
+    const plane = wanted ? await setUp() : await find();
+    if (!plane) return undefined;
+    if (!wanted) endLeases(plane.instance);
+    const at = (name: (typeof leaseMaps)[number]) => join(directory, mapFile(name));
+    return wanted ? { leases: at('leases'), addresses: at('leased_addresses') } : undefined;
   }
 
   async function openPlane() {
@@ -181,11 +246,12 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
           : undefined,
       );
     }
-    const { tables } = await setUp();
+    const plane = await setUp();
     try {
-      return operations.map((operation) => tables.apply(operation));
+      return operations.map((operation) => plane.tables.apply(operation));
     } finally {
-      tables.finish();
+      plane.tables.finish();
+      await arrange(plane);
     }
   }
 
@@ -203,18 +269,19 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     const { settings, destinations } = maps;
     const hertz = settings.get(0, 'hz');
     const entries = [...tables.listed.values()];
-    const countersOf = counters
-      ? openCounters(
-          maps,
-          entries.flatMap((entry) => [...entry.destinations.values()].map(({ slot }) => slot)),
-        )
-      : undefined;
+    const countersOf =
+      counters === true
+        ? openCounters(
+            maps,
+            entries.flatMap((entry) => [...entry.destinations.values()].map(({ slot }) => slot)),
+          )
+        : undefined;
     return {
       services: entries.map((entry): ServiceState => {
         const listed = [...entry.destinations.values()];
-        const slots = countersOf ? listed.map(({ slot }) => slot) : [];
+        const slots = counters ? listed.map(({ slot }) => slot) : [];
         const counted = countersOf?.(entry.slot, slots);
-        const rates = countersOf && readRates(maps, slots);
+        const rates = counters ? readRates(maps, slots) : undefined;
         return {
           service: entry.service,
           counters: counted?.service ?? noCounters,
@@ -233,12 +300,25 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
         };
       }),
       timeouts: timeoutsOf((state) => settings.get(0, 'timeout', state) / hertz),
-      sysctls: {
-        pmtu_disc: settings.get(0, 'pmtu_disc'),
-        expire_nodest_conn: settings.get(0, 'expire_nodest_conn'),
-        expire_quiescent_template: settings.get(0, 'expire_quiescent_template'),
-      },
+      sysctls: sysctlsOf(plane.instance),
       connectionTableSize: settings.get(0, 'connections'),
+    };
+  }
+
+  async function totals(): Promise<Totals> {
+    const plane = await find();
+    if (!plane) {
+      const perCpu = Array.from({ length: possibleCpus() }, () => noCounters);
+      return { counters: noCounters, rates: noCounters, perCpu, ticksPerSecond: ticksPerSecond() };
+    }
+    const { maps, tables } = plane;
+    const slots = [...tables.listed.values()].flatMap(({ destinations }) =>
+      [...destinations.values()].map(({ slot }) => slot),
+    );
+    return {
+      ...readTotals(maps, maps.settings.get(0, 'destination_slots')),
+      rates: readRates(maps, slots).service,
+      ticksPerSecond: maps.settings.get(0, 'hz'),
     };
   }
 
@@ -277,10 +357,19 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     close();
     await abandon();
     removePins(`${directory}_unfinished`);
+    arranged = undefined;
     if (!existsSync(directory)) return;
+    (await import('./mark-routes.ts')).removeMarks();
     detachEverywhere();
     removePins(directory);
   }
+}
+
+/** Nothing is leased: what was is the host's own where it is on an interface. */
+function endLeases({ map }: Instance): void {
+  map('leases').update(0, Buffer.alloc(8));
+  const addresses = map('leased_addresses');
+  for (const key of [...addresses.keys()]) addresses.delete(key);
 }
 
 function mapTables(instance: Instance): TableMaps {
@@ -289,6 +378,7 @@ function mapTables(instance: Instance): TableMaps {
     services: mapRecords(map('services'), 'service'),
     destinations: mapRecords(map('destinations'), 'destination'),
     settings,
+    runtime: instance.runtime,
     hashTables: mapRecords(map('hash_tables'), 'hash_table'),
     destinationEstimates: mapRecords(map('destination_estimates'), 'estimate'),
     destinationBaselines: mapRecords(map('destination_baselines'), 'counters'),
@@ -296,6 +386,16 @@ function mapTables(instance: Instance): TableMaps {
     destinationCounters: map('destination_counters'),
     serviceIndex: map('service_index'),
   };
+}
+
+/** As the kernel shows them: an automatic defence is 2 while it is on, and 1 while it is not. */
+function sysctlsOf({ settings, runtime }: Instance): Sysctls {
+  const shown = (name: SysctlName): number => {
+    const value = settings.get(0, name);
+    const automatic = name === 'drop_entry' || name === 'drop_packet' || name === 'secure_tcp';
+    return automatic && (value === 1 || value === 2) ? 1 + runtime.get(0, 'low') : value;
+  };
+  return Object.fromEntries(sysctlNames.map((name) => [name, shown(name)])) as Sysctls;
 }
 
 function timeoutsOf(secondsOf: (state: number) => number): Timeouts {
@@ -316,10 +416,12 @@ export function removeDeadInstances(
   for (const name of readdirSync(bpffs)) {
     const instance = /^(\d+)(_unfinished|_replaced)?$/.exec(name)?.[1];
     if (instance === undefined || instance === own) continue;
-    const directory = join(bpffs, name);
-    const state = habitation(directory);
-    if (state === 'abandoned' || (state === 'unattached' && isIdle(instance))) removePins(directory);
-    if (state === 'abandoned') gone.push(instance);
+    unlessGone(() => {
+      const directory = join(bpffs, name);
+      const state = habitation(directory);
+      if (state === 'abandoned' || (state === 'unattached' && isIdle(instance))) removePins(directory);
+      if (state === 'abandoned') gone.push(instance);
+    });
   }
   return gone;
 }

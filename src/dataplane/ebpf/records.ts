@@ -48,15 +48,13 @@ function recordsOver<Name extends RecordName>(mapping: Mapping, count: number, n
   const halves = new Uint16Array(buffer);
   const words = new Uint32Array(buffer);
   const doubles = new BigUint64Array(buffer);
-  const at = (slot: number, field: string, index = 0) => {
-    const { offset, size } = fields[field]!;
-    return slot * stride + offset + index * size;
-  };
+  const at = (slot: number, field: string) => slot * stride + fields[field]!.offset;
   return {
     count,
-    get(slot, field, index) {
-      const place = at(slot, field, index);
-      switch (fields[field]!.size) {
+    get(slot, field, index = 0) {
+      const { offset, size } = fields[field]!;
+      const place = slot * stride + offset + index * size;
+      switch (size) {
         case 1:
           return bytes[place]!;
         case 2:
@@ -65,9 +63,10 @@ function recordsOver<Name extends RecordName>(mapping: Mapping, count: number, n
           return Atomics.load(words, place / 4);
       }
     },
-    set(slot, field, value, index) {
-      const place = at(slot, field, index);
-      switch (fields[field]!.size) {
+    set(slot, field, value, index = 0) {
+      const { offset, size } = fields[field]!;
+      const place = slot * stride + offset + index * size;
+      switch (size) {
         case 1:
           bytes[place] = value;
           return;
@@ -94,7 +93,7 @@ function recordsOver<Name extends RecordName>(mapping: Mapping, count: number, n
       return bytes.slice(place, place + 16);
     },
     setAddress(slot, field, address) {
-      const source = new Uint32Array(Uint8Array.from(address).buffer);
+      const source = new Uint32Array(new Uint8Array(address).buffer);
       const place = at(slot, field) / 4;
       for (let i = 0; i < 4; i++) Atomics.store(words, place + i, source[i]!);
     },

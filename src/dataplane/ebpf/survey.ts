@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type Address, addressFromBytes, parseAddress } from '../../model/address.ts';
 import type { Path } from '../../model/outlook.ts';
+import type { DestinationId, VirtualService } from '../../model/virtual-service.ts';
 import { openById, programInfo } from '../../sys/bpf/info.ts';
 import { tcxProgramIds } from '../../sys/bpf/link.ts';
 import { tcxSupported } from '../../sys/bpf/probe.ts';
@@ -26,6 +27,7 @@ import { findClaims } from './claims.ts';
 import { countEvent } from './events.ts';
 import type { Instance } from './instance.ts';
 import type { ListedService } from './listing.ts';
+import { type Mark, marksOf, surveyMarks } from './mark-routes.ts';
 import { pathsTo } from './outlook.ts';
 
 /** Kernel parameters of the whole host that bear on forwarding. */
@@ -35,6 +37,8 @@ const parameterNames = [
   'net.ipv4.conf.lo.forwarding',
   'net.ipv4.conf.lo.accept_local',
   'net.ipv4.conf.all.accept_local',
+  'net.ipv4.conf.all.rp_filter',
+  'net.ipv4.conf.all.src_valid_mark',
   'net.ipv6.conf.lo.forwarding',
   'net.ipv4.neigh.default.gc_thresh3',
   'net.netfilter.nf_conntrack_count',
@@ -49,13 +53,38 @@ const neighbourPollMs = 50;
 export async function surveyHost(
   plane: { readonly instance: Instance; readonly listed: readonly ListedService[] } | undefined,
 ): Promise<HostSurvey> {
-  const ids = (plane?.listed ?? []).map(({ service }) => service.id);
-  const virtual = unique(ids.flatMap((id) => (id.kind === 'address' ? [id.address] : [])));
-  const real = unique(
-    (plane?.listed ?? []).flatMap(({ destinations }) =>
-      [...destinations.values()].map(({ destination }) => destination.address),
-    ),
+  const listed = plane?.listed ?? [];
+  const addresses = addressesOf(
+    listed.map(({ service, destinations }) => ({ service, destinations: [...destinations.values()] })),
   );
+  return surveyAround(plane, addresses);
+}
+
+/** The addresses and marks of virtual services, and the addresses of their destinations. */
+type Concerned = {
+  readonly virtual: readonly Address[];
+  readonly real: readonly Address[];
+  readonly marks: readonly Mark[];
+};
+
+export function addressesOf(
+  services: readonly {
+    readonly service: Pick<VirtualService, 'id'>;
+    readonly destinations: readonly { readonly destination: DestinationId }[];
+  }[],
+): Concerned {
+  return {
+    virtual: unique(services.flatMap(({ service: { id } }) => (id.kind === 'address' ? [id.address] : []))),
+    real: unique(services.flatMap(({ destinations }) => destinations.map((one) => one.destination.address))),
+    marks: marksOf(services.map(({ service }) => service.id)),
+  };
+}
+
+/** The same around a plane of whatever kind; without programs of ours there is nothing to say of them. */
+export async function surveyAround(
+  plane: { readonly instance: Instance } | undefined,
+  { virtual, real, marks }: Concerned,
+): Promise<HostSurvey> {
   const missing = plane ? missingPlaces(plane.instance.directory) : [];
   const interfaces = readInterfaces();
   const [paths, claims] = await Promise.all([
@@ -63,7 +92,7 @@ export async function surveyHost(
     findClaims(interfaces, virtual),
   ]);
   return {
-    ...(plane && { plane: readPlane(plane.instance, missing, interfaces) }),
+    ...(plane && { plane: readPlane(plane.instance, missing, interfaces, marks) }),
     tcx: tcxSupported(),
     interfaces,
     defaultRoutes: readDefaultRoutes(interfaces),
@@ -87,6 +116,7 @@ function readPlane(
   instance: Instance,
   missing: ReturnType<typeof missingPlaces>,
   interfaces: readonly SurveyedInterface[],
+  marks: readonly Mark[],
 ): PlaneSurvey {
   const { settings, runtime } = instance;
   const nameOf = (index: number) => interfaces.find((one) => one.index === index)?.name ?? String(index);
@@ -109,6 +139,7 @@ function readPlane(
     compiled: program === undefined || programInfo(program.fd).compiledBytes > 0,
     held: settings.get(0, 'hold') !== 0,
     entries: runtime.get(0, 'entries'),
+    ...(marks.length > 0 && { marks: surveyMarks(marks) }),
     sweptMsAgo: Number((process.hrtime.bigint() - runtime.getBig(0, 'tick_ns')) / 1_000_000n),
     events: Object.fromEntries(counted.filter(([, count]) => count > 0)),
   };

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { normaliseDestination } from '../../model/real-server.ts';
-import { destinationKey, serviceKey } from '../../model/service-id.ts';
-import type { Sysctls } from '../../model/sysctls.ts';
+import { destinationKey, lastKeyKept, serviceKey } from '../../model/service-id.ts';
+import { type Sysctls, sysctlNames } from '../../model/sysctls.ts';
 import type { Operation, Refusal } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
 import type {
@@ -13,7 +13,7 @@ import type {
 } from '../../model/virtual-service.ts';
 import { editedService, normaliseService } from '../../model/when-gone.ts';
 import type { MapHandle } from '../../sys/bpf/map.ts';
-import { joinCounters, leaveCounters, zeroCounters } from './counters.ts';
+import { joinCounters, leaveCounters, zeroCounters, zeroTotals } from './counters.ts';
 import { changeFlags, judgeOverload, makeAvailable, noteTemplates } from './destination-flags.ts';
 import {
   catchOf,
@@ -47,6 +47,7 @@ export type TableMaps = {
   readonly services: Records<'service'>;
   readonly destinations: Records<'destination'>;
   readonly settings: Records<'settings'>;
+  readonly runtime: Records<'runtime'>;
   readonly hashTables: Records<'hash_table'>;
   readonly destinationEstimates: Records<'estimate'>;
   readonly destinationBaselines: Records<'counters'>;
@@ -75,6 +76,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
   /** Services whose tables are to be dealt anew when this series is through. */
   const unscheduled = new Set<ListedService>();
   const hertz = settings.get(0, 'hz');
+  const keyOf = lastKeyKept();
   /** Whether the address filters may let through what nobody needs any more. What comes is let in at once. */
   let isWide = true;
   /** Destinations were deleted whose connections the kernel's rule may end at once. */
@@ -148,7 +150,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
       case 'delete-service':
         return deleteService(listed.get(serviceKey(operation.id))!);
       case 'add-destination':
-        return addDestination(listed.get(serviceKey(operation.id))!, operation.destination);
+        return addDestination(listed.get(keyOf(operation.id))!, operation.destination);
       case 'edit-destination':
         return editDestination(listed.get(serviceKey(operation.id))!, operation.destination);
       case 'delete-destination':
@@ -158,6 +160,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
       case 'set-sysctls':
         return setSysctls(operation.sysctls);
       case 'zero':
+        if (!operation.id) zeroTotals(maps, settings.get(0, 'destination_slots'));
         for (const entry of operation.id ? [listed.get(serviceKey(operation.id))!] : listed.values()) {
           zeroCounters(
             maps,
@@ -175,7 +178,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
   /** The kernel's rules, asked with just the entries the operation is about. */
   function check(operation: Operation): Refusal | undefined {
     const id = idOf(operation);
-    const entry = id && listed.get(serviceKey(id));
+    const entry = id && listed.get(keyOf(id));
     if (!entry) return checkOperation(operation, { services: [] });
     const named =
       'destination' in operation ? entry.destinations.get(destinationKey(operation.destination)) : undefined;
@@ -206,8 +209,8 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     if (service.id.kind === 'address') {
       openFilter('virtual_filter', services.address(slot, 'address'));
       openFilter('reply_filter', services.address(slot, 'address'));
-      settings.set(0, 'catch_all', settings.get(0, 'catch_all') | catchOf(service.id));
     }
+    settings.set(0, 'catch_all', settings.get(0, 'catch_all') | catchOf(service.id));
     index(entry);
     return undefined;
   }
@@ -286,9 +289,10 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
   function deleteService(entry: ListedService): undefined {
     isWide = true;
     maps.serviceIndex.delete(encodeServiceKey(entry.service.id));
+    // Before its destinations: whoever is killed between them leaves no service without any.
+    services.set(entry.slot, 'flags', flagsOfDeleted(entry.service));
     for (const { destination } of [...entry.destinations.values()]) deleteDestination(entry, destination);
     services.set(entry.slot, 'table', 0);
-    services.set(entry.slot, 'flags', flagsOfDeleted(entry.service));
     unscheduled.delete(entry);
     listed.delete(serviceKey(entry.service.id));
     retired.set(serviceKey(entry.service.id), entry.slot);
@@ -398,7 +402,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
   }
 
   function setSysctls(sysctls: Partial<Sysctls>): undefined {
-    for (const name of ['pmtu_disc', 'expire_nodest_conn', 'expire_quiescent_template'] as const) {
+    for (const name of sysctlNames) {
       const value = sysctls[name];
       if (value !== undefined) settings.set(0, name, value);
     }
@@ -425,6 +429,11 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     if (isWide) narrowFilters();
   }
 
+  /** Addresses that clients of firewall-mark services spoke to: a word of the filter. */
+  function learned(index: number): number {
+    return maps.runtime.get(0, 'learned_filter', index);
+  }
+
   function narrowFilters(): void {
     isWide = false;
     const filters = { virtual_filter: new Uint32Array(128), reply_filter: new Uint32Array(128) };
@@ -437,7 +446,9 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
       open('reply_filter', services.address(slot, 'address'));
     };
     let catchAll = 0;
+    let learns = false;
     for (const entry of listed.values()) {
+      learns ||= entry.service.id.kind === 'fwmark';
       if (entry.service.id.kind === 'address') openService(entry.slot);
       catchAll |= catchOf(entry.service.id);
       for (const { slot } of entry.destinations.values())
@@ -447,12 +458,17 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
       // Packets of connections that are left must still be recognised, to be dropped as the kernel does.
       if (!isBusy(slot)) continue;
       isWide = true;
+      learns ||= readServiceId(services, destinations.get(slot, 'service')).kind === 'fwmark';
       openService(destinations.get(slot, 'service'));
       open('reply_filter', destinations.address(slot, 'address'));
     }
     for (const filter of ['virtual_filter', 'reply_filter'] as const) {
       filters[filter].forEach((word, index) => {
-        if (settings.get(0, filter, index) !== word) settings.set(0, filter, word, index);
+        const wanted = (word | (learns ? learned(index) : 0)) >>> 0;
+        if (settings.get(0, filter, index) !== wanted) settings.set(0, filter, wanted, index);
+        // The program learns first and opens the filter then: what it did meanwhile is seen here.
+        if (learns) settings.set(0, filter, (wanted | learned(index)) >>> 0, index);
+        else if (learned(index) !== 0) maps.runtime.set(0, 'learned_filter', 0, index);
       });
     }
     settings.set(0, 'catch_all', catchAll);

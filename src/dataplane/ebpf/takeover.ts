@@ -7,6 +7,7 @@ import { swapPrograms } from './attach.ts';
 import { convertArray, converter, type Layout, layoutOfMap, ownLayout } from './convert.ts';
 import { loadInstance, pinInstance, startSweeper } from './create.ts';
 import {
+  leaseMaps,
   mapFile,
   optionalPrograms,
   type PinnedMap,
@@ -40,7 +41,11 @@ export function takeOver(directory: string): void {
   try {
     const running = openSettings(old('.data.settings'));
     const more = optionalPrograms.filter((name) => existsSync(join(directory, programFile(name))));
-    const loaded = loadInstance(running.get('connections'), more);
+    // Leases are renewed in memory by a process that knows nothing of layouts.
+    const kept = Object.fromEntries(
+      leaseMaps.filter((name) => existsSync(join(directory, mapFile(name)))).map((name) => [name, old(name)]),
+    );
+    const loaded = loadInstance(running.get('connections'), more, kept);
     const fresh = (name: PinnedMap) => loaded.maps[name]!;
     try {
       running.set('hold', 1);

@@ -67,6 +67,7 @@ export function openProxyPlane(options: ProxyOptions = {}): ProxyPlane {
     read: async () => engine.read(),
     apply: engine.apply,
     connections: async () => engine.connections(),
+    outcomes: async () => engine.outcomes(),
     activity: async () => {
       const { tableFull, noDestination, connectFailed, datagramsDropped, acceptFailed } = engine.failures();
       return {

@@ -18,6 +18,14 @@ export type TcpOptions = {
 /** Connections the kernel keeps until they are accepted; it cuts this down to its own limit. */
 const backlog = 4096;
 
+/** What is the real server's doing when connecting fails; all else is this host's. */
+const failureOf = new Map<string | undefined, 'refused' | 'unanswered'>([
+  ['ECONNREFUSED', 'refused'],
+  ['ECONNRESET', 'refused'],
+  ['ETIMEDOUT', 'unanswered'],
+  ['EHOSTUNREACH', 'unanswered'],
+]);
+
 /** Segment flags (RFC 9293, 3.1) for the state machine. */
 const [fin, syn, ack] = [0x01, 0x02, 0x10];
 
@@ -88,18 +96,23 @@ function serve(
       letGo(server);
     },
   };
-  const fail = () => {
+  const fail = (how: 'refused' | 'unanswered' | undefined) => {
     failures.connectFailed++;
+    if (how) member.outcomes[how]++;
     flow.abort();
   };
-  const connecting = setTimeout(fail, options.connectTimeoutMs);
+  const connecting = setTimeout(fail, options.connectTimeoutMs, 'unanswered');
   table.enter(flow);
 
   let connected = false;
-  server.on('error', () => (connected ? flow.abort() : fail()));
+  server.on('error', ({ code }: NodeJS.ErrnoException) => {
+    if (connected) flow.abort();
+    else fail(failureOf.get(code));
+  });
   client.on('error', () => flow.abort());
   server.once('connect', () => {
     connected = true;
+    member.outcomes.answered++;
     clearTimeout(connecting);
     table.move(flow, nextTcpState(flow.state, 'input', ack));
     if (options.proxyProtocol) {

@@ -1,6 +1,7 @@
 import { applyOperation } from '../../model/apply-operation.ts';
+import type { MemberOutcomes } from '../../model/outcome.ts';
 import { serviceKey } from '../../model/service-id.ts';
-import { sysctlDefaults } from '../../model/sysctls.ts';
+import { type SysctlName, sysctlDefaults, sysctlTitle } from '../../model/sysctls.ts';
 import type { Connection, Observed, Operation, Refusal, Table } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
 import type { ServiceId, VirtualService } from '../../model/virtual-service.ts';
@@ -45,6 +46,8 @@ export type Engine = {
   apply(operations: readonly Operation[]): Promise<(Refusal | undefined)[]>;
   read(): Observed;
   connections(): Connection[];
+  /** As DataPlane has it. */
+  outcomes(): MemberOutcomes[];
   failures(): Readonly<Failures>;
   /** Forgets what was idle too long. Due every second. */
   expire(): void;
@@ -88,6 +91,15 @@ export function createEngine(options: EngineOptions): Engine {
     },
     read,
     connections: () => table.rows(pools.values()),
+    outcomes: () =>
+      [...pools.values()].flatMap(({ service, members, deleted }) =>
+        [...members, ...[...deleted.values()].map(({ member }) => member)].map(
+          ({ address, port, outcomes }) => ({
+            ...{ service: service.id, destination: { address, port } },
+            ...outcomes,
+          }),
+        ),
+      ),
     failures: () => ({ ...workshop.failures }),
     expire: () => {
       table.expire(pools.values());
@@ -118,7 +130,10 @@ export function createEngine(options: EngineOptions): Engine {
     const refusals: (Refusal | undefined)[] = [];
     for (const operation of operations) {
       const refusal =
-        checkOperation(operation, rules) ?? options.checkSupport(operation) ?? (await apply(operation));
+        checkOperation(operation, rules) ??
+        checkSysctls(operation) ??
+        options.checkSupport(operation) ??
+        (await apply(operation));
       if (!refusal) rules = applyOperation(rules, operation);
       refusals.push(refusal);
     }
@@ -214,4 +229,19 @@ export function createEngine(options: EngineOptions): Engine {
       connectionTableSize: table.size,
     };
   }
+}
+
+/** What these planes act on; others can only be what they are. */
+const actedOn: readonly string[] = ['pmtu_disc', 'expire_nodest_conn', 'expire_quiescent_template'];
+
+function checkSysctls(operation: Operation): Refusal | undefined {
+  if (operation.kind !== 'set-sysctls') return undefined;
+  const set = Object.entries(operation.sysctls) as [SysctlName, number][];
+  const [other] = set.filter(([name, value]) => !actedOn.includes(name) && value !== sysctlDefaults[name]);
+  return (
+    other && {
+      reason: 'invalid',
+      detail: `this data plane does not act on ${sysctlTitle(other[0])}: wanted ${sysctlDefaults[other[0]]}, found ${other[1]}`,
+    }
+  );
 }

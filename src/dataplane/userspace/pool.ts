@@ -1,3 +1,4 @@
+import { noOutcomes, type Outcomes } from '../../model/outcome.ts';
 import { overloadAfterConnect, overloadAfterEdit, overloadAfterRelease } from '../../model/overload.ts';
 import { type Scheduling, startScheduler } from '../../model/schedulers/by-name.ts';
 import { type DestinationView, lastWeightAfter } from '../../model/schedulers/scheduler.ts';
@@ -15,6 +16,8 @@ export type Member = { -readonly [Field in keyof DestinationView]: DestinationVi
   /** The service it is in, or was in when it was deleted. */
   pool: Pool;
   readonly traffic: Traffic;
+  /** What became of its connections. */
+  readonly outcomes: { -readonly [Name in keyof Outcomes]: number };
 };
 
 /** Persistence: connections of these clients go to this destination until the template expires. */
@@ -85,6 +88,7 @@ export function addMember(pool: Pool, destination: Destination, nowMs: number): 
     destination,
     pool,
     traffic: newTraffic(),
+    outcomes: { ...noOutcomes },
   };
   if (back) member.overloaded = overloadAfterEdit(back.overloaded, back.total, back.destination, destination);
   member.pool = pool;

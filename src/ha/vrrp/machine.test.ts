@@ -196,3 +196,37 @@ test('whatever happens, only a master advertises, and who is in fault is silent'
     }),
   );
 });
+
+test('who hands over says so, stands back, and is there when nobody else is', () => {
+  const master: readonly (readonly [number, VrrpEvent])[] = [
+    [0, fitness(150)],
+    [400, due],
+  ];
+  const handOver: VrrpEvent = { kind: 'stand-back', reason: 'handed over' };
+  const given = run([...master, [450, handOver]]);
+  expect(given.actions).toEqual([
+    { kind: 'advertise', priority: 0 },
+    { kind: 'enter', state: 'backup', reason: 'handed over' },
+  ]);
+  // It hears a lower priority and leaves it alone.
+  const heardLower: readonly (readonly [number, VrrpEvent])[] = [500, 600, 700, 800].map((at) => [
+    at,
+    heard(100),
+  ]);
+  const waits = run([...master, [450, handOver], ...heardLower]);
+  expect(waits.vrrp).toMatchObject({ state: 'backup', standsBack: true });
+  expect(waits.vrrp.dueMs).toBeGreaterThan(1100);
+  // Nobody is heard any more.
+  const alone = run([...master, [450, handOver], ...heardLower, [1200, due]]);
+  expect(alone.vrrp.state).toBe('master');
+  expect(alone.vrrp.standsBack).toBeUndefined();
+  // Or it is told to step forward.
+  const forward = run([
+    ...master,
+    [450, handOver],
+    ...heardLower,
+    [810, { kind: 'step-forward' }],
+    [900, heard(100)],
+  ]);
+  expect(forward.vrrp.dueMs).toBe(waits.vrrp.dueMs);
+});

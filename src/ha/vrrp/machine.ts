@@ -1,5 +1,5 @@
 import { type Address, compareAddresses } from '../../model/address.ts';
-import type { Fitness, VrrpState } from '../../model/vrrp.ts';
+import { type Fitness, stoppedReason, type VrrpState } from '../../model/vrrp.ts';
 import type { Advertisement } from './packet.ts';
 
 /** What an instance is told by its configuration; times in milliseconds. */
@@ -25,6 +25,8 @@ export type Vrrp = {
   /** Of a backup: the master it heard last, and how often that one advertises. */
   readonly master?: { readonly source: Address; readonly priority: number; readonly heardMs: number };
   readonly masterInterval: number;
+  /** A person has handed its addresses over: it takes over from nobody, only where nobody is. Until it is master again. */
+  readonly standsBack?: true;
   /** Since when a backup has heard nobody but a master of lower priority. */
   readonly lowerSinceMs?: number;
 };
@@ -35,6 +37,10 @@ export type VrrpEvent =
   | { readonly kind: 'fitness'; readonly fitness: Fitness }
   /** Another instance of its group changed: it does the same. */
   | { readonly kind: 'follow'; readonly state: 'master' | 'backup'; readonly reason: string }
+  /** A person, or a rule, hands its addresses over. */
+  | { readonly kind: 'stand-back'; readonly reason: string }
+  /** It takes over as its priority says again. */
+  | { readonly kind: 'step-forward' }
   | { readonly kind: 'stop' };
 
 export type VrrpAction =
@@ -87,7 +93,13 @@ export function step(
     case 'fitness':
       return becomeFit(vrrp, event.fitness, settings, nowMs);
     case 'stop':
-      return enter(vrrp, 'fault', 'stopped', settings, nowMs);
+      return enter(vrrp, 'fault', stoppedReason, settings, nowMs);
+    case 'stand-back':
+      return standBack({ ...vrrp, standsBack: true }, event.reason, settings, nowMs);
+    case 'step-forward': {
+      const { standsBack: _, ...next } = vrrp;
+      return { vrrp: next, actions: [] };
+    }
     case 'follow':
       if (vrrp.state === 'fault' || vrrp.state === event.state) return { vrrp, actions: [] };
       return enter(vrrp, event.state, event.reason, settings, nowMs);
@@ -101,6 +113,15 @@ export function step(
   }
 }
 
+/** A master says that it gives up, and waits for the next one as for any. */
+function standBack(vrrp: Vrrp, reason: string, settings: VrrpSettings, nowMs: number): Stepped {
+  if (vrrp.state !== 'master') return { vrrp, actions: [] };
+  // Whoever was master before it is not the one that comes now.
+  const { master: _, ...alone } = vrrp;
+  const { vrrp: next, actions } = enter(alone, 'backup', reason, settings, nowMs);
+  return { vrrp: next, actions: [{ kind: 'advertise', priority: givesUp }, ...actions] };
+}
+
 function becomeFit(vrrp: Vrrp, fitness: Fitness, settings: VrrpSettings, nowMs: number): Stepped {
   const next = { ...vrrp, fitness };
   if (fitness.fault !== undefined)
@@ -109,7 +130,7 @@ function becomeFit(vrrp: Vrrp, fitness: Fitness, settings: VrrpSettings, nowMs: 
       : enter(next, 'fault', fitness.fault, settings, nowMs);
   if (vrrp.state !== 'fault') return { vrrp: next, actions: [] };
   // RFC 9568, 6.4.1: the owner does not wait.
-  return fitness.priority === ownerPriority
+  return fitness.priority === ownerPriority && !vrrp.standsBack
     ? enter(next, 'master', 'it owns the addresses', settings, nowMs)
     : enter(next, 'backup', 'it waits for a master', settings, nowMs);
 }
@@ -163,7 +184,7 @@ function heardByBackup(
   const waits = lowerSinceMs !== undefined && nowMs - lowerSinceMs < settings.preemptDelay;
   const { lowerSinceMs: _, ...rest } = vrrp;
   const seen: Vrrp = { ...rest, master, ...(lowerSinceMs !== undefined && { lowerSinceMs }) };
-  if (isLower && settings.preempt && !waits) return { vrrp: seen, actions: [] };
+  if (isLower && settings.preempt && !waits && !vrrp.standsBack) return { vrrp: seen, actions: [] };
   // Version 3: the interval is the master's.
   const next = settings.version === 3 ? { ...seen, masterInterval: learnt(advertisement) } : seen;
   return { vrrp: { ...next, dueMs: nowMs + masterDownMs(settings, next) }, actions: [] };
@@ -200,7 +221,7 @@ function heardByMaster(
 }
 
 function enter(
-  { lowerSinceMs: _, ...vrrp }: Vrrp,
+  { lowerSinceMs: __, ...vrrp }: Vrrp,
   state: VrrpState,
   reason: string,
   settings: VrrpSettings,
@@ -214,8 +235,9 @@ function enter(
     return { vrrp: { ...entered, dueMs: Number.POSITIVE_INFINITY }, actions: [...resigns, action] };
   if (state === 'backup')
     return { vrrp: { ...entered, dueMs: nowMs + masterDownMs(settings, entered) }, actions: [action] };
+  const { standsBack: _, ...forward } = entered;
   return {
-    vrrp: { ...entered, dueMs: nowMs + settings.advertisementInterval },
+    vrrp: { ...forward, dueMs: nowMs + settings.advertisementInterval },
     actions: [{ kind: 'advertise', priority: vrrp.fitness.priority }, action],
   };
 }

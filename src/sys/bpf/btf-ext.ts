@@ -2,13 +2,16 @@ import type { Btf } from './btf.ts';
 import { stringAt } from './elf.ts';
 import { BpfObjectError } from './errors.ts';
 
-/** One record of .BTF.ext: a byte offset within its section, and the words that follow (type id, or file/line/column). */
-export type BtfExtRecord = { readonly offset: number; readonly words: readonly number[] };
+/**
+ * Records of .BTF.ext about a section, each of so many words: a byte offset within the section, by which they are sorted, and
+ * what follows (type id, or file/line/column).
+ */
+export type BtfExtRecords = { readonly wordsEach: number; readonly words: Uint32Array };
 
 /** Records by the name of the section they describe. */
 export type BtfExt = {
-  readonly functions: ReadonlyMap<string, readonly BtfExtRecord[]>;
-  readonly lines: ReadonlyMap<string, readonly BtfExtRecord[]>;
+  readonly functions: ReadonlyMap<string, BtfExtRecords>;
+  readonly lines: ReadonlyMap<string, BtfExtRecords>;
   /** CO-RE relocations, which this loader does not apply. */
   readonly coreRelocations: number;
 };
@@ -38,26 +41,29 @@ export function parseBtfExt(bytes: Buffer, btf: Btf): BtfExt {
   };
 }
 
-function readTable(table: Buffer, strings: Buffer, words: number): Map<string, BtfExtRecord[]> {
-  const bySection = new Map<string, BtfExtRecord[]>();
+function readTable(table: Buffer, strings: Buffer, wordsEach: number): Map<string, BtfExtRecords> {
+  const bySection = new Map<string, BtfExtRecords>();
   if (table.length === 0) return bySection;
   const recordSize = table.length >= 4 ? table.readUInt32LE(0) : 0;
-  if (recordSize < words * 4) throw new BpfObjectError('read .BTF.ext: its records are too short');
+  if (recordSize < wordsEach * 4) throw new BpfObjectError('read .BTF.ext: its records are too short');
   for (let at = 4; at + 8 <= table.length; ) {
     const name = stringAt(strings, table.readUInt32LE(at));
     const count = table.readUInt32LE(at + 4);
     at += 8;
     if (at + count * recordSize > table.length)
       throw new BpfObjectError(`read .BTF.ext: the records of "${name}" are cut off`);
-    const records = bySection.get(name) ?? [];
-    for (let index = 0; index < count; index++, at += recordSize) {
-      const start = at + 4;
-      records.push({
-        offset: table.readUInt32LE(at),
-        words: Array.from({ length: words - 1 }, (_, word) => table.readUInt32LE(start + word * 4)),
-      });
+    if (bySection.has(name))
+      throw new BpfObjectError(`read .BTF.ext: the records of "${name}" are in several places`);
+    const words = new Uint32Array(count * wordsEach);
+    const view = new DataView(table.buffer, table.byteOffset + at, count * recordSize);
+    for (let record = 0; record < count; record++) {
+      for (let word = 0; word < wordsEach; word++)
+        words[record * wordsEach + word] = view.getUint32(record * recordSize + word * 4, true);
+      if (record > 0 && words[record * wordsEach]! < words[(record - 1) * wordsEach]!)
+        throw new BpfObjectError(`read .BTF.ext: the records of "${name}" are not in order`);
     }
-    bySection.set(name, records);
+    bySection.set(name, { wordsEach, words });
+    at += count * recordSize;
   }
   return bySection;
 }

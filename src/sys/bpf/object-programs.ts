@@ -1,4 +1,4 @@
-import type { BtfExt, BtfExtRecord } from './btf-ext.ts';
+import type { BtfExt, BtfExtRecords } from './btf-ext.ts';
 import { type Elf, type ElfRelocation, type ElfSection, SHF_EXECINSTR, STB_LOCAL, STT_FUNC } from './elf.ts';
 import { BpfObjectError } from './errors.ts';
 import type { DataSections, DefinedMaps } from './object-maps.ts';
@@ -40,12 +40,13 @@ type Context = {
 /** A place in the object as one number; sections are far shorter. */
 const at = (section: number, offset: number) => section * 2 ** 32 + offset;
 
-/** Builds one self-contained program for every global function outside .text. */
+/** Builds one self-contained program for every global function outside .text, or for those of them that are wanted. */
 export function linkPrograms(
   elf: Elf,
   ext: BtfExt | undefined,
   defined: DefinedMaps,
   data: DataSections,
+  wanted?: readonly string[],
 ): ProgramSpec[] {
   const functions = new Map<number, Function>();
   const relocations = new Map<number, ElfRelocation>();
@@ -72,12 +73,19 @@ export function linkPrograms(
   }
   for (const section of elf.sections) {
     if ((section.flags & SHF_EXECINSTR) === 0) continue;
-    for (const relocation of elf.relocations.get(section.index) ?? [])
+    for (const relocation of elf.relocations.get(section.index) ?? []) {
+      const opcode = section.data[relocation.offset];
+      if (opcode !== CALL && opcode !== LOAD_64)
+        throw new BpfObjectError(
+          `read section "${section.name}": a relocation of what neither calls nor loads is not supported`,
+        );
       relocations.set(at(section.index, relocation.offset), relocation);
+    }
   }
   const context = { elf, ext, defined, data, functions, relocations };
   return [...functions.values()]
     .filter((candidate) => candidate.section.name !== '.text' && !candidate.isLocal)
+    .filter(({ name }) => wanted?.includes(name) ?? true)
     .map((entry) => linkProgram(entry, context));
 }
 
@@ -99,6 +107,7 @@ function linkProgram(entry: Function, context: Context): ProgramSpec {
     for (let offset = 0; offset < bytes.length; offset += INSTRUCTION) {
       const instruction = base + offset / INSTRUCTION;
       const opcode = bytes[offset]!;
+      if (opcode !== CALL && opcode !== LOAD_64) continue;
       const target = relocate(code, bytes, offset, instruction, references, context);
       if (target) {
         if (!placed.has(target)) place(target);
@@ -157,7 +166,7 @@ function relocate(
   }
   if (!relocation) return undefined;
   const { symbol } = relocation;
-  if (opcode !== LOAD_64 || relocation.type !== R_BPF_64_64 || symbol.sectionIndex === 0)
+  if (opcode === CALL || relocation.type !== R_BPF_64_64 || symbol.sectionIndex === 0)
     throw external(code, relocation);
   if (offset + 2 * INSTRUCTION > bytes.length)
     throw new BpfObjectError(`read function "${code.name}": it ends inside an instruction`);
@@ -202,19 +211,28 @@ function setSourceRegister(bytes: Buffer, offset: number, register: number): voi
 
 /** Records of the functions' sections, moved to where the functions stand in the program; offsets in instructions. */
 function moveRecords(
-  table: ReadonlyMap<string, readonly BtfExtRecord[]> | undefined,
+  table: ReadonlyMap<string, BtfExtRecords> | undefined,
   placed: ReadonlyMap<Function, number>,
 ): Buffer {
-  const words: number[] = [];
+  const moved: Uint32Array[] = [];
   for (const [code, base] of placed) {
-    for (const record of table?.get(code.section.name) ?? []) {
-      if (record.offset < code.start || record.offset >= code.end) continue;
-      words.push(base + (record.offset - code.start) / INSTRUCTION, ...record.words);
-    }
+    const records = table?.get(code.section.name);
+    if (!records) continue;
+    const { wordsEach } = records;
+    const own = records.words.slice(firstFrom(records, code.start), firstFrom(records, code.end));
+    for (let at = 0; at < own.length; at += wordsEach) own[at] = base + (own[at]! - code.start) / INSTRUCTION;
+    moved.push(own);
   }
-  const bytes = Buffer.alloc(words.length * 4);
-  words.forEach((word, index) => {
-    bytes.writeUInt32LE(Math.floor(word), index * 4);
-  });
-  return bytes;
+  return Buffer.concat(moved.map(({ buffer }) => new Uint8Array(buffer)));
+}
+
+/** Where the records begin that are about `offset` or what comes behind it. */
+function firstFrom({ words, wordsEach }: BtfExtRecords, offset: number): number {
+  let [low, high] = [0, words.length / wordsEach];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (words[middle * wordsEach]! < offset) low = middle + 1;
+    else high = middle;
+  }
+  return low * wordsEach;
 }

@@ -18,12 +18,12 @@ export type ObjectSpec = {
 };
 
 /**
- * Reads an object built by `clang -O2 -g -target bpf`. The outcome depends on the bytes alone, not on the machine.
+ * Reads an object built by `clang -O2 -g -target bpf`; of its programs those in `programs`, or all. The outcome depends on the bytes alone, not on the machine.
  * Throws BpfObjectError: malformed, or using what is not supported (CO-RE, kfuncs, .kconfig, legacy `maps` sections).
  */
-export function parseObject(bytes: Uint8Array): ObjectSpec {
+export function parseObject(bytes: Uint8Array, programs?: readonly string[]): ObjectSpec {
   try {
-    return parse(bytes);
+    return parse(bytes, programs);
   } catch (error) {
     // Fields of a damaged file may point anywhere; Buffer's own range checks catch what the readers do not.
     if (error instanceof RangeError)
@@ -32,7 +32,7 @@ export function parseObject(bytes: Uint8Array): ObjectSpec {
   }
 }
 
-function parse(bytes: Uint8Array): ObjectSpec {
+function parse(bytes: Uint8Array, programs?: readonly string[]): ObjectSpec {
   const elf = parseElf(bytes);
   refuseUnsupported(elf);
   const btfSection = elf.sections.find((section) => section.name === '.BTF');
@@ -49,7 +49,7 @@ function parse(bytes: Uint8Array): ObjectSpec {
     btf,
     maps: Object.fromEntries([...defined.maps, ...data.maps].map((map) => [map.name, map])),
     programs: Object.fromEntries(
-      linkPrograms(elf, ext, defined, data).map((program) => [program.name, program]),
+      linkPrograms(elf, ext, defined, data, programs).map((program) => [program.name, program]),
     ),
     variables: data.variables,
   };

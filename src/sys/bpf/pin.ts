@@ -1,3 +1,4 @@
+import { isSystemError } from '../ffi.ts';
 import { bpf, newAttributes, putAddress } from './call.ts';
 import { type MapHandle, openMap } from './map.ts';
 import { openProgram, type ProgramHandle } from './program.ts';
@@ -25,4 +26,13 @@ export function openPinnedMap(path: string): MapHandle {
 
 export function openPinnedProgram(path: string): ProgramHandle {
   return openProgram(openPinned(path));
+}
+
+/** Does something with what is pinned in a folder that other processes clear away as well: nothing where one was sooner. */
+export function unlessGone(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT')) throw error;
+  }
 }

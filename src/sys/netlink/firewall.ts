@@ -32,6 +32,8 @@ export type FirewallRule = {
   readonly verdict?: string;
   /** It asks for the state of a connection (ct). */
   readonly stateful: boolean;
+  /** It gives packets this firewall mark, or one that depends on the packet. */
+  readonly mark?: number | 'computed';
 };
 
 export type FirewallChain = {
@@ -182,6 +184,8 @@ const metaKeys: Readonly<Record<number, 'protocol' | 'ip version' | 'ether type'
   15: 'ip version',
   16: 'protocol',
 };
+/** NFT_META_MARK. */
+const markKey = 3;
 const verdicts: Readonly<Record<number, string>> = {
   0: 'drop',
   1: 'accept',
@@ -200,13 +204,16 @@ function readExpressions(
   expressions: readonly Buffer[],
   table: FirewallFamily,
   elementsOf: (set: string) => Elements,
-): Pick<FirewallRule, 'tests' | 'oneOf' | 'only' | 'verdict' | 'stateful'> {
+): Pick<FirewallRule, 'tests' | 'oneOf' | 'only' | 'verdict' | 'stateful' | 'mark'> {
   const registers = new Map<number, Loaded>();
   const tests: FirewallTest[] = [];
   let only: 4 | 6 | undefined = table === 'ip' ? 4 : table === 'ip6' ? 6 : undefined;
   let oneOf: FirewallTest[][] | undefined;
   let verdict: string | undefined;
   let stateful = false;
+  let mark: number | 'computed' | undefined;
+  /** Constants in registers. */
+  const constants = new Map<number, Buffer>();
 
   const compared = (loaded: Loaded, ranges: Elements, negated: boolean): FirewallTest[] => {
     if (!('meta' in loaded)) return testsOf(loaded, ranges, negated, only);
@@ -242,7 +249,14 @@ function readExpressions(
     const data = decodeAttributes(outer.get(2) ?? Buffer.alloc(0));
     const number = (type: number) => data.get(type)?.readUInt32BE(0) ?? 0;
     const loaded = (type: number) => registers.get(wordOf(number(type)));
-    if (name === 'payload' && data.has(1)) {
+    if (name === 'immediate' && number(1) !== 0) {
+      const value = dataOf(data.get(2));
+      if (value) constants.set(wordOf(number(1)), value);
+    } else if (name === 'meta' && data.has(3)) {
+      // The kernel keeps marks in the order of the host's bytes.
+      const value = constants.get(wordOf(number(3)));
+      if (number(2) === markKey) mark = value?.length === 4 ? value.readUInt32LE(0) : 'computed';
+    } else if (name === 'payload' && data.has(1)) {
       registers.set(wordOf(number(1)), { base: number(2), offset: number(3), length: number(4) });
     } else if (name === 'meta' && data.has(1)) {
       const key = metaKeys[number(2)];
@@ -274,6 +288,8 @@ function readExpressions(
       verdict = verdicts[code.get(1)?.readInt32BE(0) ?? 1] ?? verdict;
     } else if (name === 'target') {
       verdict = textOf(data, 1).toLowerCase();
+      if (verdict === 'mark') mark = markOfTarget(data.get(3));
+      else if (verdict === 'connmark') mark = 'computed';
     } else if (doing.has(name)) {
       verdict = name;
     } else if (
@@ -289,7 +305,14 @@ function readExpressions(
     ...(oneOf && { oneOf }),
     ...(only && { only }),
     ...(verdict !== undefined && { verdict }),
+    ...(mark !== undefined && { mark }),
   };
+}
+
+/** struct xt_mark_tginfo2 of iptables: bits to set (by exclusive or) and bits to clear first. */
+function markOfTarget(info: Buffer | undefined): number | 'computed' {
+  if (!info || info.length < 8) return 'computed';
+  return info.readUInt32LE(4) === 0xffffffff ? info.readUInt32LE(0) : 'computed';
 }
 
 function versionOf(meta: 'ip version' | 'ether type', value: Buffer): 4 | 6 | undefined {

@@ -18,7 +18,8 @@ export const messageFlags = {
 export const controlTypes = { noop: 1, error: 2, done: 3, overrun: 4 } as const;
 
 const headerLength = 16;
-const attributeHeaderLength = 4;
+/** Length and type. */
+export const attributeHeaderLength = 4;
 const nestedFlag = 0x8000;
 const attributeTypeMask = 0x3fff;
 const ackTlvs = 0x200;
@@ -110,6 +111,26 @@ export function encodeMessage(
   return buffer;
 }
 
+/** Messages of one type for one datagram, numbered from `sequence` on; each body is as long as its attributes are, padded. */
+export function encodeSeries(
+  type: number,
+  flags: number,
+  sequence: number,
+  bodies: readonly Buffer[],
+): Buffer {
+  const buffer = Buffer.alloc(bodies.reduce((sum, body) => sum + headerLength + align(body.length), 0));
+  let at = 0;
+  bodies.forEach((body, i) => {
+    buffer.writeUInt32LE(headerLength + body.length, at);
+    buffer.writeUInt16LE(type, at + 4);
+    buffer.writeUInt16LE(flags, at + 6);
+    buffer.writeUInt32LE((sequence + i) >>> 0, at + 8);
+    body.copy(buffer, at + headerLength);
+    at += headerLength + align(body.length);
+  });
+  return buffer;
+}
+
 /** The messages of one datagram, in order. Throws MalformedMessageError when a length does not fit. */
 export function decodeMessages(datagram: Buffer): Message[] {
   const messages: Message[] = [];
@@ -134,21 +155,30 @@ export function decodeMessages(datagram: Buffer): Message[] {
 }
 
 /**
+ * Tells of each attribute from `offset` on, in order: where its value lies in the payload. Throws MalformedMessageError when
+ * a length does not fit.
+ */
+export function eachAttribute(
+  payload: Buffer,
+  offset: number,
+  take: (type: number, start: number, end: number) => void,
+): void {
+  for (let at = offset; at + attributeHeaderLength <= payload.length; ) {
+    const length = payload.readUInt16LE(at);
+    if (length < attributeHeaderLength || at + length > payload.length)
+      throw new MalformedMessageError(`netlink attribute at ${at}: length ${length} does not fit`);
+    take(payload.readUInt16LE(at + 2) & attributeTypeMask, at + attributeHeaderLength, at + length);
+    at += align(length);
+  }
+}
+
+/**
  * The attributes from `offset` on, by type; a repeated type keeps the last, as the kernel's nla_parse does.
  * Throws MalformedMessageError when a length does not fit.
  */
 export function decodeAttributes(payload: Buffer, offset = 0): Map<number, Buffer> {
   const attributes = new Map<number, Buffer>();
-  for (let at = offset; at + attributeHeaderLength <= payload.length; ) {
-    const length = payload.readUInt16LE(at);
-    if (length < attributeHeaderLength || at + length > payload.length)
-      throw new MalformedMessageError(`netlink attribute at ${at}: length ${length} does not fit`);
-    attributes.set(
-      payload.readUInt16LE(at + 2) & attributeTypeMask,
-      payload.subarray(at + attributeHeaderLength, at + length),
-    );
-    at += align(length);
-  }
+  eachAttribute(payload, offset, (type, start, end) => attributes.set(type, payload.subarray(start, end)));
   return attributes;
 }
 

@@ -1,5 +1,5 @@
 import { familyInet, familyInet6, formatIp, parseIp, parsePrefix } from './ip.ts';
-import { attribute, decodeAttributes, messageFlags, u32 } from './message.ts';
+import { attribute, attributeHeaderLength, eachAttribute, messageFlags, nested, u32 } from './message.ts';
 import type { Netlink } from './socket.ts';
 
 /** Routes and routing rules over rtnetlink (include/uapi/linux/rtnetlink.h). Every function throws NetlinkError. */
@@ -8,6 +8,9 @@ const newRoute = 24;
 const deleteRouteType = 25;
 const getRouteType = 26;
 
+/** struct rtmsg. */
+const routeHeaderLength = 12;
+
 const rta = {
   destination: 1,
   source: 2,
@@ -15,6 +18,7 @@ const rta = {
   gateway: 5,
   priority: 6,
   preferredSource: 7,
+  metrics: 8,
   table: 15,
   mark: 16,
 };
@@ -51,6 +55,7 @@ function rtmsg(fields: {
   protocol?: number;
   scope?: number;
   type?: number;
+  flags?: number;
 }): Buffer {
   const table = fields.table ?? 0;
   return Buffer.from([
@@ -62,32 +67,46 @@ function rtmsg(fields: {
     fields.protocol ?? 0,
     fields.scope ?? 0,
     fields.type ?? 0,
-    0,
+    fields.flags ?? 0,
     0,
     0,
     0,
   ]);
 }
 
+const typeNames = new Map<number, RouteType>(
+  Object.entries(routeTypes).map(([name, type]) => [type, name as RouteType]),
+);
+
 function decodeRoute(payload: Buffer): Route {
-  const attributes = decodeAttributes(payload, 12);
-  const destination = attributes.get(rta.destination);
-  const number = (type: number) => attributes.get(type)?.readUInt32LE(0);
-  const type = payload[7]!;
-  const gateway = attributes.get(rta.gateway);
-  const source = attributes.get(rta.preferredSource);
-  const index = number(rta.outInterface);
-  const priority = number(rta.priority);
-  const known = Object.entries(routeTypes).find(([, value]) => value === type)?.[0] as RouteType | undefined;
-  return {
-    destination: destination ? `${formatIp(destination)}/${payload[1]}` : 'default',
-    type: known ?? type,
-    table: number(rta.table) ?? payload[4]!,
-    ...(index === undefined ? {} : { index }),
-    ...(gateway ? { gateway: formatIp(gateway) } : {}),
-    ...(source ? { source: formatIp(source) } : {}),
-    ...(priority === undefined ? {} : { priority }),
+  const route: { -readonly [Key in keyof Route]: Route[Key] } = {
+    destination: 'default',
+    type: typeNames.get(payload[7]!) ?? payload[7]!,
+    table: payload[4]!,
   };
+  eachAttribute(payload, routeHeaderLength, (type, start, end) => {
+    switch (type) {
+      case rta.destination:
+        route.destination = `${formatIp(payload.subarray(start, end))}/${payload[1]}`;
+        break;
+      case rta.gateway:
+        route.gateway = formatIp(payload.subarray(start, end));
+        break;
+      case rta.preferredSource:
+        route.source = formatIp(payload.subarray(start, end));
+        break;
+      case rta.outInterface:
+        route.index = payload.readUInt32LE(start);
+        break;
+      case rta.priority:
+        route.priority = payload.readUInt32LE(start);
+        break;
+      case rta.table:
+        route.table = payload.readUInt32LE(start);
+        break;
+    }
+  });
+  return route;
 }
 
 export type NewRoute = {
@@ -101,8 +120,16 @@ export type NewRoute = {
   readonly table?: number;
   readonly source?: string;
   readonly priority?: number;
+  /** Who made it (rtm_protocol); a deletion finds only such a one. Left out: an administrator, and any. */
+  readonly protocol?: number;
+  /** The gateway is taken to be on the device's link, whatever addresses that has. */
+  readonly onLink?: boolean;
+  /** Packets that are longer are not sent this way, bytes. */
+  readonly mtu?: number;
 };
 
+const onLinkFlag = 4;
+const mtuMetric = 2;
 const linkScope = 253;
 const hostScope = 254;
 /** Matches a route of any scope; only for deletion. */
@@ -118,10 +145,20 @@ function routeParts(route: NewRoute, purpose: 'add' | 'delete'): Buffer[] {
   const direct = type === 'unicast' && !gateway && family === familyInet;
   const scope = type === 'local' ? hostScope : direct ? linkScope : 0;
   const header = { family, length: prefix?.length ?? 0, table };
-  return [
+  const { protocol } = route;
+  const message =
     purpose === 'add'
-      ? rtmsg({ ...header, protocol: staticProtocol, scope, type: routeTypes[type] })
-      : rtmsg({ ...header, scope: anyScope, type: route.type ? routeTypes[route.type] : 0 }),
+      ? rtmsg({ ...header, protocol: protocol ?? staticProtocol, scope, type: routeTypes[type] })
+      : rtmsg({
+          ...header,
+          protocol: protocol ?? 0,
+          scope: anyScope,
+          type: route.type ? routeTypes[route.type] : 0,
+        });
+  if (route.onLink && purpose === 'add') message.writeUInt32LE(onLinkFlag, 8);
+  return [
+    message,
+    ...(route.mtu === undefined ? [] : [nested(rta.metrics, [u32(mtuMetric, route.mtu)])]),
     u32(rta.table, table),
     ...(prefix ? [attribute(rta.destination, prefix.bytes)] : []),
     ...(gateway ? [attribute(rta.gateway, gateway.bytes)] : []),
@@ -131,13 +168,17 @@ function routeParts(route: NewRoute, purpose: 'add' | 'delete'): Buffer[] {
   ];
 }
 
-/** Adds a route; `replace` takes over one to the same destination. */
+/**
+ * Adds a route. `replace` takes over one to the same destination; `prepend` comes before those that are there, and throws EEXIST
+ * only where the very same one is.
+ */
 export function addRoute(
   netlink: Netlink,
   route: NewRoute,
-  { replace = false }: { replace?: boolean } = {},
+  { replace = false, prepend = false }: { replace?: boolean; prepend?: boolean } = {},
 ): void {
-  const mode = messageFlags.create | (replace ? messageFlags.replace : messageFlags.exclusive);
+  const { create, exclusive } = messageFlags;
+  const mode = create | (replace ? messageFlags.replace : prepend ? 0 : exclusive);
   netlink.request(`add route to ${route.destination}`, newRoute, mode, routeParts(route, 'add'));
 }
 
@@ -170,13 +211,18 @@ export function lookupRoutes(
   destinations: readonly string[],
   { mark }: { mark?: number } = {},
 ): (Route | undefined)[] {
+  const asked = mark === undefined ? Buffer.alloc(0) : u32(rta.mark, mark);
   const requests = destinations.map((destination) => {
     const { family, bytes } = parseIp(destination);
-    return [
-      rtmsg({ family, length: bytes.length * 8 }),
-      attribute(rta.destination, bytes),
-      ...(mark === undefined ? [] : [u32(rta.mark, mark)]),
-    ];
+    const place = routeHeaderLength + attributeHeaderLength;
+    const body = Buffer.alloc(place + bytes.length + asked.length);
+    body[0] = family;
+    body[1] = bytes.length * 8;
+    body.writeUInt16LE(attributeHeaderLength + bytes.length, routeHeaderLength);
+    body.writeUInt16LE(rta.destination, routeHeaderLength + 2);
+    bytes.copy(body, place);
+    asked.copy(body, place + bytes.length);
+    return body;
   });
-  return netlink.lookUp(getRouteType, requests).map((answer) => answer && decodeRoute(answer.payload));
+  return netlink.lookUp(getRouteType, requests, decodeRoute);
 }

@@ -1,5 +1,5 @@
 import { familyInet, familyInet6, formatIp, parsePrefix } from './ip.ts';
-import { attribute, decodeAttributes, messageFlags, u32 } from './message.ts';
+import { attribute, decodeAttributes, decodeText, messageFlags, text, u8, u32 } from './message.ts';
 import type { Netlink } from './socket.ts';
 
 /** Policy routing rules over rtnetlink (include/uapi/linux/fib_rules.h). Every function throws NetlinkError. */
@@ -7,7 +7,10 @@ import type { Netlink } from './socket.ts';
 const newRule = 32;
 const deleteRuleType = 33;
 const getRule = 34;
-const fra = { destination: 1, source: 2, priority: 6, mark: 10, table: 15, maskOfMark: 16 } as const;
+const fra = {
+  ...{ destination: 1, source: 2, inInterface: 3, priority: 6, mark: 10, table: 15, maskOfMark: 16 },
+  ...{ protocol: 21, transport: 22 },
+} as const;
 const actionToTable = 1;
 
 /** A rule that sends what it matches to a routing table; without conditions it matches everything. */
@@ -21,6 +24,12 @@ export type Rule = {
   readonly mark?: number;
   /** Bits of the packet's mark that are compared; default all. */
   readonly maskOfMark?: number;
+  /** Only packets that came in here. */
+  readonly inInterface?: string;
+  /** IP protocol of the packet. */
+  readonly transport?: number;
+  /** Who made it (FRA_PROTOCOL); a deletion finds only such a one. */
+  readonly protocol?: number;
 };
 
 function ruleParts(rule: Rule): Buffer[] {
@@ -49,15 +58,19 @@ function ruleParts(rule: Rule): Buffer[] {
     ...(destination ? [attribute(fra.destination, destination.bytes)] : []),
     ...(rule.mark === undefined ? [] : [u32(fra.mark, rule.mark)]),
     ...(rule.maskOfMark === undefined ? [] : [u32(fra.maskOfMark, rule.maskOfMark)]),
+    ...(rule.inInterface === undefined ? [] : [text(fra.inInterface, rule.inInterface)]),
+    ...(rule.transport === undefined ? [] : [u8(fra.transport, rule.transport)]),
+    ...(rule.protocol === undefined ? [] : [u8(fra.protocol, rule.protocol)]),
   ];
 }
 
-/** Adds a rule. Throws EEXIST when the same rule is there. */
-export function addRule(netlink: Netlink, rule: Rule): void {
-  const flags = messageFlags.create | messageFlags.exclusive;
+/** Adds a rule, behind those of the same priority. Throws EEXIST when the same rule is there, unless it is to be `again`. */
+export function addRule(netlink: Netlink, rule: Rule, { again = false }: { again?: boolean } = {}): void {
+  const flags = messageFlags.create | (again ? 0 : messageFlags.exclusive);
   netlink.request(`add routing rule ${rule.priority}`, newRule, flags, ruleParts(rule));
 }
 
+/** Deletes the first rule that matches; what is not given matches anything. */
 export function deleteRule(netlink: Netlink, rule: Rule): void {
   netlink.request(`delete routing rule ${rule.priority}`, deleteRuleType, 0, ruleParts(rule));
 }
@@ -79,6 +92,9 @@ function decodeRule(payload: Buffer, family: 'ipv4' | 'ipv6'): Rule {
   const destination = attributes.get(fra.destination);
   const mark = number(fra.mark);
   const mask = number(fra.maskOfMark);
+  const inInterface = attributes.get(fra.inInterface);
+  const transport = attributes.get(fra.transport)?.[0];
+  const protocol = attributes.get(fra.protocol)?.[0];
   return {
     family,
     priority: number(fra.priority) ?? 0,
@@ -87,5 +103,8 @@ function decodeRule(payload: Buffer, family: 'ipv4' | 'ipv6'): Rule {
     ...(destination ? { destination: `${formatIp(destination)}/${payload[1]}` } : {}),
     ...(mark === undefined ? {} : { mark }),
     ...(mask === undefined ? {} : { maskOfMark: mask }),
+    ...(inInterface ? { inInterface: decodeText(inInterface) } : {}),
+    ...(transport ? { transport } : {}),
+    ...(protocol ? { protocol } : {}),
   };
 }

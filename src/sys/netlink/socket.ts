@@ -18,6 +18,7 @@ import {
   decodeAcknowledgement,
   decodeMessages,
   encodeMessage,
+  encodeSeries,
   type Message,
   messageFlags,
 } from './message.ts';
@@ -58,12 +59,24 @@ export type Netlink = {
   request(action: string, type: number, flags: number, parts: readonly Buffer[]): Message[];
   /** The same for a look-up: an empty list where the kernel says that there is no such thing. */
   tryRequest(type: number, flags: number, parts: readonly Buffer[]): Message[];
-  /** Look-ups of one answer each, many in one datagram: their answers in order, undefined where there is no such thing. */
-  lookUp(type: number, requests: readonly (readonly Buffer[])[]): (Message | undefined)[];
+  /**
+   * Look-ups of one answer each, many in one datagram: what `decode` makes of their answers, in order, undefined where there
+   * is no such thing. A payload is overwritten when `decode` has returned.
+   */
+  lookUp<T>(type: number, requests: readonly Buffer[], decode: (payload: Buffer) => T): (T | undefined)[];
   /** Sends requests of an nfnetlink subsystem as one transaction: all of them or none take effect. */
   batch(action: string, subsystem: number, requests: readonly BatchRequest[]): void;
   /** Sends a dump request and returns all of the answer. A dump the kernel marks as inconsistent is repeated. */
   dump(action: string, type: number, parts: readonly Buffer[]): Message[];
+  /**
+   * The same, with the number of datagrams the answer came in. What is listed may change between two of them, and not every
+   * subsystem marks that.
+   */
+  dumpInPages(
+    action: string,
+    type: number,
+    parts: readonly Buffer[],
+  ): { readonly answers: Message[]; readonly pages: number };
   close(): void;
 };
 
@@ -137,35 +150,40 @@ function netlinkOn(fd: number): Netlink {
       throw new Error(`${action}: the kernel takes no more netlink requests now`);
   }
 
-  function receive(action: string): Message[] {
+  /** The next datagram, which the one after it overwrites. */
+  function peek(action: string): Message[] {
     const length = receiveDatagram(fd, buffer, { wait: true });
     if (length === undefined)
       throw new Error(`${action}: no answer from the kernel within ${answerTimeoutMs} ms`);
     if (length > buffer.length)
       throw new Error(`${action}: an answer of ${length} bytes, at most ${buffer.length} fit`);
-    // The messages outlive the buffer, which the next datagram overwrites.
-    return decodeMessages(Buffer.from(buffer.subarray(0, length)));
+    return decodeMessages(buffer.subarray(0, length));
   }
 
+  /** The next datagram, for good. */
+  const receive = (action: string): Message[] =>
+    peek(action).map((message) => ({ ...message, payload: Buffer.from(message.payload) }));
+
   /** Asks for several things at once. Without an acknowledgement each has one answer: the thing, or an error. */
-  function lookUpTogether(type: number, requests: readonly (readonly Buffer[])[]): (Message | undefined)[] {
+  function lookUpTogether<T>(
+    type: number,
+    requests: readonly Buffer[],
+    decode: (payload: Buffer) => T,
+  ): (T | undefined)[] {
     const action = 'look up over netlink';
     if (!open) throw new Error(`${action}: the netlink socket is closed`);
     if (sequence + requests.length >= 2 ** 32) sequence = 0;
     const first = sequence + 1;
     sequence += requests.length;
-    send(
-      action,
-      Buffer.concat(requests.map((parts, i) => encodeMessage(type, messageFlags.request, first + i, parts))),
-    );
-    const found: (Message | undefined)[] = requests.map(() => undefined);
+    send(action, encodeSeries(type, messageFlags.request, first, requests));
+    const found: (T | undefined)[] = requests.map(() => undefined);
     for (let missing = requests.length; missing > 0; )
-      for (const message of receive(action)) {
+      for (const message of peek(action)) {
         const place = message.sequence - first;
         if (place < 0 || place >= requests.length) continue;
         missing--;
         if (message.type !== controlTypes.error) {
-          found[place] = message;
+          found[place] = decode(message.payload);
           continue;
         }
         const acknowledgement = decodeAcknowledgement(message);
@@ -178,14 +196,32 @@ function netlinkOn(fd: number): Netlink {
   function collect(action: string) {
     const answers: Message[] = [];
     let interrupted = false;
+    let pages = 0;
     for (;;) {
+      const before = answers.length;
       for (const message of receive(action)) {
         if (message.sequence !== sequence) continue;
         interrupted ||= (message.flags & messageFlags.dumpInterrupted) !== 0;
-        if (message.type === controlTypes.error || message.type === controlTypes.done)
-          return { answers, interrupted, acknowledgement: decodeAcknowledgement(message) };
+        if (message.type === controlTypes.error || message.type === controlTypes.done) {
+          if (answers.length > before) pages++;
+          return { answers, interrupted, pages, acknowledgement: decodeAcknowledgement(message) };
+        }
         if (message.type !== controlTypes.noop) answers.push(message);
       }
+      if (answers.length > before) pages++;
+    }
+  }
+
+  function dumpInPages(action: string, type: number, parts: readonly Buffer[]) {
+    for (let attempt = 1; ; attempt++) {
+      const { answers, interrupted, pages, acknowledgement } = exchange(
+        action,
+        type,
+        messageFlags.dump,
+        parts,
+      );
+      if (acknowledgement.errno !== 0) throw new NetlinkError(action, acknowledgement);
+      if (!interrupted || attempt === dumpAttempts) return { answers, pages };
     }
   }
 
@@ -202,10 +238,10 @@ function netlinkOn(fd: number): Netlink {
       if (acknowledgement.errno !== 0) throw new NetlinkError(action, acknowledgement);
       return answers;
     },
-    lookUp(type, requests) {
-      const found: (Message | undefined)[] = [];
+    lookUp<T>(type: number, requests: readonly Buffer[], decode: (payload: Buffer) => T) {
+      const found: (T | undefined)[] = [];
       for (let at = 0; at < requests.length; at += mostTogether)
-        found.push(...lookUpTogether(type, requests.slice(at, at + mostTogether)));
+        found.push(...lookUpTogether(type, requests.slice(at, at + mostTogether), decode));
       return found;
     },
     batch(action, subsystem, requests) {
@@ -229,13 +265,8 @@ function netlinkOn(fd: number): Netlink {
       const { acknowledgement } = collect(action);
       if (acknowledgement.errno !== 0) throw new NetlinkError(action, acknowledgement);
     },
-    dump(action, type, parts) {
-      for (let attempt = 1; ; attempt++) {
-        const { answers, interrupted, acknowledgement } = exchange(action, type, messageFlags.dump, parts);
-        if (acknowledgement.errno !== 0) throw new NetlinkError(action, acknowledgement);
-        if (!interrupted || attempt === dumpAttempts) return answers;
-      }
-    },
+    dump: (action, type, parts) => dumpInPages(action, type, parts).answers,
+    dumpInPages,
     close() {
       if (open) closeFd(fd);
       open = false;

@@ -24,22 +24,11 @@ const unsorted = 'the kernel lists services in the order of its hash table, whic
 const unreadable =
   'ipvsadm saves rules here which it cannot read again, so that they would be lost at a reboot';
 
-const noDaemon = 'there is no connection sync daemon';
-const notSupported = 'Operation not supported: this data plane has no connection sync daemon\n';
-const notRunning = 'No daemon is running\n';
 const title = `IP Virtual Server version 1.2.1 (size=4096)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
 `;
 const allOrNothing = 'rules with a line that is not understood are refused as a whole, and the line is named';
-
-const daemonSteps: Readonly<Record<number, string>> = {
-  0: 'ipvsadm --start-daemon master --mcast-interface nonsense0',
-  1: 'ipvsadm --start-daemon master --mcast-interface lo',
-  2: 'ipvsadm --start-daemon master --mcast-interface lo',
-  4: 'ipvsadm --start-daemon backup --mcast-interface lo --syncid 7',
-  12: 'ipvsadm --start-daemon=master --mcast-interface=lo --mcast-group=224.0.0.82 --mcast-port=8849 --mcast-ttl=3 --sync-maxlen=1000 --syncid=255',
-};
 
 /** `-R` of a file whose line `line` is not understood. */
 const refusedLine = (step: number, line: number, words: string): Deviation => ({
@@ -118,32 +107,6 @@ export const deviations: readonly Deviation[] = [
     },
   },
   { scenario: 'add-server', run: 'ipvsadm -Ln --nosort', reason: unsorted, ours: { anyOrder: true } },
-  ...[0, 1, 2, 4, 12].map((step): Deviation => {
-    const run = daemonSteps[step] ?? '';
-    return { scenario: 'daemon', run, step, reason: noDaemon, ours: { status: 255, stderr: notSupported } };
-  }),
-  ...['master --syncid 3', 'backup'].map(
-    (words): Deviation => ({
-      scenario: 'daemon',
-      run: `ipvsadm --stop-daemon ${words}`,
-      reason: noDaemon,
-      ours: { status: 255, stderr: notRunning },
-    }),
-  ),
-  {
-    scenario: 'daemon',
-    run: 'ipvsadm --stop-daemon=master',
-    reason: noDaemon,
-    ours: { status: 255, stderr: notRunning },
-  },
-  ...['-L', '-Ln'].map(
-    (list): Deviation => ({
-      scenario: 'daemon',
-      run: `ipvsadm ${list} --daemon`,
-      reason: noDaemon,
-      ours: { stdout: '' },
-    }),
-  ),
   refusedLine(0, 2, 'illegal weight specified'),
   {
     scenario: 'restore-syntax-errors',

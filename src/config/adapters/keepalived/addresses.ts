@@ -35,3 +35,10 @@ export function shown(text: string): string {
 }
 
 export const hostText = (address: string): string => (address.includes(':') ? `[${address}]` : address);
+
+/** The name of an interface; undefined, and told, where the kernel has none of that name (dev_valid_name). */
+export function interfaceIn({ text, span }: Word, { notes }: Pick<Scope, 'notes'>): string | undefined {
+  if (/^[^\s/:]{1,15}$/.test(text)) return text;
+  notes.wrong('ignored', span, `"${shown(text)}": wanted the name of an interface`);
+  return undefined;
+}

@@ -1,3 +1,4 @@
+import { alertKinds } from '../../../model/alert.ts';
 import type { Span } from '../../../model/problem.ts';
 import type { TreeNode } from '../../tree.ts';
 import { mapAt, type Scope, scalarAt, wordList } from './scope.ts';
@@ -12,14 +13,16 @@ export type MailSettings = {
   readonly to: Word[];
   /** Where `smtp_alert` or `smtp_alert_checker` says that no mail is wanted. */
   off?: Span | undefined;
+  /** Whether changes of VRRP are told as well. */
+  vrrp?: boolean;
 };
 
-const mailbox = /^[^\s<>()[\],;:\\"\p{Cc}]{1,64}(?:@[^\s<>()[\],;:\\"@\p{Cc}]{1,255})?$/u;
+const mailbox = /^[^\s<>()[\],;:\\"@\p{Cc}]{1,64}(?:@[^\s<>()[\],;:\\"@\p{Cc}]{1,255})?$/u;
 const hostForm = /^[A-Za-z0-9._-]+$/;
 
 /**
  * Who is told by mail: keepalived tells of real servers once there is a server and somebody to tell. Of virtual servers it is
- * told here as well.
+ * told here as well, of VRRP where that is wished.
  */
 export function alertsNode(mail: MailSettings, hostName: string, scope: Scope): TreeNode | undefined {
   const { server, port, from, to, off } = mail;
@@ -29,7 +32,7 @@ export function alertsNode(mail: MailSettings, hostName: string, scope: Scope): 
     for (const span of spans) notes.ignored(span, reason);
     return undefined;
   };
-  if (off) return ignore('no mail is wanted');
+  if (off && !mail.vrrp) return ignore('no mail is wanted');
   const people = to.filter((word) => {
     const address = plainAddress(word.text);
     if (!mailbox.test(address)) notes.ignored(word.span, 'it is no mail address');
@@ -50,6 +53,7 @@ export function alertsNode(mail: MailSettings, hostName: string, scope: Scope): 
         people.map(({ text, span }) => ({ text: plainAddress(text), span })),
         people[0]!.span,
       ),
+      on: mail.vrrp ? wordList([...(off ? [] : alertKinds), 'vrrp-transition'], server.span) : undefined,
     }),
   });
 }

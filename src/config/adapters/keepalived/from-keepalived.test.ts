@@ -24,7 +24,7 @@ function rows(): { block: string; old: string; ours: string }[] {
 const asLines = (text: string): string =>
   text
     .replaceAll(/([{}])/g, '\n$1\n')
-    .replaceAll(/ (digest|name|require_reply|misc_dynamic|auth_pass) ?/g, '\n$1 ')
+    .replaceAll(/ (digest|name|require_reply|misc_dynamic|auth_pass|vmac_xmit_base) ?/g, '\n$1 ')
     .replaceAll(/helo_\nname/g, 'helo_name');
 
 /** A file with the words in the block they belong to, and what the configuration says there. */

@@ -1,7 +1,7 @@
 import { parseAddress } from '../../../model/address.ts';
 import { formatDurationMs } from '../../quantities.ts';
 import type { TreeNode } from '../../tree.ts';
-import { shown } from './addresses.ts';
+import { interfaceIn, shown } from './addresses.ts';
 import type { MailSettings } from './alerts.ts';
 import type { Statement } from './blocks.ts';
 import { ignoreAll, mapAt, type Scope, scalarAt } from './scope.ts';
@@ -16,6 +16,10 @@ export type Globals = {
   scriptUser?: readonly string[];
   scriptSecurity: boolean;
   readonly mail: MailSettings;
+  /** The interface of static addresses that name none: keepalived's is eth0. */
+  usualInterface: string;
+  /** The pipe that changes of VRRP are written to. */
+  pipe?: TreeNode;
   vrrp: VrrpDefaults;
 };
 
@@ -32,6 +36,7 @@ export type VrrpDefaults = {
 export const newGlobals = (): Globals => ({
   timeouts: {},
   scriptSecurity: false,
+  usualInterface: 'eth0',
   mail: { to: [] },
   vrrp: {},
 });
@@ -62,7 +67,7 @@ function takeGlobal(statement: Statement, globals: Globals, scope: Scope): void 
       return;
     case 'script_user':
       globals.scriptUser = words.map(({ text }) => text);
-      notes.kept(span, 'whom checks of type script run as');
+      notes.kept(span, 'whom checks of type script, scripts of VRRP and notify programs run as');
       return;
     case 'enable_script_security':
       globals.scriptSecurity = true;
@@ -84,14 +89,32 @@ function takeGlobal(statement: Statement, globals: Globals, scope: Scope): void 
       return;
     case 'smtp_alert':
     case 'smtp_alert_checker':
-      globals.mail.off = yesOrNo(statement, scope) === false ? span : undefined;
+    case 'smtp_alert_vrrp': {
+      const isWanted = yesOrNo(statement, scope) !== false;
+      if (keyword !== 'smtp_alert_vrrp') globals.mail.off = isWanted ? undefined : span;
+      if (keyword !== 'smtp_alert_checker') globals.mail.vrrp = isWanted;
       notes.kept(span, '"alerts"');
       return;
+    }
+    case 'notify_fifo':
+    case 'vrrp_notify_fifo': {
+      const path = firstWord(statement, 'a path', scope);
+      if (!path?.text.startsWith('/')) notes.ignored(span, 'the path of a pipe begins with "/"');
+      else globals.pipe = scalarAt(path.span, path.text);
+      if (words.length > 1) notes.changed(words[1]!.span, 'the pipe belongs to the user of the daemon');
+      if (keyword === 'notify_fifo') notes.changed(span, '"failover.pipe": it is told of VRRP only');
+      else notes.kept(span, '"failover.pipe"');
+      return;
+    }
     case 'smtp_connect_timeout':
       notes.changed(span, 'a mail has a time of its own');
       return;
     case 'router_id':
       notes.changed(span, 'what is told of this director has the name of its host');
+      return;
+    case 'default_interface':
+      globals.usualInterface = firstWord(statement, 'an interface', scope)?.text ?? 'eth0';
+      notes.kept(span, 'the interface of static addresses');
       return;
     case 'include_check':
       notes.kept(span, 'how includes are checked');
@@ -110,7 +133,8 @@ function takeMailServer(statement: Statement, { mail }: Globals, scope: Scope): 
 const reasons: readonly (readonly [RegExp, string])[] = [
   [/^smtp_|email/, '"alerts" cannot say it'],
   [/snmp|traps|dbus/, 'neither SNMP nor D-Bus is spoken'],
-  [/fifo/, 'what happens is told by "headgate events"'],
+  [/fifo_script/, 'whoever reads the pipe is started by the host'],
+  [/fifo/, 'what becomes of services is told by "headgate events"'],
   [
     /process_name|priority$|_no_swap|_affinity|_rt_|rlimit|umask|core|supplementary/,
     'systemd sets it: see packaging',
@@ -160,7 +184,9 @@ export function takeSync(
   const { notes } = scope;
   const first = firstWord(statement, 'an interface', scope);
   if (!first) return;
-  const keys: Record<string, TreeNode> = { interface: scalarAt(first.span, first.text.slice(0, 15)) };
+  const name = interfaceIn(first, scope);
+  if (name === undefined) return;
+  const keys: Record<string, TreeNode> = { interface: scalarAt(first.span, name) };
   const bounds = { id: [0, 255], maxlen: [68, 65_507], port: [1, 65_535], ttl: [1, 255] } as const;
   const { words } = statement;
   let instance: Word | undefined;

@@ -4,11 +4,12 @@ import type { MapNode, TreeNode } from '../../tree.ts';
 import type { Adapted, Adapter, AdapterContext } from '../adapter.ts';
 import { listAt, mapAt } from '../build-tree.ts';
 import { alertsNode } from './alerts.ts';
-import { readStatements, type Statement } from './blocks.ts';
+import { readStatements, type Statement, type Value } from './blocks.ts';
 import type { Certificates, TrackFile } from './checker-context.ts';
 import { type Globals, newGlobals, readGlobals } from './globals.ts';
 import { type Group, readGroup } from './groups.ts';
 import { notesOf } from './notes.ts';
+import { listed, nodesAt, routeNode, ruleNode, staticAddressNode } from './paths.ts';
 import { readLines } from './reader.ts';
 import { repaired } from './repairs.ts';
 import { ignoreAll, type Scope } from './scope.ts';
@@ -19,7 +20,9 @@ import { readCertificates, readTrackFile } from './small-blocks.ts';
 import { readVirtualServer } from './virtual-server.ts';
 import { instanceNode } from './vrrp.ts';
 import { groupNode } from './vrrp-group.ts';
-import { readScript, type VrrpScript } from './vrrp-script.ts';
+import { readScript } from './vrrp-script.ts';
+import { readProcess, type TrackedThing, type TrackerKeyword } from './vrrp-things.ts';
+import { isTracker } from './vrrp-tracking.ts';
 
 /** keepalived.conf as it is, with all it includes (keepalived.conf(5)). */
 export const keepalivedAdapter: Adapter = {
@@ -69,9 +72,12 @@ type Parts = {
   readonly drafts: ServiceDraft[];
   readonly certificates: Certificates;
   readonly trackFiles: Map<string, TrackFile>;
-  readonly scripts: Map<string, VrrpScript>;
+  readonly scripts: Map<string, TrackedThing>;
+  readonly numberFiles: Map<string, TrackedThing>;
+  readonly processes: Map<string, TrackedThing>;
   readonly instances: Statement[];
   readonly syncGroups: Statement[];
+  readonly always: { readonly addresses: MapNode[]; readonly routes: MapNode[]; readonly rules: MapNode[] };
 };
 
 function rootOf(
@@ -83,10 +89,12 @@ function rootOf(
   const parts: Parts = {
     globals: newGlobals(),
     ...{ groups: new Map(), drafts: [], certificates: {}, trackFiles: new Map(), scripts: new Map() },
-    ...{ instances: [], syncGroups: [] },
+    ...{ numberFiles: new Map(), processes: new Map() },
+    ...{ instances: [], syncGroups: [], always: { addresses: [], routes: [], rules: [] } },
   };
   for (const statement of statements) takeBlock(statement, parts, scope);
   const { globals } = parts;
+  // Instances may say that mails tell of them.
   const failover = failoverNode(parts, whole, scope);
   const timeouts = Object.keys(globals.timeouts).length > 0 ? mapAt(whole, globals.timeouts) : undefined;
   const root = mapAt(whole, {
@@ -100,11 +108,7 @@ function rootOf(
 }
 
 const otherBlocks: Readonly<Record<string, string>> = {
-  static_ipaddress: 'addresses that do not move are set by the host',
-  static_routes: 'routes are set by the host',
-  static_rules: 'rules of routing are set by the host',
   bfd_instance: 'BFD is not spoken',
-  vrrp_track_process: 'processes are not tracked: a script can look for one',
   garp_group: 'gratuitous ARP has one pace for all interfaces',
   track_group: 'static addresses and routes are not kept',
   linkbeat_interfaces: 'the kernel tells of every link',
@@ -131,13 +135,23 @@ function takeBlock(statement: Statement, parts: Parts, scope: Scope): void {
       return;
     case 'track_file':
     case 'vrrp_track_file':
-      readTrackFile(statement, parts.trackFiles, scope);
+      readTrackFile(statement, parts.trackFiles, parts.numberFiles, scope);
       return;
     case 'vrrp_script': {
       const read = readScript(statement, scope);
       if (read) parts.scripts.set(read.key, read.script);
       return;
     }
+    case 'vrrp_track_process': {
+      const read = readProcess(statement, scope);
+      if (read) parts.processes.set(read.key, read.thing);
+      return;
+    }
+    case 'static_ipaddress':
+    case 'static_routes':
+    case 'static_rules':
+      takeAlways(statement, parts, scope);
+      return;
     case 'vrrp_instance':
       parts.instances.push(statement);
       return;
@@ -149,6 +163,16 @@ function takeBlock(statement: Statement, parts: Parts, scope: Scope): void {
       const reason = otherBlocks[keyword] ?? 'each network namespace has a director of its own';
       ignoreAll([statement], reason, scope);
     }
+  }
+}
+
+function takeAlways({ keyword, span, values }: Statement, { always, globals }: Parts, scope: Scope): void {
+  scope.notes.kept(span, '"failover.always"');
+  for (const value of values) {
+    if (keyword === 'static_ipaddress')
+      always.addresses.push(...listed(staticAddressNode(value, globals.usualInterface, scope)));
+    else if (keyword === 'static_routes') always.routes.push(...listed(routeNode(value, scope)));
+    else always.rules.push(...listed(ruleNode(value, scope)));
   }
 }
 
@@ -170,10 +194,11 @@ function servicesNode(parts: Parts, whole: Span, scope: Scope): TreeNode {
 }
 
 function failoverNode(parts: Parts, whole: Span, scope: Scope): TreeNode | undefined {
-  const { globals, scripts } = parts;
+  const { globals, scripts, numberFiles, processes } = parts;
   const context = {
     ...scope,
-    ...{ globals, scripts, instances: new Map<string, string>(), routers: new Set<string>() },
+    ...{ globals, scripts, numberFiles, processes, groupTrackers: trackersOfGroups(parts.syncGroups) },
+    ...{ instances: new Map<string, string>(), routers: new Set<string>() },
   };
   const vrrp = parts.instances.flatMap((statement) => instanceNode(statement, context) ?? []);
   const names = new Set<string>();
@@ -182,12 +207,45 @@ function failoverNode(parts: Parts, whole: Span, scope: Scope): TreeNode | undef
     if (!script.tracked) scope.notes.changed(script.span, 'no instance tracks this script: it is not run');
     return script.tracked;
   });
-  if (vrrp.length === 0 && groups.length === 0 && !globals.sync) return undefined;
+  const { addresses, routes, rules } = parts.always;
+  const holds = addresses.length + routes.length + rules.length > 0;
+  if (vrrp.length === 0 && groups.length === 0 && !globals.sync && !holds) return undefined;
+  const [user, group] = globals.scriptUser ?? [];
+  const programs = tracked.length > 0 || [...vrrp, ...groups].some(({ members }) => members.has('notify'));
+  const things = (all: ReadonlyMap<string, TrackedThing>) =>
+    [...all.values()].filter((one) => one.tracked).map(({ node }) => node);
   const list = (nodes: readonly MapNode[]) => (nodes.length > 0 ? listAt(whole, nodes) : undefined);
   return mapAt(whole, {
     vrrp: list(vrrp),
     groups: list(groups),
     scripts: list(tracked.map(({ node }) => node)),
+    always: holds
+      ? mapAt(whole, {
+          addresses: nodesAt(addresses, whole),
+          routes: nodesAt(routes, whole),
+          rules: nodesAt(rules, whole),
+        })
+      : undefined,
+    files: list(things(numberFiles)),
+    processes: list(things(processes)),
+    user: programs ? user : undefined,
+    group: programs ? group : undefined,
+    pipe: globals.pipe,
     connectionSync: globals.sync,
   });
+}
+
+/** What groups track, by the names of their members. */
+function trackersOfGroups(groups: readonly Statement[]) {
+  const found = new Map<string, { keyword: TrackerKeyword; value: Value }[]>();
+  for (const { statements } of groups) {
+    const members = statements.flatMap(({ keyword, values }) =>
+      keyword === 'group' ? values.flatMap(({ words }) => words.map(({ text }) => text)) : [],
+    );
+    for (const { keyword, values } of statements)
+      if (isTracker(keyword))
+        for (const member of members)
+          found.set(member, [...(found.get(member) ?? []), ...values.map((value) => ({ keyword, value }))]);
+  }
+  return found;
 }

@@ -29,7 +29,11 @@ export function wordList(words: readonly (Word | string)[], span: Span): TreeNod
  * The command behind a keyword: one word, quoted where there are blanks in it, that is taken apart again. Whom it is to run as
  * may follow.
  */
-export function commandOf(statement: Statement, scope: Scope): TreeNode | undefined {
+export function commandOf(
+  statement: Statement,
+  scope: Scope,
+  { takesUser = false }: { readonly takesUser?: boolean } = {},
+): TreeNode | undefined {
   const words = escapedWords(statement.line);
   const [, command, user] = words ?? [];
   if (!command) {
@@ -42,7 +46,8 @@ export function commandOf(statement: Statement, scope: Scope): TreeNode | undefi
     scope.notes.wrong('ignored', statement.span, `"${statement.keyword}": no command can be read in it`);
     return undefined;
   }
-  if (user) scope.notes.changed(user.span, `it runs as the user of the daemon, not as "${user.text}"`);
+  if (user && !takesUser)
+    scope.notes.changed(user.span, `it runs as the user of the daemon, not as "${user.text}"`);
   scope.commands.push({ program: parts[0]!.text, span: statement.span });
   const texts = parts.map(({ text }) => text);
   // What is no name of a program is what a shell would understand, and keepalived gives it to one.

@@ -117,8 +117,24 @@ function checksOf(
       weight: realServer.weight,
     }),
   );
-  const [first, ...more] = nodes;
-  return first && more.length > 0 ? listAt(first.span, nodes) : first;
+  const asked = nodes.filter((one) => !asksNoPort(one, realServer, service, context));
+  const [first, ...more] = asked;
+  return first && more.length > 0 ? listAt(first.span, asked) : first;
+}
+
+/** Whether a check of a port has none to ask; it is told. keepalived asks port 0, where nobody answers. */
+function asksNoPort(
+  { members, span }: MapNode,
+  { endpoint, checkPort }: SoundRealServer,
+  { addresses }: SoundService,
+  { notes }: TreeContext,
+): boolean {
+  const type = members.get('type')?.value;
+  const isPortless = type?.kind === 'scalar' && ['ping', 'file', 'script'].includes(String(type.value));
+  if (isPortless || members.has('port') || endpoint.port !== 0 || checkPort !== 0) return false;
+  if (addresses.some(({ port }) => port !== 0)) return false;
+  notes.wrong('ignored', span, 'neither the check nor its real server names a port: there is nothing to ask');
+  return true;
 }
 
 function node(

@@ -5,11 +5,12 @@ import { cleanName } from './names.ts';
 import { ignoreAll, listAt, mapAt, scalarAt } from './scope.ts';
 import { firstWord } from './values.ts';
 import type { VrrpContext } from './vrrp-context.ts';
+import { noPrograms, notifyNode, takeNotify } from './vrrp-notify.ts';
+import { isTracker } from './vrrp-tracking.ts';
 
 const reasons: readonly (readonly [RegExp, string])[] = [
-  [/^notify|^smtp_alert/, 'what happens is told by "headgate events" and "alerts"'],
-  [/^virtual_r/, 'routes and rules do not move with the addresses'],
-  [/^track_/, 'only interfaces, scripts and virtual services are tracked'],
+  [/^notify/, 'only changes of the state are told'],
+  [/^track_bfd/, 'BFD is not spoken'],
   [/^auth_hmac/, 'advertisements have no trailer: real VRRP has none'],
   [/checksum/, 'checksums are those of RFC 9568'],
 ];
@@ -30,7 +31,13 @@ export function groupNode(
   if (!first) return undefined;
   const members: TreeNode[] = [];
   const taken = new Set<string>();
+  const programs = noPrograms();
   for (const inner of statement.statements) {
+    if (takeNotify(inner, programs, context)) continue;
+    if (isTracker(inner.keyword)) {
+      notes.changed(inner.span, 'every member of the group tracks it');
+      continue;
+    }
     if (inner.keyword !== 'group') {
       ignoreAll([inner], vrrpReason(inner.keyword), context);
       continue;
@@ -55,5 +62,9 @@ export function groupNode(
   }
   names.add(name);
   notes.kept(statement.span, 'instances that change their state together');
-  return mapAt(statement.span, { name, instances: listAt(statement.span, members) });
+  return mapAt(statement.span, {
+    name,
+    instances: listAt(statement.span, members),
+    notify: notifyNode(programs),
+  });
 }

@@ -1,32 +1,25 @@
-import type { Span } from '../../../model/problem.ts';
 import { formatDurationMs } from '../../quantities.ts';
-import type { MapNode, TreeNode } from '../../tree.ts';
+import type { TreeNode } from '../../tree.ts';
 import { shown } from './addresses.ts';
 import type { Statement } from './blocks.ts';
 import { cleanName } from './names.ts';
 import { commandOf, mapAt, type Scope } from './scope.ts';
-import { firstWord, numberIn, timeMs, wholeNumber } from './values.ts';
-
-/** A block `vrrp_script`. */
-export type VrrpScript = {
-  readonly name: string;
-  readonly weight: number;
-  readonly span: Span;
-  readonly node: MapNode;
-  /** Whether an instance asks for it: keepalived runs no others. */
-  tracked: boolean;
-};
+import { firstWord, timeMs, wholeNumber } from './values.ts';
+import { type TrackedThing, weightOf } from './vrrp-things.ts';
+import { type Whom, whomNodes } from './whom.ts';
 
 /** Reads a block `vrrp_script`; undefined where it names no program, as keepalived drops it. */
 export function readScript(
   statement: Statement,
   scope: Scope,
-): { readonly key: string; readonly script: VrrpScript } | undefined {
+): { readonly key: string; readonly script: TrackedThing } | undefined {
   const { notes } = scope;
   const first = firstWord(statement, 'a name', scope);
   if (!first) return undefined;
   let command: TreeNode | undefined;
   let weight = 0;
+  let reverse = false;
+  let whom: Whom | undefined;
   let rise = 1;
   let fall = 1;
   let intervalMs = 1000;
@@ -41,11 +34,12 @@ export function readScript(
     else if (keyword === 'rise') rise = wholeNumber(inner, [1, 4_294_967_295], scope) ?? rise;
     else if (keyword === 'fall') fall = wholeNumber(inner, [1, 4_294_967_295], scope) ?? fall;
     else if (keyword === 'weight') {
-      const word = firstWord(inner, 'a number from -253 to 253', scope);
-      weight = (word && numberIn(word, [-253, 253], scope)) ?? weight;
-      if (words[1]) notes.ignored(words[1].span, 'a weight cannot be reversed');
-    } else if (keyword === 'user') notes.changed(span, 'it runs as the user of the daemon');
-    else notes.ignored(span, 'a script counts as well until its first result');
+      const read = weightOf(inner, 253, scope);
+      [weight, reverse] = [read.weight ?? weight, read.reverse];
+    } else if (keyword === 'user') {
+      const user = firstWord(inner, 'a user', scope);
+      whom = user && { user, ...(words[1] && { group: words[1] }) };
+    } else notes.ignored(span, 'a script counts as well until its first result');
   }
   if (!command) {
     notes.wrong('ignored', statement.span, `script "${shown(first.text)}" names no program`);
@@ -62,6 +56,10 @@ export function readScript(
     timeout: timeout === 1000 ? undefined : duration(timeout),
     rise: rise === 1 ? undefined : bounded(rise),
     fall: fall === 1 ? undefined : bounded(fall),
+    ...whomNodes(whom),
   });
-  return { key: first.text, script: { name, weight, span: statement.span, node, tracked: false } };
+  return {
+    key: first.text,
+    script: { ...{ name, weight, reverse, node }, span: statement.span, tracked: false },
+  };
 }

@@ -3,16 +3,18 @@ import type { Span } from '../../../model/problem.ts';
 import { formatDurationMs } from '../../quantities.ts';
 import { parsePrefix } from '../../schema/addresses.ts';
 import type { MapNode, TreeNode } from '../../tree.ts';
-import { addressIn, shown } from './addresses.ts';
+import { addressIn, interfaceIn, shown } from './addresses.ts';
 import type { Statement, Value } from './blocks.ts';
 import { takeSync } from './globals.ts';
 import { cleanName } from './names.ts';
+import { listed, nodesAt, routeNode, ruleNode } from './paths.ts';
 import { ignoreAll, listAt, mapAt, type Scope, scalarAt } from './scope.ts';
-import { firstWord, noteRest, numberIn, timeMs, wholeNumber, yesOrNo } from './values.ts';
+import { firstWord, noteRest, timeMs, wholeNumber, yesOrNo } from './values.ts';
 import type { VrrpContext } from './vrrp-context.ts';
 import { vrrpReason } from './vrrp-group.ts';
+import { noPrograms, notifyNode, type Programs, takeNotify } from './vrrp-notify.ts';
+import { noTrackers, type Trackers, takeTracked, trackerKeys, trackerNodes } from './vrrp-tracking.ts';
 
-type Tracked = { readonly name: string; readonly weight: number; readonly span: Span };
 type Placed<Value> = { readonly value: Value; readonly span: Span };
 
 /** A block `vrrp_instance` as it is said. */
@@ -22,8 +24,10 @@ type Draft = {
   readonly addresses: Placed<string>[];
   readonly excluded: Placed<string>[];
   readonly peers: Placed<Address>[];
-  readonly interfaces: Tracked[];
-  readonly scripts: Tracked[];
+  readonly trackers: Trackers;
+  readonly routes: MapNode[];
+  readonly rules: MapNode[];
+  readonly programs: Programs;
   interface?: Placed<string>;
   master?: Placed<boolean>;
   routerId?: number;
@@ -36,6 +40,8 @@ type Draft = {
   preemptDelay?: Placed<number>;
   source?: Placed<Address>;
   virtualMac?: boolean;
+  /** Where `vmac_xmit_base` is said. */
+  advertisesFromBase?: Span;
   repeat?: number;
   delayMs?: number;
   refreshMs?: number;
@@ -58,11 +64,14 @@ export function instanceNode(statement: Statement, context: VrrpContext): MapNod
   if ([...instances.values()].includes(name))
     return drop(`the name "${name}" is that of another instance`, false);
   const draft: Draft = {
-    ...{ name, span: statement.span, addresses: [], excluded: [], peers: [], interfaces: [], scripts: [] },
+    ...{ name, span: statement.span, addresses: [], excluded: [], peers: [] },
+    ...{ trackers: noTrackers(), programs: noPrograms(), routes: [], rules: [] },
   };
   notes.kept(statement.span, 'an instance of VRRP');
   if (name !== first.text) notes.changed(first.span, `its name is "${name}"`);
   for (const inner of statement.statements) takeKeyword(inner, draft, context);
+  for (const { keyword, value } of context.groupTrackers.get(first.text) ?? [])
+    takeTracked(value, keyword, draft.trackers, context);
   if (!draft.interface) return drop('no "interface"');
   if (draft.routerId === undefined) return drop('no "virtual_router_id"');
   const [main] = draft.addresses;
@@ -105,11 +114,12 @@ function nodeOf(
     );
   if (draft.preemptDelay && master)
     notes.wrong('ignored', draft.preemptDelay.span, '"preempt_delay" goes with "state BACKUP" only');
+  if (draft.advertisesFromBase && !draft.virtualMac)
+    notes.ignored(draft.advertisesFromBase, '"vmac_xmit_base" goes with "use_vmac" only');
   const nopreempt = draft.noPreempt !== undefined && !master && priority !== 255;
   const accept = draft.accept ?? (defaults.strict ? priority === 255 : true);
   if (!accept && draft.accept === undefined)
     notes.changed(span, 'vrrp_strict: who does not own the addresses takes nothing that is sent to them');
-  const weighted = (list: readonly Tracked[]) => trackedNodes(list, priority, span, context);
   return mapAt(span, {
     name: draft.name,
     interface: scalarAt(where.span, where.value),
@@ -132,10 +142,14 @@ function nodeOf(
       span,
     ),
     virtualMac: draft.virtualMac ? true : undefined,
+    advertiseFromInterface:
+      draft.virtualMac && draft.advertisesFromBase ? scalarAt(draft.advertisesFromBase, true) : undefined,
     authentication: authenticationNode(draft, version, context),
     announce: announceNode(draft, context),
-    trackInterfaces: weighted(draft.interfaces),
-    trackScripts: weighted(draft.scripts),
+    ...trackerNodes(draft.trackers, priority, span, context),
+    routes: nodesAt(draft.routes, span),
+    rules: nodesAt(draft.rules, span),
+    notify: notifyNode(draft.programs),
   });
 }
 
@@ -217,24 +231,6 @@ function announceNode(
   });
 }
 
-function trackedNodes(
-  list: readonly Tracked[],
-  priority: number,
-  span: Span,
-  { notes }: Scope,
-): TreeNode | undefined {
-  const kept = list.filter((one) => {
-    if (priority === 255 && one.weight !== 0)
-      notes.ignored(one.span, 'priority 255 is not changed by what is tracked');
-    return priority !== 255 || one.weight === 0;
-  });
-  if (kept.length === 0) return undefined;
-  const nodes = kept.map(({ name, weight, span: at }) =>
-    mapAt(at, { name, weight: weight === 0 ? undefined : weight }),
-  );
-  return listAt(span, nodes);
-}
-
 function takeKeyword(statement: Statement, draft: Draft, context: VrrpContext): void {
   const { keyword, span, values } = statement;
   const { notes } = context;
@@ -253,8 +249,8 @@ function takeKeyword(statement: Statement, draft: Draft, context: VrrpContext): 
     case 'interface': {
       const word = firstWord(statement, 'an interface', context);
       if (!word) return;
-      if (/^[^\s/:]{1,15}$/.test(word.text)) draft.interface = { value: word.text, span: word.span };
-      else notes.wrong('ignored', word.span, `"${shown(word.text)}": wanted the name of an interface`);
+      const name = interfaceIn(word, context);
+      if (name !== undefined) draft.interface = { value: name, span: word.span };
       noteRest(statement, 1, context);
       kept('"interface"');
       return;
@@ -290,6 +286,14 @@ function takeKeyword(statement: Statement, draft: Draft, context: VrrpContext): 
       kept(keyword === 'virtual_ipaddress' ? '"addresses"' : '"excludedAddresses"');
       return;
     }
+    case 'virtual_routes':
+      for (const value of values) draft.routes.push(...listed(routeNode(value, context)));
+      kept('"routes"');
+      return;
+    case 'virtual_rules':
+      for (const value of values) draft.rules.push(...listed(ruleNode(value, context)));
+      kept('"rules"');
+      return;
     case 'unicast_peer':
       for (const { words, span: at } of values) {
         const address = addressIn(words[0]!, context);
@@ -331,6 +335,10 @@ function takeKeyword(statement: Statement, draft: Draft, context: VrrpContext): 
       if (statement.words.length > 0) notes.changed(span, '"virtualMac"; the interface gets a name of ours');
       kept('"virtualMac"');
       return;
+    case 'vmac_xmit_base':
+      draft.advertisesFromBase = span;
+      kept('"advertiseFromInterface"');
+      return;
     case 'garp_master_repeat':
       draft.repeat = wholeNumber(statement, [0, 4_294_967_295], context) ?? draft.repeat!;
       kept('"announce.repeat"');
@@ -345,8 +353,10 @@ function takeKeyword(statement: Statement, draft: Draft, context: VrrpContext): 
       return;
     case 'track_interface':
     case 'track_script':
-      for (const value of values) takeTracked(value, keyword === 'track_script', draft, context);
-      kept(keyword === 'track_script' ? '"trackScripts"' : '"trackInterfaces"');
+    case 'track_file':
+    case 'track_process':
+      for (const value of values) takeTracked(value, keyword, draft.trackers, context);
+      kept(`"${trackerKeys[keyword]}"`);
       return;
     case 'lvs_sync_daemon_interface':
       notes.wrong('changed', span, 'connection sync is said once, for all instances');
@@ -360,7 +370,8 @@ function takeKeyword(statement: Statement, draft: Draft, context: VrrpContext): 
         notes.ignored(span, 'what RFC 9568 forbids is told by "headgate validate"');
       return;
     default:
-      ignoreAll([statement], vrrpReason(keyword), context);
+      if (!takeNotify(statement, draft.programs, context))
+        ignoreAll([statement], vrrpReason(keyword), context);
   }
 }
 
@@ -410,24 +421,4 @@ function takeAddress(
       i++;
     } else notes.ignored(at, `"${shown(text)}" is not set`);
   }
-}
-
-/** `NAME [weight N [reverse]]`; a script has a weight of its own. */
-function takeTracked({ words, span }: Value, isScript: boolean, draft: Draft, context: VrrpContext): void {
-  const { notes, scripts } = context;
-  const [first, option, number, direction] = words;
-  const script = isScript ? scripts.get(first!.text) : undefined;
-  if (isScript && !script) {
-    notes.wrong('ignored', first!.span, `no vrrp_script is "${shown(first!.text)}"`);
-    return;
-  }
-  let weight = script?.weight ?? 0;
-  if (option?.text === 'weight' && number) weight = numberIn(number, [-253, 253], context) ?? weight;
-  else if (option) notes.wrong('ignored', option.span, `"${shown(option.text)}": wanted weight and a number`);
-  if (direction && direction.text !== 'noreverse')
-    notes.ignored(direction.span, 'a weight cannot be reversed');
-  notes.kept(span, 'what is tracked');
-  if (script) draft.scripts.push({ name: script.name, weight, span });
-  else draft.interfaces.push({ name: first!.text, weight, span });
-  if (script) script.tracked = true;
 }

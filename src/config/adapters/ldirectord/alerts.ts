@@ -19,11 +19,14 @@ type Mail = {
   readonly repeatSeconds: number;
 };
 
-/** Mail about services, and what is run when the file changes: the key `alerts`. */
+/**
+ * Mail about services, and what is run when the file changes: the key `alerts`. Where the file is not alone, mail is about
+ * its own services only.
+ */
 export function alertsNode(
   services: readonly Service[],
   all: Settings,
-  file: string,
+  { file, isAlone }: { readonly file: string; readonly isAlone: boolean },
   tell: Tell,
 ): MapNode | undefined {
   const groups = new Map<string, { mail: Mail; names: string[] }>();
@@ -48,7 +51,7 @@ export function alertsNode(
       ),
       repeat: mail.repeatSeconds === 0 ? undefined : formatDurationMs(mail.repeatSeconds * 1000),
       services:
-        names.length === services.length
+        isAlone && names.length === services.length
           ? undefined
           : listAt(
               mail.span,

@@ -121,10 +121,11 @@ export type DirectiveName = keyof typeof directives;
 /** A directive as a file gives it. */
 export type Given = { readonly text: string; readonly line: Line };
 
-/** What a part of a file says, by directive; the last line counts. `real` may be given more often. */
+/** What a part of a file says, by directive; the last line counts. `real` and `execute` may be given more often. */
 export type Settings = {
   readonly given: ReadonlyMap<DirectiveName, Given>;
   readonly reals: readonly Given[];
+  readonly executes: readonly Given[];
 };
 
 export function directiveNamed(name: string): Directive | undefined {

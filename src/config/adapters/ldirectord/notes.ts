@@ -10,13 +10,11 @@ type Fate = readonly [kind: NoteKind, reason: string];
 const fates: { readonly [Name in DirectiveName]?: Fate } = {
   autoreload: ['changed', 'the daemon takes every change of the file'],
   cleanstop: ['changed', 'forwarding goes on when the daemon ends, unless it runs with --stop-forwarding'],
-  execute: ['ignored', 'the file is not read: name both under "include" of a configuration'],
   fork: ['changed', 'checks run side by side in one process'],
   logfile: ['ignored', 'the log goes to standard error, and from there to the journal'],
-  maintenancedir: ['ignored', 'files take no server out of service: headgate maintenance does'],
-  monitorfile: [
-    'ignored',
-    'results of checks are not written to files: headgate status and events show them',
+  maintenancedir: [
+    'changed',
+    'a file is looked for by address and by the name the line has, not by reverse DNS',
   ],
   readdquiescent: ['changed', 'a real server with weight 0 stays where it is'],
   supervised: ['changed', 'the daemon stays in the foreground'],

@@ -33,6 +33,7 @@ export function readSettings(
 ): Settings {
   const given = new Map<DirectiveName, Given>();
   const reals: Given[] = [];
+  const executes: Given[] = [];
   for (const line of lines) {
     const found = readLine(line, place);
     if ('code' in found) {
@@ -44,11 +45,15 @@ export function readSettings(
       reals.push({ text, line });
       continue;
     }
+    if (name === 'execute') {
+      executes.push({ text, line });
+      continue;
+    }
     const before = given.get(name);
     if (before) tell('changed', before.line.span, `"${name}" counts as line ${lineNumber(line)} says it`);
     given.set(name, { text, line });
   }
-  return { given, reals };
+  return { given, reals, executes };
 }
 
 function readLine(line: Line, place: 'global' | 'service'): { name: DirectiveName; text: string } | Problem {

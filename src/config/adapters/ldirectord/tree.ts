@@ -1,3 +1,4 @@
+import type { Span } from '../../../model/problem.ts';
 import type { ForwardingMethod } from '../../../model/virtual-service.ts';
 import { formatDurationMs } from '../../quantities.ts';
 import { parseMask } from '../../schema/addresses.ts';
@@ -41,7 +42,7 @@ export function serviceTree(
   const method = mostFrequent(reals);
   const common = commonCheck(plan, reals);
   const realNodes = new Map(
-    reals.map((real) => [real, realNode(real, service, method, plan, common, tell)] as const),
+    reals.map((real) => [real, realNode(real, service, method, plan, common, whole.settings, tell)] as const),
   );
   const node = mapAt(span, {
     name: nameOf(service),
@@ -53,9 +54,10 @@ export function serviceTree(
     method: method === 'direct-routing' ? undefined : method,
     persistence: persistenceNode(service, findings),
     onePacket: onePacketNode(service, findings),
-    check: common && mapAt(span, common),
+    check: checkNode(common, marks(undefined, service, whole.settings), span),
     realServers: realNodes.size === 0 ? undefined : listAt(span, [...realNodes.values()]),
     sorryServer: plan.state === 'off' ? undefined : sorryNode(service, whole, method, tell),
+    checkLog: checkLogOf(service, tell),
     onQuorumUp: fallbackCommand('stop', service, whole),
     onQuorumDown: fallbackCommand('start', service, whole),
   });
@@ -117,6 +119,7 @@ function realNode(
   method: ForwardingMethod,
   plan: CheckPlan,
   common: Entries | undefined,
+  all: Settings,
   tell: Tell,
 ): MapNode {
   const { places, line, address } = real;
@@ -127,6 +130,8 @@ function realNode(
   if (real.port !== 0 && port !== real.port)
     tell('changed', span, `port ${real.port} is ${port}: only masq can change the port`);
   const own = plan.of(real);
+  const [usual, marked] = [marks(undefined, service, all), marks(real, service, all)];
+  const isUsual = sameCheck(own, common) && usual.length === marked.length;
   return mapAt(span, {
     address: scalarAt(at, port === servicePort ? address : `${hostText(address)}:${port}`),
     weight: weightOf(real, plan, tell),
@@ -134,8 +139,54 @@ function realNode(
     upperThreshold: thresholdOf(places.upper, real, tell),
     lowerThreshold:
       places.upper === undefined ? lowerAlone(real, tell) : thresholdOf(places.lower, real, tell),
-    check: sameCheck(own, common) ? undefined : own ? mapAt(span, own) : 'none',
+    check: isUsual ? undefined : (checkNode(own, marked, span) ?? 'none'),
   });
+}
+
+/** A check, with the files that take a real server out; undefined where there is neither. */
+function checkNode(
+  entries: Entries | undefined,
+  files: readonly Entries[],
+  span: Span,
+): TreeNode | undefined {
+  if (files.length === 0) return entries && mapAt(span, entries);
+  return listAt(
+    span,
+    [...(entries ? [entries] : []), ...files].map((one) => mapAt(span, one)),
+  );
+}
+
+/** Hosts are known by their address, by the name that the line of the real server has, and by its first label. */
+function marks(real: Real | undefined, service: Service, { given }: Settings): readonly Entries[] {
+  const folder = given.get('maintenancedir');
+  if (!folder) return [];
+  const written = real?.places.last === undefined ? (real?.places.first ?? '') : '';
+  const name = /[A-Za-z]/.test(written) && !written.includes(':') ? written : undefined;
+  const label = name?.includes('.') ? name.split('.')[0] : undefined;
+  const hosts = [
+    service.family === 6 ? '[{address}]' : '{address}',
+    ...(name ? [name] : []),
+    ...(label ? [label] : []),
+  ];
+  const { span } = folder.line;
+  const quiescent = service.settings.given.get('quiescent') ?? given.get('quiescent');
+  const interval = given.get('checkinterval');
+  return hosts
+    .flatMap((host) => [`${host}:{port}`, host])
+    .map((file) => ({
+      type: scalarAt(span, 'file'),
+      path: scalarAt(span, `${folder.text.replace(/\/+$/, '')}/${file}`),
+      mustNotExist: scalarAt(span, true),
+      ...(interval && {
+        interval: scalarAt(
+          interval.line.span,
+          formatDurationMs(Math.min(Number(interval.text), 86_400) * 1000),
+        ),
+      }),
+      fall: scalarAt(span, 1),
+      warmup: scalarAt(span, '0s'),
+      ...(quiescent?.text === 'yes' && { whenDown: scalarAt(quiescent.line.span, 'quiesce') }),
+    }));
 }
 
 function weightOf({ places, line }: Real, { state }: CheckPlan, tell: Tell): number | undefined {
@@ -243,6 +294,19 @@ function fallbackCommand(
     span,
     words.map((one) => scalarAt(span, one)),
   );
+}
+
+/** The file `monitorfile` names; ldirectord works in the root folder. */
+function checkLogOf({ settings }: Service, tell: Tell): TreeNode | undefined {
+  const found = settings.given.get('monitorfile');
+  if (!found) return undefined;
+  const { line, text: path } = found;
+  if (path === '') {
+    tell('changed', line.span, 'there is no file without a name');
+    return undefined;
+  }
+  tell('changed', line.span, 'of what is checked it has type, protocol, address and port');
+  return scalarAt(line.value?.span ?? line.span, path.startsWith('/') ? path : `/${path}`);
 }
 
 /** Directives about checks that this kind of check does not look at. */

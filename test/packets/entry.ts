@@ -4,22 +4,34 @@ import type { ProgramHandle } from '../../src/sys/bpf/program.ts';
 import { mapType, programType } from '../../src/sys/bpf/uapi.ts';
 import { closeFd } from '../../src/sys/ffi.ts';
 
-/*
- * BPF_PROG_TEST_RUN takes the first 14 bytes of what it gets for an Ethernet header: it reads the protocol from bytes
+/** A program in front of another one, which does to the packet what a test run cannot. */
+export type Entry = { readonly fd: number; close(): void };
+
+const tailCall = 12; // bpf_tail_call
+
+/**
+ * Makes the packet one for this host. BPF_PROG_TEST_RUN takes the first 14 bytes of what it gets for an Ethernet header: it reads the protocol from bytes
  * 12 and 13 and compares the first six with the device's address. A bare IP packet can come in all the same if those
  * two bytes, which lie in its source address, happen to be the protocol's number: sources 8.0.0.0/16 (08 00) and
- * any IPv6 address with 86dd as its third group. That it was not addressed to the device is put right by a program
- * of four lines in front.
+ * any IPv6 address with 86dd as its third group. That it was not addressed to the device is what this puts right.
  */
+export function openRawEntry(program: ProgramHandle): Entry {
+  const changeType = 32; // bpf_skb_change_type
+  const packetHost = 0;
+  return openEntry(program, changeType, packetHost);
+}
 
-const changeType = 32; // bpf_skb_change_type
-const tailCall = 12; // bpf_tail_call
-const packetHost = 0;
+/** Makes the packet's checksum one that the card has verified. */
+export function openVerifiedEntry(program: ProgramHandle): Entry {
+  const csumLevel = 135; // bpf_csum_level
+  const increase = 1; // BPF_CSUM_LEVEL_INC
+  return openEntry(program, csumLevel, increase);
+}
 
-/** A program that makes the packet one for this host and goes on with `program`. */
-export function openRawEntry(program: ProgramHandle): { readonly fd: number; close(): void } {
+/** A program that calls `helper` (packet, `argument`) of the kernel and goes on with `program`. */
+function openEntry(program: ProgramHandle, helper: number, argument: number): Entry {
   const next = createMap({
-    name: 'raw_entry',
+    name: 'entry',
     type: mapType.PROG_ARRAY,
     keySize: 4,
     valueSize: 4,
@@ -30,8 +42,8 @@ export function openRawEntry(program: ProgramHandle): { readonly fd: number; clo
   next.update(0, value);
   const instructions = Buffer.concat([
     instruction(0xbf, 6, 1), // r6 = r1, the packet
-    instruction(0xb7, 2, 0, packetHost),
-    instruction(0x85, 0, 0, changeType),
+    instruction(0xb7, 2, 0, argument),
+    instruction(0x85, 0, 0, helper),
     instruction(0xbf, 1, 6),
     instruction(0x18, 2, 1, next.fd), // r2 = the map
     instruction(0, 0, 0),

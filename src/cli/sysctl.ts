@@ -1,0 +1,139 @@
+import { HeadgateError } from '../model/errors.ts';
+import { suggest } from '../model/suggest.ts';
+import {
+  fixedSysctls,
+  type SysctlName,
+  type Sysctls,
+  sysctlNames,
+  sysctlRanges,
+  sysctlTitle,
+} from '../model/sysctls.ts';
+import { connect, connectForRuntime } from './connect.ts';
+import type { Streams } from './context.ts';
+import { type Output, write } from './output.ts';
+import { linesAbout, systemFiles } from './sysctl-files.ts';
+
+const prefixes = ['net.ipv4.vs.', 'headgate.'];
+
+export type SysctlOptions = {
+  readonly output: Output;
+  readonly all?: boolean;
+  /** From these files, and the words are none. */
+  readonly load?: readonly string[];
+  readonly system?: boolean;
+};
+
+/** What is wanted of a parameter: to see it, or with a value to set it. `fixed` is what a name always has. */
+type Wish =
+  | { readonly name: SysctlName; readonly value?: number }
+  | { readonly title: string; readonly fixed: string };
+
+/** `sysctl [NAME|NAME=VALUE...]`: shows parameters of the data plane, all without a name, and sets those with a value. */
+export async function runSysctl(
+  words: readonly string[],
+  { output, all = false, load, system = false }: SysctlOptions,
+  streams: Streams,
+): Promise<void> {
+  const fromFiles = load !== undefined || system;
+  if (fromFiles && words.length > 0)
+    throw new HeadgateError(
+      'HG_USAGE',
+      `Cannot read files and take "${words[0]}" at once: wanted one of them`,
+    );
+  const wishes = fromFiles
+    ? (load ?? systemFiles()).flatMap((file) => wishesOf(file, streams))
+    : words.map((word) => readWish(word));
+  const changes = wishes.flatMap((wish) =>
+    'name' in wish && wish.value !== undefined ? [[wish.name, wish.value] as const] : [],
+  );
+  const controller = await (changes.length > 0 ? connectForRuntime('sysctl', streams.stderr) : connect());
+  try {
+    if (changes.length > 0) {
+      const sysctls: Partial<Sysctls> = Object.fromEntries(changes);
+      const [refusal] = await controller.apply([{ kind: 'set-sysctls', sysctls }]);
+      if (refusal) {
+        const said = changes.map(([name, value]) => `${name}=${value}`).join(' ');
+        throw new HeadgateError('HG_APPLY_REFUSED', `Cannot set "${said}": ${refusal.detail}`);
+      }
+    }
+    const { sysctls } = await controller.read({ counters: false });
+    if (!sysctls)
+      throw new HeadgateError(
+        'HG_USAGE',
+        `Cannot read parameters: the data plane "${controller.capabilities.name}" has none`,
+      );
+    const named = new Set(wishes.flatMap((wish) => ('name' in wish ? [wish.name] : [])));
+    const everything = all || (wishes.length === 0 && !fromFiles);
+    const shown = everything ? sysctlNames : sysctlNames.filter((name) => named.has(name));
+    const fixed = wishes.flatMap((wish) => ('fixed' in wish ? [[wish.title, wish.fixed] as const] : []));
+    const values = Object.fromEntries([...shown.map((name) => [sysctlTitle(name), sysctls[name]]), ...fixed]);
+    await write(streams, output, values, () =>
+      Object.entries(values)
+        .map(([name, value]) => `${name} = ${value}\n`)
+        .join(''),
+    );
+  } finally {
+    await controller.close();
+  }
+}
+
+/** What a file says of our parameters. A line about one that cannot be set is passed over with a word; a bad value ends it. */
+function wishesOf(file: string, { stderr }: Streams): Wish[] {
+  return linesAbout(file, prefixes).flatMap(({ name, value, place }): Wish[] => {
+    const plain = plainName(name);
+    if (!isName(plain)) {
+      const { value: only, because } = fixedSysctls[plain] ?? { because: 'there is no such parameter' };
+      if (value !== only) stderr.write(`headgate: ${place}: ${name} stays as it is: ${because}\n`);
+      return [];
+    }
+    try {
+      return [{ name: plain, value: valueIn(plain, value) }];
+    } catch (error) {
+      throw error instanceof HeadgateError
+        ? new HeadgateError(error.code, `${place}: ${error.message}`)
+        : error;
+    }
+  });
+}
+
+const isName = (name: string): name is SysctlName => Object.hasOwn(sysctlRanges, name);
+
+const plainName = (name: string): string => {
+  const dotted = name.trim().replaceAll('/', '.');
+  return dotted.slice(prefixes.find((one) => dotted.startsWith(one))?.length ?? 0);
+};
+
+function readWish(word: string): Wish {
+  const [, typed = '', text] = /^([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
+  const name = plainName(typed);
+  if (isName(name)) return text === undefined ? { name } : { name, value: valueIn(name, text) };
+  if (!Object.hasOwn(fixedSysctls, name)) throw unknown(typed.trim(), name);
+  const { value, because } = fixedSysctls[name]!;
+  if (value !== undefined && (text === undefined || text.trim() === value))
+    return { title: `net.ipv4.vs.${name}`, fixed: value };
+  throw new HeadgateError(
+    'HG_USAGE',
+    text === undefined
+      ? `Cannot show net.ipv4.vs.${name}: ${because}`
+      : `Cannot set net.ipv4.vs.${name} to "${text}": ${because}`,
+  );
+}
+
+function valueIn(name: SysctlName, text: string): number {
+  const [least, most] = sysctlRanges[name];
+  const value = Number(text.trim());
+  if (text.trim() !== '' && Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new HeadgateError(
+    'HG_USAGE',
+    `Cannot set ${sysctlTitle(name)}: wanted a whole number from ${least} to ${most}, found "${text}"`,
+  );
+}
+
+function unknown(typed: string, plain: string): HeadgateError {
+  const near = suggest(plain, [...sysctlNames, ...Object.keys(fixedSysctls)]);
+  return new HeadgateError(
+    'HG_USAGE',
+    `Cannot find the parameter "${typed}"${near === undefined ? '' : `: did you mean "${near}"?`}`,
+    { hint: `those there are: ${sysctlNames.join(', ')}` },
+  );
+}

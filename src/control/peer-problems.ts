@@ -1,0 +1,23 @@
+import { isSilent, type PeerStatus } from '../model/peer.ts';
+import { span } from '../model/span.ts';
+import type { Problem } from './problems.ts';
+
+/** What is wrong with another director, as this one sees it. Pure. */
+export function peerProblems(peer: PeerStatus): readonly Problem[] {
+  const { source, agoMs, sameServices } = peer;
+  if (isSilent(peer))
+    return [
+      {
+        what: `this director at ${source} has not been heard for ${span(agoMs)}`,
+        remedy: `is it up, and does its daemon run? There: headgate status`,
+      },
+    ];
+  if (sameServices === false)
+    return [
+      {
+        what: `its configuration has other virtual services or real servers than that of this director`,
+        remedy: 'compare the files of both, and reload the older one: headgate reload',
+      },
+    ];
+  return [];
+}

@@ -1,0 +1,223 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ConnectionFeed } from '../../model/connection-feed.ts';
+import { type SyncedConnection, syncFlags } from '../../model/connection-sync.ts';
+import { protocolNumbers } from '../../model/service-id.ts';
+import { openRingBuffer } from '../../sys/bpf/ringbuf.ts';
+import { syscallProgram } from '../../sys/bpf/test-run.ts';
+import { jiffiesNow, mapConnections } from './connections.ts';
+import { loadPrograms } from './create.ts';
+import { swapPort } from './encoding.ts';
+import { type Instance, mapFile } from './instance.ts';
+import { numbers, records } from './layout.generated.ts';
+
+const { WORD_STATE, WORD_LIVE, WORD_DEAD, WORD_INACTIVE, WORD_NO_OUTPUT, WORD_TEMPLATE, WORD_ONE_PACKET } =
+  numbers.connection_word;
+const { WORD_METHOD_SHIFT } = numbers.connection_word;
+const { STATE_UDP, STATE_SYNACK, STATE_CLOSE } = numbers.state;
+const { METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING } = numbers.method;
+
+/** As much as the program tells apart (LONGEST_TIMEOUT of bpf/persist.h). */
+const longestJiffies = 0xffe00000;
+/** What IPVS gives a template whose message tells no lifetime (ip_vs_proc_conn). */
+const templateSeconds = 180;
+/** A connection in use is told of again before this part of its lifetime is over. */
+const refreshPart = 4;
+/** IP_VS_TCP_S_LAST and IP_VS_CTPL_S_LAST: how many states there are. */
+const states = { tcp: STATE_SYNACK + 1, template: 2, udp: 1 } as const;
+
+/** Opens the feed of an instance; `refreshSeconds` in place of a quarter of a connection's lifetime. */
+export function openConnectionFeed(instance: Instance, refreshSeconds?: number): ConnectionFeed {
+  const { settings, runtime } = instance;
+  const { entries, details } = mapConnections(instance);
+  const ring = openRingBuffer(instance.map('sync_ring'));
+  const hertz = settings.get(0, 'hz');
+  const loaded = loadPrograms(instance.map, ['headgate_take']);
+  const program = syscallProgram(loaded.programs.headgate_take!.fd, records.sync_entry.size);
+  const argument = new DataView(program.context.buffer, program.context.byteOffset, records.sync_entry.size);
+  const identity = inodeOf(instance);
+  /** Jiffies when a slot was told of. */
+  const told = new Uint32Array(entries.count);
+  let pending = new Set<number>();
+  let cursor = 1;
+  let whole = false;
+  let order = settings.get(0, 'order');
+  const isTemplateWord = (word: number) => (word & WORD_TEMPLATE) !== 0;
+
+  /** The connection in a slot, as it is told; undefined where there is nothing to tell. */
+  function read(slot: number, now: number): SyncedConnection | undefined {
+    const word = entries.get(slot, 'word');
+    const ended = (word & WORD_DEAD) !== 0;
+    if (!(word & (WORD_LIVE | WORD_DEAD)) || word & WORD_ONE_PACKET) return undefined;
+    const template = isTemplateWord(word);
+    if (ended && template) return undefined;
+    const timeout = entries.get(slot, 'timeout');
+    const left = timeout - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
+    if (left <= 0) return undefined;
+    const family = entries.get(slot, 'family') === 6 ? 6 : 4;
+    const method = word >>> WORD_METHOD_SHIFT;
+    const protocol = entries.get(slot, 'protocol');
+    const state = word & WORD_STATE;
+    return {
+      family,
+      protocol,
+      flags:
+        method |
+        (word & WORD_NO_OUTPUT && method !== METHOD_MASQUERADE ? syncFlags.noOutput : 0) |
+        (word & WORD_INACTIVE || ended ? syncFlags.inactive : 0) |
+        (template ? syncFlags.template : 0),
+      state: stateOnWire(state, template, ended, protocol),
+      client: address(slot, 'client', family),
+      clientPort: swapPort(entries.get(slot, 'client_port')),
+      virtual: address(slot, 'virtual', family),
+      virtualPort: swapPort(entries.get(slot, 'virtual_port')),
+      real: address(slot, 'real', family),
+      realPort: swapPort(entries.get(slot, 'real_port')),
+      fwmark: details.get(slot, 'fwmark'),
+      // A template keeps its whole lifetime; a connection ends when ours does.
+      timeoutSeconds: ended ? 1 : Math.max(1, Math.ceil((template ? timeout : left) / hertz)),
+    };
+  }
+
+  function address(slot: number, side: 'client' | 'virtual' | 'real', family: 4 | 6): Uint8Array {
+    const words = new Uint32Array(family === 6 ? 4 : 1);
+    if (family === 6) for (let i = 0; i < 3; i++) words[i] = details.get(slot, `${side}_head`, i);
+    words[words.length - 1] = entries.get(slot, side);
+    return new Uint8Array(words.buffer);
+  }
+
+  function tell(slot: number, now: number, take: (connection: SyncedConnection) => void): boolean {
+    const connection = read(slot, now);
+    if (!connection) return false;
+    told[slot] = now | 1;
+    take(connection);
+    return true;
+  }
+
+  /** Whether a connection was used since it was told of, and it is time to say so. */
+  function isDue(slot: number, now: number): boolean {
+    const word = entries.get(slot, 'word');
+    if (!(word & WORD_LIVE)) return false;
+    const seen = entries.get(slot, 'seen');
+    const since = told[slot] || details.get(slot, 'synced') | 1;
+    if (since === 1 || (seen - since) | 0) {
+      const wait =
+        refreshSeconds !== undefined ? refreshSeconds * hertz : entries.get(slot, 'timeout') / refreshPart;
+      return since === 1 || (((seen - since) | 0) > 0 && (now - since) >>> 0 >= wait);
+    }
+    return false;
+  }
+
+  return {
+    fd: ring.fd,
+    begin(rule) {
+      if (rule !== 'all') {
+        settings.set(0, 'sync_threshold', rule.threshold);
+        settings.set(0, 'sync_period', rule.period);
+      }
+      settings.set(0, 'sync', rule === 'all' ? numbers.sync.SYNC_ALL : numbers.sync.SYNC_BY_PACKETS);
+    },
+    drain(take) {
+      ring.drain((event) => pending.add(event.readUInt32LE(0)));
+      if (pending.size === 0) return 0;
+      const slots = pending;
+      pending = new Set();
+      const now = jiffiesNow(instance, hertz);
+      let count = 0;
+      for (const slot of slots) if (slot < entries.count && tell(slot, now, take)) count++;
+      return count;
+    },
+    walk(slots, everything, take) {
+      if (everything !== whole) [cursor, whole] = [1, everything];
+      const last = Math.min(runtime.get(0, 'fresh'), entries.count - 1);
+      const end = Math.min(cursor + slots - 1, last);
+      const now = jiffiesNow(instance, hertz);
+      for (; cursor <= end; cursor++)
+        if (everything ? entries.get(cursor, 'word') & WORD_LIVE : isDue(cursor, now))
+          tell(cursor, now, take);
+      if (cursor <= last) return false;
+      cursor = 1;
+      return true;
+    },
+    lost: () => runtime.get(0, 'untold'),
+    enter(connection) {
+      const word = wordOf(connection);
+      if (word === undefined) return 'refused';
+      const seconds = connection.timeoutSeconds || ownSeconds(connection, word);
+      writeArgument(argument, connection, word, Math.min(seconds * hertz, longestJiffies));
+      if (program.call() !== 1) return 'refused';
+      return argument.getUint32(records.sync_entry.fields.destination.offset, true) === 0
+        ? 'unbound'
+        : 'bound';
+    },
+    destinationsCame() {
+      const before = order;
+      order = settings.get(0, 'order');
+      return order !== before;
+    },
+    isCurrent: () => inodeOf(instance) === identity,
+    end: () => settings.set(0, 'sync', numbers.sync.SYNC_OFF),
+    close() {
+      ring.close();
+      entries.close();
+      details.close();
+      loaded.close();
+    },
+  };
+
+  function ownSeconds({ flags }: SyncedConnection, word: number): number {
+    if (flags & syncFlags.template) return templateSeconds;
+    return settings.get(0, 'timeout', word & WORD_STATE & 15) / hertz;
+  }
+}
+
+/** IPVS counts UDP's one state from 0, and templates have states of their own. */
+function stateOnWire(state: number, template: boolean, ended: boolean, protocol: number): number {
+  if (protocol !== protocolNumbers.tcp) return template ? state : 0;
+  return ended ? STATE_CLOSE : state;
+}
+
+/** A connection's word, without what the program decides; undefined for what this plane cannot have. */
+function wordOf({ protocol, flags, state, family, fwmark }: SyncedConnection): number | undefined {
+  const template = (flags & syncFlags.template) !== 0;
+  if (flags & (syncFlags.onePacket | syncFlags.noClientPort)) return undefined;
+  const method = flags & syncFlags.method;
+  if (method !== METHOD_MASQUERADE && method !== METHOD_TUNNEL && method !== METHOD_DIRECT_ROUTING)
+    return undefined;
+  const shared = (method << WORD_METHOD_SHIFT) | (template ? WORD_TEMPLATE : 0);
+  if (template)
+    return state < states.template && (protocol !== 0 || fwmark !== 0) ? shared | state : undefined;
+  if (protocol === protocolNumbers.tcp)
+    return state < states.tcp ? shared | state | (flags & syncFlags.inactive ? WORD_INACTIVE : 0) : undefined;
+  if (protocol !== protocolNumbers.udp || state >= states.udp || (family !== 4 && family !== 6))
+    return undefined;
+  return shared | STATE_UDP | WORD_INACTIVE;
+}
+
+const at = (field: keyof typeof records.sync_entry.fields) => records.sync_entry.fields[field].offset;
+
+/** Writes struct sync_entry. */
+function writeArgument(
+  argument: DataView,
+  connection: SyncedConnection,
+  word: number,
+  jiffies: number,
+): void {
+  const bytes = new Uint8Array(argument.buffer, argument.byteOffset, argument.byteLength);
+  bytes.fill(0);
+  for (const side of ['client', 'virtual', 'real'] as const)
+    bytes.set(connection[side], at(side) + 16 - connection[side].length);
+  argument.setUint16(at('client_port'), connection.clientPort);
+  argument.setUint16(at('virtual_port'), connection.virtualPort);
+  argument.setUint16(at('real_port'), connection.realPort);
+  argument.setUint8(at('protocol'), connection.protocol);
+  argument.setUint8(at('family'), connection.family);
+  argument.setUint32(at('word'), word, true);
+  argument.setUint32(at('timeout'), jiffies, true);
+  argument.setUint32(at('fwmark'), connection.fwmark, true);
+}
+
+/** Another build's instance has other maps under the same names. */
+function inodeOf({ directory }: Instance): number | undefined {
+  return statSync(join(directory, mapFile('connections')), { throwIfNoEntry: false })?.ino;
+}

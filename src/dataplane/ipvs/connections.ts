@@ -1,0 +1,86 @@
+import { readFileSync } from 'node:fs';
+import { type Address, addressFromBytes, parseAddress } from '../../model/address.ts';
+import { tcpActive, tcpStateNames } from '../../model/connection-states.ts';
+import type { Connection } from '../../model/table.ts';
+import type { DestinationId } from '../../model/virtual-service.ts';
+
+/** The connection table of the caller's network namespace; empty where IPVS is not loaded. */
+export function readConnections(): Connection[] {
+  // Of the thread, whose namespace need not be the process's.
+  return parseConnections(readIfThere('/proc/thread-self/net/ip_vs_conn') ?? '');
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The rows of /proc/net/ip_vs_conn (ip_vs_conn_seq_show, net/netfilter/ipvs/ip_vs_conn.c): addresses and ports in
+ * hexadecimal, IPv6 in full, seconds until the end, and what a persistence engine keeps. Lines that are no rows are
+ * passed over.
+ */
+export function parseConnections(text: string): Connection[] {
+  return text.split('\n').flatMap((line): Connection[] => {
+    const [
+      protocol,
+      client,
+      clientPort,
+      virtual,
+      virtualPort,
+      real,
+      realPort,
+      state,
+      expires,
+      name,
+      ...data
+    ] = line.trim().split(/\s+/);
+    if (!isProtocol(protocol) || !state || !/^\d+$/.test(expires ?? '')) return [];
+    const from = place(client, clientPort);
+    const to = place(virtual, virtualPort);
+    const destination = place(real, realPort);
+    if (!from || !to || !destination) return [];
+    // A template has no client port, and of all entries none but templates have these states without one.
+    const template = from.port === 0 && (state === 'NONE' || state === 'ASSURED');
+    return [
+      {
+        protocol: protocolWords[protocol],
+        client: from,
+        virtual: to,
+        destination,
+        state,
+        active: !template && isActive(protocol, state),
+        template,
+        expiresInMs: Number(expires) * 1000,
+        ...(name !== undefined && { engine: { name, data: data.join(' ') } }),
+      },
+    ];
+  });
+}
+
+const protocolWords = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp', SCT: 'sctp', IP: 'ip' } as const;
+
+const isProtocol = (word: string | undefined): word is keyof typeof protocolWords =>
+  word !== undefined && Object.hasOwn(protocolWords, word);
+
+/** Of SCTP established ones alone (ip_vs_proto_sctp.c). */
+function isActive(protocol: keyof typeof protocolWords, state: string): boolean {
+  if (protocol === 'TCP') return tcpActive[(tcpStateNames as readonly string[]).indexOf(state)] === true;
+  return protocol.startsWith('SCT') && state === 'ESTABLISHED';
+}
+
+function place(address: string | undefined, port: string | undefined): DestinationId | undefined {
+  const found = hexAddress(address ?? '');
+  return found && /^[0-9A-Fa-f]{1,4}$/.test(port ?? '')
+    ? { address: found, port: Number.parseInt(port!, 16) }
+    : undefined;
+}
+
+function hexAddress(text: string): Address | undefined {
+  if (/^[0-9A-Fa-f]{8}$/.test(text)) return addressFromBytes(Buffer.from(text, 'hex'));
+  return text.includes(':') ? parseAddress(text.replace(/^\[(.*)\]$/, '$1')) : undefined;
+}

@@ -1,0 +1,249 @@
+import { HeadgateError } from '../../model/errors.ts';
+import { normaliseDestination } from '../../model/real-server.ts';
+import { serviceKey } from '../../model/service-id.ts';
+import { type Sysctls, sysctlDefaults } from '../../model/sysctls.ts';
+import type { Observed, Operation, Refusal } from '../../model/table.ts';
+import { checkOperation } from '../../model/validate.ts';
+import type { ServiceId } from '../../model/virtual-service.ts';
+import { isSystemError } from '../../sys/ffi.ts';
+import { kernelSetting, loadModule } from '../../sys/kernel-module.ts';
+import { MalformedMessageError } from '../../sys/netlink/message.ts';
+import { NetlinkError } from '../../sys/netlink/socket.ts';
+import { readSysctl, writeSysctl } from '../../sys/sysctl.ts';
+import type { DataPlane } from '../data-plane.ts';
+import { type Beside, besideAfter, isInUse, readBeside, withBeside, writeBeside } from './beside.ts';
+import { readConnections } from './connections.ts';
+import { type Kernel, openKernel } from './kernel.ts';
+import { imaginedFor, refusalOf } from './refusal.ts';
+import { kernelSync } from './sync.ts';
+
+const module = 'ip_vs';
+
+export type IpvsOptions = {
+  /** A folder for what the kernel has no place for; without it that is forgotten with the process. */
+  readonly directory?: string;
+  /** Why it is this plane, in a few words. */
+  readonly because?: string;
+};
+
+/**
+ * The kernel's IPVS in this process's network namespace. The table is the kernel's: other programs change it as well, and
+ * nothing is kept of it here. The thread stays in this namespace while the plane is open. Throws HG_IPVS, HG_NOT_ROOT.
+ */
+export function openIpvsPlane({ directory, because }: IpvsOptions = {}): DataPlane {
+  const kernel = inPlane('open the data plane', openOrLoad);
+  const { version } = inPlane('open the data plane', kernel.info);
+  let beside: Beside = readBeside(directory);
+  const sync = kernelSync(kernel, directory);
+
+  return {
+    capabilities: {
+      name: 'ipvs',
+      description: `IPVS ${version} of this kernel${because === undefined ? '' : `, ${because}`}`,
+      ignores: ['when-gone', 'maintenance-of-persistent'],
+      shared: true,
+    },
+    ...(directory !== undefined && { directory }),
+    read: async () => inPlane('read the table', read),
+    apply: async (operations) => inPlane('apply a change', () => apply(operations)),
+    connections: async () => inPlane('read the connections', readConnections),
+    outlook: async (_id, addresses) => {
+      const { pathsTo } = await import('../ebpf/outlook.ts');
+      return { paths: pathsTo(addresses) };
+    },
+    survey: async () => {
+      const { addressesOf, surveyAround } = await import('../ebpf/survey.ts');
+      return surveyAround(undefined, addressesOf(inPlane('read the table', kernel.services)));
+    },
+    async startSync(settings) {
+      const refusal = inPlane('start connection sync', () => sync.start(settings));
+      // Later commands know by it that this plane is in use.
+      if (!refusal && !isInUse(directory)) writeBeside(directory, beside);
+      return refusal;
+    },
+    stopSync: async (role) => inPlane('stop connection sync', () => sync.stop(role)),
+    syncDaemons: async () => inPlane('list sync daemons', sync.running),
+    close: async () => kernel.close(),
+    cleanUp: async () =>
+      inPlane('remove the plane', () => {
+        // What others made is theirs.
+        const own = kernel.services().filter(({ service }) => Object.hasOwn(beside, serviceKey(service.id)));
+        apply(own.map(({ service }) => ({ kind: 'delete-service', id: service.id })));
+        for (const { role, digest } of sync.running()) if (digest !== undefined) sync.stop(role);
+        kernel.close();
+      }),
+  };
+
+  function read(): Observed {
+    return {
+      services: kernel.services().map((state) => withBeside(state, beside)),
+      timeouts: kernel.timeouts(),
+      sysctls: readSysctls(),
+      connectionTableSize: kernel.info().tableSize,
+    };
+  }
+
+  function apply(operations: readonly Operation[]): readonly (Refusal | undefined)[] {
+    const room = mhRoom(kernel);
+    const before = beside;
+    try {
+      return operations.map((operation) => {
+        const refusal = applyOne(normalised(operation), room);
+        if (!refusal) beside = besideAfter(beside, operation);
+        return refusal;
+      });
+    } finally {
+      if (beside !== before || !isInUse(directory)) writeBeside(directory, beside);
+    }
+  }
+
+  function applyOne(operation: Operation, room: ReturnType<typeof mhRoom>): Refusal | undefined {
+    const wrong = checkOperation(operation, imaginedFor(operation), { isLocal: () => true });
+    // The kernel cannot be told such values. Which schedulers there are it knows itself.
+    if (wrong && wrong.reason !== 'unknown-scheduler' && !isAbsence(wrong))
+      return missing(operation) ?? wrong;
+    if (operation.kind === 'set-sysctls') return setSysctls(operation.sysctls);
+    const full = room(operation);
+    if (full) return full;
+    try {
+      kernel.carryOut(operation);
+      return undefined;
+    } catch (error) {
+      const refusal = error instanceof NetlinkError ? refusalOf(operation, error) : undefined;
+      if (!refusal) throw error;
+      return refusal;
+    }
+  }
+
+  /** The kernel looks for the service before it looks at the values. */
+  function missing(operation: Operation): Refusal | undefined {
+    const id = 'service' in operation ? operation.service.id : 'id' in operation ? operation.id : undefined;
+    if (!id) return undefined;
+    const found = kernel.service(id) !== undefined;
+    if (operation.kind === 'add-service')
+      return found ? { reason: 'service-exists', detail: `${serviceKey(id)} is there already` } : undefined;
+    return found ? undefined : { reason: 'no-such-service', detail: `${serviceKey(id)} is not there` };
+  }
+}
+
+/** Of an operation on something that is not in the imagined table: the kernel's table decides. */
+const isAbsence = ({ reason }: Refusal): boolean =>
+  reason === 'no-such-service' || reason === 'no-such-destination';
+
+function normalised(operation: Operation): Operation {
+  if (operation.kind !== 'add-destination' && operation.kind !== 'edit-destination') return operation;
+  return { ...operation, destination: normaliseDestination(operation.destination, operation.id) };
+}
+
+/** Buckets of the table of mh by CONFIG_IP_VS_MH_TAB_INDEX (ip_vs_mh.c); 12 unless the distribution says otherwise. */
+const mhBuckets = [251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071];
+const leastMhBuckets = mhBuckets[0]!;
+const mhTableSize = (): number =>
+  mhBuckets[Number(kernelSetting('CONFIG_IP_VS_MH_TAB_INDEX') ?? 12) - 8] ?? 4093;
+
+/**
+ * A service with mh takes more destinations than its table has buckets, without a word, and from then on goes by the table
+ * it had before (ip_vs_mh_reassign: its error is not looked at). Here the first that has no place is refused.
+ */
+function mhRoom(kernel: Kernel): (operation: Operation) => Refusal | undefined {
+  /** `isWhole`: the size of the table was looked up, else it is the least there is. */
+  const left = new Map<string, { readonly room: number; readonly isWhole: boolean }>();
+  const leftIn = (id: ServiceId) => {
+    if (kernel.service(id)?.scheduler !== 'mh') return { room: Number.POSITIVE_INFINITY, isWhole: true };
+    const there = kernel.destinations(id).length;
+    const isWhole = there >= leastMhBuckets;
+    return { room: (isWhole ? mhTableSize() : leastMhBuckets) - there, isWhole };
+  };
+  return (operation) => {
+    if (
+      operation.kind === 'edit-service' ||
+      operation.kind === 'flush' ||
+      operation.kind === 'delete-service'
+    )
+      left.clear();
+    if (operation.kind === 'delete-destination' && left.get(serviceKey(operation.id))?.room === 0)
+      left.delete(serviceKey(operation.id));
+    if (operation.kind !== 'add-destination') return undefined;
+    const key = serviceKey(operation.id);
+    let found = left.get(key) ?? leftIn(operation.id);
+    // The least size is counted down first; how large the table really is takes a file to read.
+    if (found.room <= 0 && !found.isWhole) found = leftIn(operation.id);
+    left.set(key, { ...found, room: Math.max(0, found.room - 1) });
+    if (found.room > 0) return undefined;
+    const size = mhTableSize();
+    return {
+      reason: 'invalid',
+      detail: `the table of mh has ${size} places in this kernel, one for each destination at least: wanted one more; take another scheduler`,
+    };
+  };
+}
+
+function readSysctls(): Sysctls {
+  const found = Object.entries(sysctlDefaults).map(([name, otherwise]) => {
+    // The kernel has no such limit.
+    if (name === 'half_open_share') return [name, 0];
+    const text = readSysctl(`net.ipv4.vs.${name}`);
+    return [name, text === undefined ? otherwise : Number(text)];
+  });
+  return Object.fromEntries(found) as Sysctls;
+}
+
+function setSysctls(sysctls: Partial<Sysctls>): Refusal | undefined {
+  const before = readSysctls();
+  const set = (values: Partial<Sysctls>) => {
+    for (const [name, value] of Object.entries(values)) writeSysctl(`net.ipv4.vs.${name}`, value);
+  };
+  try {
+    set(sysctls);
+    return undefined;
+  } catch (error) {
+    // All or nothing.
+    for (const name of Object.keys(sysctls) as (keyof Sysctls)[])
+      if (readSysctl(`net.ipv4.vs.${name}`) !== String(before[name])) set({ [name]: before[name] });
+    return { reason: 'invalid', detail: (error as Error).message };
+  }
+}
+
+function openOrLoad(): Kernel {
+  const found = openKernel();
+  if (found) return found;
+  const why = loadModule(module);
+  const loaded = why === undefined ? openKernel() : undefined;
+  if (loaded) return loaded;
+  throw new HeadgateError(
+    'HG_IPVS',
+    `Cannot open the data plane "ipvs": this kernel has no IPVS${why === undefined ? '' : `, modprobe ${module} says: ${why}`}`,
+  );
+}
+
+/** Turns what the kernel says into an error for users. */
+function inPlane<T>(action: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof HeadgateError) throw error;
+    const options = { cause: error };
+    if (error instanceof MalformedMessageError)
+      throw new HeadgateError(
+        'HG_IPVS',
+        `Cannot ${action}: the answer of the kernel is not understood: ${error.message}`,
+        {
+          ...options,
+          hint: 'Report the kernel version (uname -r) with this line; meanwhile: dataPlane: ebpf',
+        },
+      );
+    if (
+      error instanceof NetlinkError
+        ? ['EPERM', 'EACCES'].includes(error.code)
+        : isSystemError(error, 'EPERM', 'EACCES')
+    )
+      throw new HeadgateError(
+        'HG_NOT_ROOT',
+        `Cannot ${action}: the kernel lets nobody administer IPVS who has not CAP_NET_ADMIN in the machine's own user namespace (${(error as Error).message})`,
+        options,
+      );
+    if (error instanceof NetlinkError && error.code === 'ENOMEM')
+      throw new HeadgateError('HG_NO_MEMORY', `Cannot ${action}: ${error.message}`, options);
+    throw error;
+  }
+}

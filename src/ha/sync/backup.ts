@@ -1,0 +1,111 @@
+import type { ConnectionFeed } from '../../model/connection-feed.ts';
+import { backupFlags, type SyncedConnection, type SyncSettings } from '../../model/connection-sync.ts';
+import { waitAnyReadable } from '../../sys/socket.ts';
+import type { SyncExchange } from './exchange.ts';
+import type { SyncWorker } from './master.ts';
+import { decodeMessage, encodeMessage } from './message.ts';
+import { newTally, progressOf, refuse } from './tally.ts';
+import type { Wire } from './wire.ts';
+
+/** A backup asks for the whole table until something arrives. */
+const askAtMs = [0, 300, 1500, 5000];
+/** Destinations that have come are looked for this often while connections wait for one. */
+const bindMs = 100;
+/** Connections that wait for a destination; more are kept without it until they are told of again. */
+const mostWaiting = 1 << 20;
+/** Datagrams between two looks at everything else. */
+const datagramsATurn = 256;
+
+/** Enters what other directors tell of. `now` is monotonic, milliseconds. */
+export function openBackup(
+  settings: SyncSettings,
+  feed: ConnectionFeed,
+  { receiver, sender }: SyncExchange,
+  wire: Wire,
+  now: () => number,
+): SyncWorker {
+  const tally = newTally();
+  const startedMs = now();
+  const asking = [...askAtMs];
+  const waiting = new Map<string, SyncedConnection>();
+  let heardMs: number | undefined;
+  let bindAtMs = 0;
+  let came = false;
+
+  function hear(datagram: Buffer): void {
+    const opened = wire.open(datagram);
+    const message = typeof opened === 'string' ? opened : decodeMessage(opened);
+    if (typeof message === 'string') {
+      refuse(tally, message);
+      return;
+    }
+    if (settings.id !== 0 && message.id !== settings.id) return;
+    for (const why of message.refused) refuse(tally, why);
+    if (message.connections.length === 0) return;
+    [heardMs, asking.length] = [now(), 0];
+    tally.messages++;
+    for (const connection of message.connections) enter(connection);
+  }
+
+  function enter(told: SyncedConnection): void {
+    const connection = { ...told, flags: told.flags & backupFlags };
+    const entered = feed.enter(connection);
+    if (entered === 'refused') {
+      refuse(tally, `a connection that cannot be entered (protocol ${told.protocol}, state ${told.state})`);
+      return;
+    }
+    tally.connections++;
+    if (entered === 'bound' && waiting.size === 0) return;
+    const key = keyOf(connection);
+    if (entered === 'bound') waiting.delete(key);
+    else if (waiting.size < mostWaiting) waiting.set(key, connection);
+  }
+
+  /** Destinations have come: connections without one are entered once more. */
+  function bind(): void {
+    bindAtMs = now() + bindMs;
+    // A destination may still be on its way into the list when it is first noticed.
+    const before = came;
+    came = feed.destinationsCame();
+    if (!came && !before) return;
+    for (const [key, connection] of waiting) if (feed.enter(connection) !== 'unbound') waiting.delete(key);
+  }
+
+  function ask(): void {
+    if (asking.length === 0 || now() < startedMs + asking[0]!) return;
+    asking.shift();
+    try {
+      sender.send(wire.seal(encodeMessage(settings.id, [])));
+    } catch (error) {
+      refuse(tally, `cannot ask for connections: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  return {
+    turn(patienceMs) {
+      ask();
+      const waitMs = waiting.size > 0 ? Math.min(patienceMs, bindMs) : patienceMs;
+      if (waitAnyReadable([receiver.fd], waitMs)) {
+        for (let i = 0; i < datagramsATurn; i++) {
+          const arrived = receiver.receive();
+          if (!arrived) break;
+          hear(arrived);
+        }
+      }
+      if (waiting.size > 0 && now() >= bindAtMs) bind();
+    },
+    progress: () =>
+      progressOf(tally, {
+        encrypted: wire.encrypted,
+        unbound: waiting.size,
+        ...(heardMs !== undefined && { silentMs: Math.round(now() - heardMs) }),
+      }),
+    // What came before the end is entered.
+    close() {
+      for (let arrived = receiver.receive(); arrived; arrived = receiver.receive()) hear(arrived);
+    },
+  };
+}
+
+const keyOf = ({ protocol, client, clientPort, virtual, virtualPort, flags }: SyncedConnection): string =>
+  `${protocol} ${client} ${clientPort} ${virtual} ${virtualPort} ${flags & 0x1000}`;

@@ -1,0 +1,188 @@
+import { type SyncedConnection, syncFlags } from '../../model/connection-sync.ts';
+
+/*
+ * The messages of IPVS's connection sync, version 1 in both directions and version 0 as it comes
+ * (net/netfilter/ipvs/ip_vs_sync.c of Linux 6.12). All numbers are in network order.
+ *
+ *     version 1   0 | sync id | length (2) | connections | 1 | 0 (2)        records start at multiples of 4
+ *       record    family | protocol | version << 12 | length (2) | flags (4) | state (2) | ports: client, virtual, real |
+ *                 fwmark (4) | timeout, seconds (4) | addresses: client, virtual, real | options: type, length, data
+ *     version 0   connections | sync id | length (2)
+ *       record    0 | protocol | ports (6) | addresses (12) | flags (2) | state (2) | 24 bytes of sequence numbers by flag
+ */
+
+export const headerBytes = 8;
+/** What a message holds at most: the number of its connections is one byte. */
+export const mostConnections = 255;
+const recordBytes = { 4: 36, 6: 72 } as const;
+const recordBytes0 = 24;
+const sequenceBytes = 24;
+const sequenceFlags = syncFlags.inSequence | syncFlags.outSequence;
+/** Option types: bit 6 says that it may be skipped by who does not know it. */
+const option = { sequences: 1, engineData: 2, engineName: 3, skippable: 0x40, number: 0x3f } as const;
+const mostEngineData = 255;
+const mostEngineName = 16;
+
+/** A message as it came. */
+export type SyncMessage = {
+  readonly version: 0 | 1;
+  readonly id: number;
+  readonly connections: readonly SyncedConnection[];
+  /** Records that make no sense or want what we do not have, one reason each. */
+  readonly refused: readonly string[];
+};
+
+/** The bytes a connection takes in a message. */
+export const recordLength = ({ family }: SyncedConnection): number => recordBytes[family];
+
+/** Writes a message of version 1. At most 255 connections, all of them within 65,535 bytes. */
+export function encodeMessage(id: number, connections: readonly SyncedConnection[]): Buffer {
+  const length = connections.reduce((sum, one) => sum + recordLength(one), headerBytes);
+  if (connections.length > mostConnections || length > 0xffff)
+    throw new RangeError(`write sync message: ${connections.length} connections, ${length} bytes`);
+  const message = Buffer.alloc(length);
+  message[1] = id;
+  message.writeUInt16BE(length, 2);
+  message[4] = connections.length;
+  message[5] = 1;
+  let at = headerBytes;
+  for (const one of connections) at = writeRecord(message, at, one);
+  return message;
+}
+
+function writeRecord(message: Buffer, at: number, connection: SyncedConnection): number {
+  const { family, client, virtual, real } = connection;
+  const end = at + recordBytes[family];
+  message[at] = family === 6 ? 1 : 0;
+  message[at + 1] = connection.protocol;
+  message.writeUInt16BE(recordBytes[family], at + 2);
+  message.writeUInt32BE(connection.flags >>> 0, at + 4);
+  message.writeUInt16BE(connection.state, at + 8);
+  message.writeUInt16BE(connection.clientPort, at + 10);
+  message.writeUInt16BE(connection.virtualPort, at + 12);
+  message.writeUInt16BE(connection.realPort, at + 14);
+  message.writeUInt32BE(connection.fwmark, at + 16);
+  message.writeUInt32BE(connection.timeoutSeconds, at + 20);
+  const width = family === 6 ? 16 : 4;
+  for (const [i, address] of [client, virtual, real].entries()) message.set(address, at + 24 + i * width);
+  return end;
+}
+
+/** Reads a message; a sentence where it is none. Never throws, whatever the bytes. */
+export function decodeMessage(bytes: Uint8Array): SyncMessage | string {
+  const message = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (message.length < 4) return `${message.length} bytes are no message`;
+  const length = message.readUInt16BE(2);
+  if (length !== message.length) return `its length says ${length}, its bytes are ${message.length}`;
+  // As ip_vs_process_message() tells the two apart.
+  const isNew =
+    message.length >= headerBytes && message[5] === 1 && message[0] === 0 && message.readUInt16BE(6) === 0;
+  return isNew ? decodeNew(message) : decodeOld(message);
+}
+
+function decodeNew(message: Buffer): SyncMessage | string {
+  const count = message[4]!;
+  const connections: SyncedConnection[] = [];
+  const refused: string[] = [];
+  let at = headerBytes;
+  for (let i = 0; i < count; i++) {
+    if (at + recordBytes[4] > message.length) return `connection ${i + 1} of ${count} is cut off`;
+    const size = message.readUInt16BE(at + 2) & 0xfff;
+    const end = at + size;
+    if (end > message.length) return `connection ${i + 1} of ${count} is longer than what is left`;
+    if (message.readUInt16BE(at + 2) >> 12 !== 0)
+      return `connection ${i + 1} of ${count} has another version than 0`;
+    const read = readRecord(message, at, end);
+    if (typeof read === 'string') refused.push(read);
+    else connections.push(read);
+    if (size < recordBytes[4]) return `connection ${i + 1} of ${count} has ${size} bytes`;
+    at = (end + 3) & ~3;
+  }
+  return { version: 1, id: message[1]!, connections, refused };
+}
+
+function readRecord(message: Buffer, at: number, end: number): SyncedConnection | string {
+  const type = message[at]!;
+  if (type > 1) return `a connection of type ${type}`;
+  const family = type === 1 ? 6 : 4;
+  if (end - at < recordBytes[family]) return `an IPv${family} connection of ${end - at} bytes`;
+  const width = family === 6 ? 16 : 4;
+  const address = (index: number) =>
+    Uint8Array.from(message.subarray(at + 24 + index * width, at + 24 + (index + 1) * width));
+  const unfit = unfitOptions(message, at + recordBytes[family], end);
+  if (unfit !== undefined) return unfit;
+  return {
+    family,
+    protocol: message[at + 1]!,
+    flags: message.readUInt32BE(at + 4),
+    state: message.readUInt16BE(at + 8),
+    clientPort: message.readUInt16BE(at + 10),
+    virtualPort: message.readUInt16BE(at + 12),
+    realPort: message.readUInt16BE(at + 14),
+    fwmark: message.readUInt32BE(at + 16),
+    timeoutSeconds: message.readUInt32BE(at + 20),
+    client: address(0),
+    virtual: address(1),
+    real: address(2),
+  };
+}
+
+/** Why options make their connection unusable; undefined where they do not (ip_vs_proc_sync_conn). */
+function unfitOptions(message: Buffer, from: number, end: number): string | undefined {
+  const seen = new Set<number>();
+  for (let at = from; at < end; ) {
+    if (end - at < 2) return 'an option that is cut off';
+    const [type, length] = [message[at]!, message[at + 1]!];
+    at += 2;
+    if (length === 0 || at + length > end) return `an option of ${length} bytes`;
+    const number = type & option.number;
+    if (seen.has(number)) return `option ${number} twice`;
+    seen.add(number);
+    at += length;
+    if (number === option.sequences) {
+      if (length !== sequenceBytes) return `sequence numbers of ${length} bytes`;
+      return 'a connection with rewritten sequence numbers';
+    }
+    if (number === option.engineData || number === option.engineName) {
+      const most = number === option.engineData ? mostEngineData : mostEngineName;
+      return length > most ? `persistence data of ${length} bytes` : 'a template of a persistence engine';
+    }
+    if ((type & option.skippable) === 0) return `unknown option ${number}`;
+  }
+  return undefined;
+}
+
+function decodeOld(message: Buffer): SyncMessage | string {
+  const count = message[0]!;
+  const connections: SyncedConnection[] = [];
+  const refused: string[] = [];
+  let at = 4;
+  for (let i = 0; i < count; i++) {
+    if (at + recordBytes0 > message.length) return `connection ${i + 1} of ${count} is cut off`;
+    const flags = message.readUInt16BE(at + 20);
+    const address = (offset: number) => Uint8Array.from(message.subarray(at + offset, at + offset + 4));
+    const rewritten = (flags & sequenceFlags) !== 0;
+    if (rewritten) {
+      if (at + recordBytes0 + sequenceBytes > message.length)
+        return `connection ${i + 1} of ${count} is cut off`;
+      refused.push('a connection with rewritten sequence numbers');
+    } else {
+      connections.push({
+        family: 4,
+        protocol: message[at + 1]!,
+        flags,
+        state: message.readUInt16BE(at + 22),
+        clientPort: message.readUInt16BE(at + 2),
+        virtualPort: message.readUInt16BE(at + 4),
+        realPort: message.readUInt16BE(at + 6),
+        client: address(8),
+        virtual: address(12),
+        real: address(16),
+        fwmark: 0,
+        timeoutSeconds: 0,
+      });
+    }
+    at += recordBytes0 + (rewritten ? sequenceBytes : 0);
+  }
+  return { version: 0, id: message[1]!, connections, refused };
+}

@@ -1,0 +1,95 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { requires } from '../requirements.ts';
+import { type Director, standUp } from './director.ts';
+
+/* Names, order of writing and defaults: sysctl(8), and ip_vs_control_net_init_sysctl of Linux 6.12. */
+
+requires(
+  'root',
+  'netns',
+  'bpf',
+)('headgate sysctl', () => {
+  let director: Director;
+  beforeAll(() => {
+    director = standUp();
+    director.shell('headgate ipvsadm -A -t 10.74.0.100:80');
+  });
+  afterAll(() => director?.down());
+
+  const all = (nodest: number, pmtu: number) =>
+    [
+      'net.ipv4.vs.amemthresh = 1024',
+      'net.ipv4.vs.am_droprate = 10',
+      'net.ipv4.vs.drop_entry = 0',
+      'net.ipv4.vs.drop_packet = 0',
+      'net.ipv4.vs.secure_tcp = 0',
+      `net.ipv4.vs.expire_nodest_conn = ${nodest}`,
+      'net.ipv4.vs.expire_quiescent_template = 0',
+      'net.ipv4.vs.sloppy_tcp = 0',
+      `net.ipv4.vs.pmtu_disc = ${pmtu}`,
+      'net.ipv4.vs.conn_reuse_mode = 1',
+      'net.ipv4.vs.lblc_expiration = 86400',
+      'net.ipv4.vs.lblcr_expiration = 86400',
+      'headgate.half_open_share = 25',
+      '',
+    ].join('\n');
+
+  it('shows, sets and keeps parameters', () => {
+    expect(director.shell('headgate sysctl')).toBe(all(0, 1));
+    expect(director.shell('headgate sysctl net.ipv4.vs.pmtu_disc')).toBe('net.ipv4.vs.pmtu_disc = 1\n');
+    expect(director.shell('headgate sysctl expire_nodest_conn=1 net/ipv4/vs/pmtu_disc=0')).toBe(
+      'net.ipv4.vs.expire_nodest_conn = 1\nnet.ipv4.vs.pmtu_disc = 0\n',
+    );
+    expect(director.shell('headgate sysctl -a pmtu_disc')).toBe(all(1, 0));
+    expect(JSON.parse(director.shell('headgate sysctl pmtu_disc -o json'))).toEqual({
+      'net.ipv4.vs.pmtu_disc': 0,
+    });
+    director.shell('headgate sysctl expire_nodest_conn=0 pmtu_disc=1');
+    expect(director.shell('headgate sysctl')).toBe(all(0, 1));
+  });
+
+  it('says what cannot be otherwise, and takes it', () => {
+    expect(director.shell('headgate sysctl -w net.ipv4.vs.conntrack=0 snat_reroute')).toBe(
+      'net.ipv4.vs.conntrack = 0\nnet.ipv4.vs.snat_reroute = 1\n',
+    );
+  });
+
+  it('takes the files of sysctl(8), and says why it passes lines over', () => {
+    director.shell(
+      'printf "# ours\\nnet.ipv4.ip_forward = 1\\nnet/ipv4/vs/conn_reuse_mode = 0\\n-net.ipv4.vs.conntrack=0\\nnet.ipv4.vs.snat_reroute=0\\nheadgate.half_open_share=10\\n" >vs.conf',
+    );
+    expect(director.shell('headgate sysctl -p vs.conf 2>&1')).toBe(
+      'headgate: vs.conf:5: net.ipv4.vs.snat_reroute stays as it is: replies always go by the route that the virtual address has\n' +
+        'net.ipv4.vs.conn_reuse_mode = 0\nheadgate.half_open_share = 10\n',
+    );
+    director.shell('printf "net.ipv4.vs.conn_reuse_mode=7\\n" >wrong.conf');
+    expect(() => director.shell('headgate sysctl --load vs.conf wrong.conf')).toThrow(
+      /wrong\.conf:1: Cannot set net\.ipv4\.vs\.conn_reuse_mode: wanted a whole number from 0 to 3, found "7"/,
+    );
+    director.shell('headgate sysctl conn_reuse_mode=1 half_open_share=25');
+  });
+
+  it.each([
+    ['expire_nodest_con=1', /did you mean "expire_nodest_conn"\?/],
+    [
+      'sync_threshold',
+      /Cannot show net.ipv4.vs.sync_threshold: "threshold" of connectionSync in the configuration/,
+    ],
+    [
+      'conntrack=1',
+      /Cannot set net.ipv4.vs.conntrack to "1": packets of virtual services never come to connection tracking/,
+    ],
+    ['drop_packet=4', /net\.ipv4\.vs\.drop_packet: wanted a whole number from 0 to 3, found "4"/],
+    [
+      'headgate.half_open_share=51',
+      /headgate\.half_open_share: wanted a whole number from 0 to 50, found "51"/,
+    ],
+    ['sync_treshold', /did you mean "sync_threshold"\?/],
+    ['pmtu_disc=2', /net\.ipv4\.vs\.pmtu_disc: wanted a whole number from 0 to 1, found "2"/],
+    ['pmtu_disc=', /found ""/],
+  ])('refuses %s', (word, said) => {
+    const before = director.shell('headgate sysctl');
+    expect(() => director.shell(`headgate sysctl expire_quiescent_template=1 ${word}`)).toThrow(said);
+    expect(director.shell('headgate sysctl')).toBe(before);
+  });
+});

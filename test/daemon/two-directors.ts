@@ -1,0 +1,89 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { layWire, type Wire } from '../ha/link.ts';
+import { openSite, type Running, type Site } from './site.ts';
+
+/** Two sites on one wire: 10.77.0.1 and 10.77.0.2 at their `eth0`. */
+export type Pair = {
+  readonly a: Site;
+  readonly b: Site;
+  readonly wire: Wire;
+  /** Runs the daemon of a site, with a state folder of its own. */
+  start(site: Site): Promise<Running>;
+  /** Runs the real keepalived at a site, its VRRP alone. */
+  startKeepalived(site: Site, configuration: string): Keepalived;
+  /** Ends what the pair started, and the sites. */
+  close(): void;
+};
+
+export type Keepalived = {
+  readonly process: ChildProcess;
+  /** What it has logged. */
+  log(): string;
+};
+
+export function openPair(): Pair {
+  const [a, b] = [openSite('a'), openSite('b')];
+  const wire = layWire(a.netns, b.netns, { make: false });
+  const started: ChildProcess[] = [];
+  return {
+    ...{ a, b, wire },
+    start: (site) => site.start({ HEADGATE_STATE: `${site.folder}/state` }),
+    startKeepalived({ netns, folder }, configuration) {
+      const at = (name: string) => join(folder, name);
+      writeFileSync(at('keepalived.conf'), configuration);
+      const pids = ['-p', at('k.pid'), '-r', at('v.pid')];
+      const words = ['-n', '-l', '-D', '-P', '-f', at('keepalived.conf'), ...pids];
+      const process = spawn('ip', ['netns', 'exec', netns, 'keepalived', ...words], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      started.push(process);
+      let log = '';
+      for (const stream of [process.stdout, process.stderr])
+        stream.on('data', (text) => {
+          log += text;
+        });
+      return { process, log: () => log };
+    },
+    close() {
+      for (const child of started) child.kill('SIGKILL');
+      a.close();
+      b.close();
+    },
+  };
+}
+
+/** The virtual address of `configurationOf`. */
+export const vip = '10.77.0.100';
+
+/** One service at an address that moves; `more` follows the VRRP instance. */
+export const configurationOf = (priority: number, more = '') => `
+virtualServices:
+  - name: web
+    address: ${vip}:80
+    method: masquerade
+    realServers: [{ address: 10.77.0.1:8080 }]
+failover:
+  vrrp:
+    - name: front
+      interface: eth0
+      routerId: 51
+      priority: ${priority}
+      advertisementInterval: 100ms
+      addresses: [${vip}]
+${more}`;
+
+/** The process that keeps the addresses of a site. */
+export function keeperOf({ failoverSocket }: Site): number {
+  const found = readdirSync('/proc').find((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      return words.some((word) => word.endsWith('keeper-process.js')) && words.includes(failoverSocket);
+    } catch {
+      return false;
+    }
+  });
+  return Number(found);
+}

@@ -1,0 +1,119 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { headgateLauncher, run } from '../agent/site.ts';
+import { closeSocket, connectOn, freshPort, readLine, receive, sendAll } from '../network/sockets.ts';
+import { requires } from '../requirements.ts';
+import { until } from './link.ts';
+import { at, methods, reals, rules, type SyncSite, standUpSync, vips } from './sync-site.ts';
+
+/*
+ * Two of our directors, connections by way of one, the virtual addresses moved to the other by hand: the same streams go
+ * on. What a director knows is read from its own listing.
+ */
+
+const families = [4, 6] as const;
+
+requires(
+  'root',
+  'netns',
+  'bpf',
+  'ip',
+)('connections told to another director', () => {
+  let site: SyncSite;
+  beforeAll(async () => {
+    site = await standUpSync('two');
+    for (const director of ['a', 'b'] as const) {
+      site.restore(director, rules);
+      for (const role of ['master', 'backup'])
+        site.ipvsadm(director, '--start-daemon', role, '--mcast-interface', 'back');
+    }
+    site.activate('a');
+  });
+  afterAll(() => site?.down());
+
+  const open = (address: string, port: number) => {
+    // A busy machine, and a client that sends again after ever longer pauses.
+    const patience = { from: ownOf(address), timeoutMs: 30_000 };
+    const fd = connectOn(site.lab, 'client', 'stream', { address, port }, patience);
+    return { fd, name: readLine(fd) };
+  };
+  const ownOf = (address: string) => ({
+    address: address.includes(':') ? 'fd71::1' : '10.71.0.1',
+    port: freshPort(),
+  });
+  const echo = (fd: number, text: string) => {
+    sendAll(fd, Buffer.from(`${text}\n`));
+    return readLine(fd);
+  };
+
+  const ways = methods.flatMap((method) => families.map((family) => ({ method, family })));
+
+  it('streams of every method go on through the other director, and back', async () => {
+    const streams = ways.map(({ method, family }) => ({
+      method,
+      family,
+      ...open(vips[method][family], 7),
+    }));
+    for (const { fd } of streams) expect(echo(fd, 'by a')).toBe('by a');
+    await sleep(50);
+    site.activate('b');
+    for (const { fd, method, family } of streams)
+      expect(`${method} ${family} ${echo(fd, 'by b')}`).toBe(`${method} ${family} by b`);
+    expect(site.connections('b').filter((line) => line.includes('ESTABLISHED'))).toHaveLength(ways.length);
+    site.activate('a');
+    for (const { fd } of streams) expect(echo(fd, 'by a again')).toBe('by a again');
+    for (const { fd } of streams) closeSocket(fd);
+  });
+
+  it('a persistent client, a UDP client and a client without its real server', async () => {
+    site.activate('a');
+    const { 4: vip } = vips.masquerade;
+    const persistent = open(vip, 8);
+    const from = ownOf(vip);
+    const datagrams = connectOn(site.lab, 'client', 'datagram', { address: vip, port: 5300 }, { from });
+    const ask = () => {
+      sendAll(datagrams, Buffer.from('who\n'));
+      return receive(datagrams).toString();
+    };
+    const answered = ask();
+    expect(answered).not.toBe('');
+    // Not configured on the other director: kept there, and found again when it is added.
+    const service = at(vips.masquerade[6], 7);
+    const server = at(reals.masquerade[6], 7007);
+    site.ipvsadm('b', '-d', '-t', service, '-r', server);
+    const late = open(vips.masquerade[6], 7);
+    await sleep(100);
+    const here = site.connections('b');
+    expect(here.filter((line) => /^TCP .* 10\.71\.0\.1:0 +10\.71\.0\.100:8 /.test(line))).toHaveLength(1);
+    expect(here.filter((line) => line.startsWith('UDP '))).toHaveLength(1);
+    site.activate('b');
+    expect(ask()).toBe(answered);
+    expect(echo(persistent.fd, 'by b')).toBe('by b');
+    sendAll(late.fd, Buffer.from('by b\n'));
+    await sleep(300);
+    site.ipvsadm('b', '-a', '-t', service, '-r', server, '-m');
+    expect(readLine(late.fd)).toBe('by b');
+    for (const fd of [persistent.fd, datagrams, late.fd]) closeSocket(fd);
+  });
+
+  it('a director that comes back asks for the whole table', async () => {
+    site.activate('a');
+    const streams = ways.map(({ method, family }) => open(vips[method][family], 7));
+    site.ipvsadm('b', '--stop-daemon', 'backup');
+    run(site.lab, 'b', process.execPath, headgateLauncher, 'clean-up');
+    expect(site.ipvsadm('b', '-L', '--daemon')).toBe('');
+    site.restore('b', rules);
+    site.ipvsadm('b', '--start-daemon', 'backup', '--mcast-interface', 'back');
+    await until(
+      () => site.connections('b').filter((line) => line.includes('ESTABLISHED')).length >= streams.length,
+      'it has all of them',
+      60_000,
+    );
+    site.activate('b');
+    for (const { fd } of streams) expect(echo(fd, 'by b')).toBe('by b');
+    // Told once, entered once: its real servers count what the streams are.
+    const counted = site.ipvsadm('b', '-Ln').matchAll(/ (?:Route|Masq|Tunnel) +1 +(\d+) /g);
+    expect([...counted].reduce((sum, [, active]) => sum + Number(active), 0)).toBe(streams.length);
+    for (const { fd } of streams) closeSocket(fd);
+  });
+});
