@@ -1,6 +1,5 @@
-import { type ChildProcess, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { spawnInNetns } from '../../src/sys/netns.ts';
 import { until, type Wire } from '../ha/link.ts';
 import { requires } from '../requirements.ts';
 import type { Site } from './site.ts';
@@ -17,15 +16,11 @@ requires(
   let b: Site;
   let wire: Wire;
   let pair: Pair;
-  let server: ChildProcess | undefined;
   beforeEach(() => {
     pair = openPair();
     ({ a, b, wire } = pair);
   });
-  afterEach(() => {
-    server?.kill('SIGKILL');
-    pair.close();
-  });
+  afterEach(() => pair.close());
 
   it.each([
     ['ebpf', 'fd77::100', 'fd77::1'],
@@ -49,15 +44,10 @@ failover:
     expect(spawnSync('ip', sysctl).status).toBe(0);
     a.write(configuration(false));
     // It listens on every address of the host, at 22 as well.
-    const answering = `for (const port of [8080, 22]) require('node:net').createServer((one) => one.end('served')).listen(port)`;
-    server = spawnInNetns(a.netns, process.execPath, ['-e', answering], { stdio: 'inherit' });
+    pair.serve(a, 8080, 22);
     const running = await a.start();
     await until(() => wire.has(a.netns, vip), 'it is master');
-    const ask = (address: string, port: number) => {
-      const client = `const one = require('node:net').connect(${port}, '${address}'); one.setTimeout(1500, () => process.exit(1)); one.on('error', () => process.exit(1)); one.pipe(process.stdout)`;
-      const words = ['netns', 'exec', b.netns, process.execPath, '-e', client];
-      return spawnSync('ip', words, { encoding: 'utf8' }).stdout;
-    };
+    const ask = (address: string, port: number) => pair.ask(b, address, port);
     const ping = (address: string) =>
       spawnSync('ip', ['netns', 'exec', b.netns, 'ping', '-c1', '-W1', address]).status === 0;
     await until(() => ask(vip, 80) === 'served', 'the service answers');

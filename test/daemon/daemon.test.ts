@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
-import { request } from 'node:http';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { randomNumbers, startOf } from '../packets/random.ts';
 import { requires } from '../requirements.ts';
+import { ask } from './ask.ts';
 import { launchers, openSite, type Site } from './site.ts';
 
 const configuration = (scheduler: string, ...servers: string[]) => `
@@ -19,26 +19,6 @@ const ruled = (scheduler: string, ...servers: [string, number][]) => [
   `-A -t 192.0.2.10:80 -s ${scheduler}`,
   ...servers.map(([server, weight]) => `-a -t 192.0.2.10:80 -r ${server} -m -w ${weight}`),
 ];
-
-/** One request to the control API, as any program would make it. */
-function ask(
-  socketPath: string,
-  method: string,
-  path: string,
-  body = '',
-): Promise<{ status: number; text: string }> {
-  return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath, method, path }, (response) => {
-      let text = '';
-      response.on('data', (chunk) => {
-        text += chunk;
-      });
-      response.on('end', () => resolve({ status: response.statusCode!, text }));
-    });
-    outgoing.on('error', reject);
-    outgoing.end(body);
-  });
-}
 
 requires(
   'root',
@@ -143,7 +123,7 @@ requires(
   it('refuses requests it does not understand, and stays', async () => {
     site.write(configuration('rr', one));
     await site.start();
-    const post = (path: string, body: string) => ask(site.socket, 'POST', path, body);
+    const post = (path: string, body: string) => ask(site.socket, 'POST', path, { body });
     for (const [path, body, why] of [
       ['/v1/operations', '{', 'wanted JSON'],
       ['/v1/operations', '[]', 'expected object'],

@@ -2,12 +2,12 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs';
 
-import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { requires } from '../requirements.ts';
+import { ask } from './ask.ts';
 import { follow, type Received } from './follower.ts';
 import { launchers, openSite, type Site } from './site.ts';
 
@@ -81,7 +81,7 @@ requires(
         { kind: 'delete-destination', id, destination: { address: '10.0.0.2', port: 80 } },
         { kind: 'delete-destination', id, destination: { address: '10.0.0.9', port: 80 } },
       ];
-      await ask(site.socket, 'POST', '/v1/operations', JSON.stringify({ operations }));
+      await ask(site.socket, 'POST', '/v1/operations', { body: JSON.stringify({ operations }) });
       const second = await follower.until(({ id }) => id === String(Number(change.id) + 1));
       expect(JSON.parse(second.data)).toMatchObject({
         by: 'API',
@@ -285,9 +285,9 @@ virtualServices:
       // With one, which starts with the rollback, because the file is the one that was put aside.
       const daemon = await site.start();
       expect(site.rules().sort()).toEqual([...before, ...mail].sort());
-      const asked = await ask(site.socket, 'POST', '/v1/rollback', '{"generation":2}');
+      const asked = await ask(site.socket, 'POST', '/v1/rollback', { body: '{"generation":2}' });
       expect(asked).toMatchObject({ status: 409, text: expect.stringContaining('HG_NEEDS_YES') });
-      const done = await ask(site.socket, 'POST', '/v1/rollback', '{"generation":2,"yes":true}');
+      const done = await ask(site.socket, 'POST', '/v1/rollback', { body: '{"generation":2,"yes":true}' });
       expect(JSON.parse(done.text)).toMatchObject({ generation: 4 });
       expect(site.rules()).toEqual(ruled('rr', one!, two!));
       const unknown = site.run('headgate', 'rollback', '99');
@@ -324,7 +324,9 @@ virtualServices:
           },
         }));
         for (let times = 0; times < 5; times++) {
-          const { text } = await ask(site.socket, 'POST', '/v1/operations', JSON.stringify({ operations }));
+          const { text } = await ask(site.socket, 'POST', '/v1/operations', {
+            body: JSON.stringify({ operations }),
+          });
           expect(JSON.parse(text).refusals).toEqual(operations.map(() => null));
         }
         expect(daemon.log().match(/error events are not kept .*ENOSPC/g)).toHaveLength(1);
@@ -350,23 +352,3 @@ virtualServices:
     });
   });
 });
-
-/** One request to the control API, as any program would make it. */
-function ask(
-  socketPath: string,
-  method: string,
-  path: string,
-  body = '',
-): Promise<{ status: number; text: string }> {
-  return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath, method, path }, (response) => {
-      let text = '';
-      response.on('data', (chunk) => {
-        text += chunk;
-      });
-      response.on('end', () => resolve({ status: response.statusCode!, text }));
-    });
-    outgoing.on('error', reject);
-    outgoing.end(body);
-  });
-}

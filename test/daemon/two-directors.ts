@@ -1,6 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { spawnInNetns } from '../../src/sys/netns.ts';
 import { layWire, type Wire } from '../ha/link.ts';
 import { openSite, type Running, type Site } from './site.ts';
 
@@ -13,6 +14,10 @@ export type Pair = {
   start(site: Site): Promise<Running>;
   /** Runs the real keepalived at a site, its VRRP alone. */
   startKeepalived(site: Site, configuration: string): Keepalived;
+  /** Runs a server at a site, on every address of it: who connects is told `served`. */
+  serve(site: Site, ...ports: readonly number[]): void;
+  /** What a client at a site is told; empty where nobody answers within 1.5 s. */
+  ask(site: Site, address: string, port: number): string;
   /** Ends what the pair started, and the sites. */
   close(): void;
 };
@@ -35,16 +40,25 @@ export function openPair(): Pair {
       writeFileSync(at('keepalived.conf'), configuration);
       const pids = ['-p', at('k.pid'), '-r', at('v.pid')];
       const words = ['-n', '-l', '-D', '-P', '-f', at('keepalived.conf'), ...pids];
-      const process = spawn('ip', ['netns', 'exec', netns, 'keepalived', ...words], {
+      const daemon = spawn('ip', ['netns', 'exec', netns, 'keepalived', ...words], {
         stdio: ['ignore', 'pipe', 'pipe'],
       });
-      started.push(process);
+      started.push(daemon);
       let log = '';
-      for (const stream of [process.stdout, process.stderr])
+      for (const stream of [daemon.stdout, daemon.stderr])
         stream.on('data', (text) => {
           log += text;
         });
-      return { process, log: () => log };
+      return { process: daemon, log: () => log };
+    },
+    serve({ netns }, ...ports) {
+      const server = `for (const port of [${ports}]) require('node:net').createServer((one) => one.end('served')).listen(port)`;
+      started.push(spawnInNetns(netns, process.execPath, ['-e', server], { stdio: 'inherit' }));
+    },
+    ask({ netns }, address, port) {
+      const client = `const one = require('node:net').connect(${port}, '${address}'); one.setTimeout(1500, () => process.exit(1)); one.on('error', () => process.exit(1)); one.pipe(process.stdout)`;
+      const words = ['netns', 'exec', netns, process.execPath, '-e', client];
+      return spawnSync('ip', words, { encoding: 'utf8' }).stdout;
     },
     close() {
       for (const child of started) child.kill('SIGKILL');

@@ -1,6 +1,4 @@
-import { type ChildProcess, spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { spawnInNetns } from '../../src/sys/netns.ts';
 import { until, type Wire } from '../ha/link.ts';
 import { requires } from '../requirements.ts';
 import type { Site } from './site.ts';
@@ -18,15 +16,11 @@ requires(
   let b: Site;
   let wire: Wire;
   let pair: Pair;
-  let server: ChildProcess | undefined;
   beforeEach(() => {
     pair = openPair();
     ({ a, b, wire } = pair);
   });
-  afterEach(() => {
-    server?.kill('SIGKILL');
-    pair.close();
-  });
+  afterEach(() => pair.close());
 
   it('serves what comes to it', async () => {
     a.write(`
@@ -39,17 +33,11 @@ failover:
   vrrp:
     - { name: front, interface: eth0, routerId: 51, advertisementInterval: 100ms, virtualMac: true, addresses: [${vip}] }
 `);
-    const answering = `require('node:net').createServer((one) => one.end('served')).listen(8080, '10.77.0.1')`;
-    server = spawnInNetns(a.netns, process.execPath, ['-e', answering], { stdio: 'inherit' });
+    pair.serve(a, 8080);
     const running = await a.start();
     await until(() => wire.has(a.netns, vip), 'it is master');
     await running.logged(/interface covered device=hgm4-51-\d+/);
-    const ask = () => {
-      const client = `const one = require('node:net').connect(80, '${vip}'); one.setTimeout(1000, () => process.exit(1)); one.pipe(process.stdout)`;
-      const words = ['netns', 'exec', b.netns, process.execPath, '-e', client];
-      return spawnSync('ip', words, { encoding: 'utf8' }).stdout;
-    };
-    await until(() => ask() === 'served', 'the service answers');
+    await until(() => pair.ask(b, vip, 80) === 'served', 'the service answers');
     expect(wire.ip(b.netns, 'neighbour', 'show', vip, 'dev', 'eth0')).toContain(`lladdr ${mac} `);
     expect(a.run('ipvsadm', '-Ln', '--stats').stdout).toMatch(/10\.77\.0\.1:8080 +[1-9]/);
     expect(await running.end('SIGTERM')).toBe(0);
