@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { failuresText, slowestText } from './closing.ts';
 import { addingLine, closingText } from './reporter.ts';
 
 const project = fileURLToPath(new URL('..', import.meta.url));
@@ -58,11 +59,46 @@ describe('A run of vitest with the closing reporter', () => {
     const body = `${passes}test('b', (context) => context.skip('no water'));`;
     const result = run(body);
     expect(result).toMatchObject({ exitCode: 0, lastLine: '1 passed, 0 failed, 1 skipped' });
-    expect(result.stdout).toMatch(/Left out on this machine:\n {2}.*one\.test\.ts: b\n {6}no water\n/);
+    expect(result.stdout).toMatch(/Left out on this machine:\n {2}.*one\.test\.ts > b\n {6}no water\n/);
     expect(run(body, { REQUIRE_ALL: '1' })).toMatchObject({
       exitCode: 1,
       lastLine: '1 passed, 0 failed, 1 skipped',
     });
+  });
+
+  test('says what failed, in short, right before the totals', () => {
+    const long = JSON.stringify({ ...Object.fromEntries(Array.from('abcdefghijklmnopqrs').entries()), z: 1 });
+    const result = run(`${passes}
+      describe('outer', () => {
+        test('number', () => { expect(1, 'how many').toBe(2); });
+        test('object', () => { expect({ ...${long}, z: 2 }).toEqual(${long}); });
+        test('thrown', () => { throw new Error('first\\nsecond\\n\\nthird\\nfourth ' + 'x'.repeat(1000)); });
+      });
+      describe('hooked', () => {
+        beforeAll(() => { throw new Error('no water'); });
+        test('b', () => {});
+      });`);
+    const end = result.stdout.slice(result.stdout.lastIndexOf('\nFailed:\n'));
+    const block = (name: string, ...lines: string[]) =>
+      [` +\\S*one\\.test\\.ts > ${name}`, ...lines.map((line) => `      ${line}`)].join('\n');
+    expect(end).toMatch(
+      new RegExp(
+        [
+          '^\nFailed:',
+          block('outer > number', 'how many: expected 1 to be 2.*', 'expected 2', 'received 1'),
+          block('outer > object', 'expected \\{.*\\} to deeply equal .*', '- "z": 1,', '\\+ "z": 2,'),
+          block('outer > thrown', 'first', 'second', 'third'),
+          block('hooked', 'no water'),
+          '1 passed, 4 failed, 1 skipped\n$',
+        ].join('\n'),
+      ),
+    );
+  });
+
+  test('names the files that took longest', () => {
+    const result = run("test('a', () => new Promise((resolve) => setTimeout(resolve, 1_100)));\n");
+    expect(result.stdout).toMatch(/\nSlowest files:\n +1 s {2}\S*one\.test\.ts\n1 passed,/);
+    expect(run(passes).stdout).not.toContain('Slowest files');
   });
 
   test('counts a failed hook, a file that does not load and a run without tests as failures', () => {
@@ -77,6 +113,38 @@ describe('A run of vitest with the closing reporter', () => {
     });
     expect(run('')).toMatchObject({ exitCode: 1 });
   });
+});
+
+describe('failuresText()', () => {
+  test('is empty when nothing failed', () => {
+    expect(failuresText([])).toBe('');
+  });
+
+  test('keeps a block at four lines and about 300 characters, without colours', () => {
+    const line = `\u001b[31m${'long '.repeat(100)}\u001b[39m`;
+    const text = failuresText([
+      { title: 'x > a', errors: [{ message: [line, line, line, line].join('\n') }] },
+    ]);
+    const [, heading, title, ...reason] = text.trimEnd().split('\n');
+    expect([heading, title]).toEqual(['Failed:', '  x > a']);
+    expect(reason).toHaveLength(3);
+    expect(reason.join('').length).toBeLessThan(330);
+    expect(text).not.toContain('\u001b');
+  });
+
+  test('has a block for a failure that gives no error', () => {
+    expect(failuresText([{ title: 'x > a', errors: [] }])).toContain('x > a\n      no message\n');
+  });
+});
+
+test('slowestText() gives the ten that took longest, longest first', () => {
+  const times = Array.from({ length: 20 }, (_, index) => ({ file: `f${index}`, seconds: index }));
+  const lines = slowestText(times).trim().split('\n');
+  expect(lines).toHaveLength(11);
+  expect([lines[1], lines[10]]).toEqual([
+    expect.stringMatching(/ 19 s {2}f19$/),
+    expect.stringMatching(/ 10 s {2}f10$/),
+  ]);
 });
 
 describe('closingText()', () => {

@@ -1,11 +1,12 @@
 import type { Reporter, TestCase, TestModule, TestSuite } from 'vitest/node';
+import { type Failure, type FileTime, failuresText, slowestText } from './closing.ts';
 import { missingIn, type RequirementName, requirements, whyMissing } from './requirements.ts';
 
 type SerializedError = Parameters<NonNullable<Reporter['onTestRunEnd']>>[1][number];
 
 /**
- * Closes a run: what was left out, why, and the line that adds it; then `N passed, N failed, N skipped` alone on the
- * last line. With REQUIRE_ALL=1 a skipped test fails the run.
+ * Closes a run: the files that took longest; what was left out, why, and the line that adds it; a short block for each
+ * failure; then `N passed, N failed, N skipped` alone on the last line. With REQUIRE_ALL=1 a skipped test fails the run.
  */
 export class ClosingReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
@@ -13,11 +14,13 @@ export class ClosingReporter implements Reporter {
     const skipped = tests.filter((test) => test.result().state === 'skipped');
     const all = process.env.REQUIRE_ALL === '1';
     // A hook that failed, a file that did not load or an error outside a test counts: nothing else would show it.
-    const outside = modules.reduce((sum, module) => sum + blocksWithErrors(module), unhandled.length);
-    const failed = tests.filter((test) => test.result().state === 'failed').length + outside;
+    const failures = [...modules.flatMap(failuresIn), ...unhandled.map(outsideOfTests)];
+    const failed = failures.length;
     const passed = tests.filter((test) => test.result().state === 'passed').length;
     if (failed > 0 || (all && skipped.length > 0) || tests.length === 0) process.exitCode = 1;
+    process.stdout.write(slowestText(modules.map(timeOf)));
     process.stdout.write(closingText(skipped.map(leftOut), all));
+    process.stdout.write(failuresText(failures));
     process.stdout.write(`${passed} passed, ${failed} failed, ${skipped.length} skipped\n`);
   }
 }
@@ -40,15 +43,37 @@ function leftOut(test: TestCase): LeftOut {
   }
   const result = test.result();
   return {
-    title: `${test.module.moduleId.replace(`${process.cwd()}/`, '')}: ${test.fullName}`,
+    title: titleOf(test),
     missing: [...new Set(missing)],
     note: hookFailed ? 'not reached: a hook failed' : result.state === 'skipped' ? result.note : undefined,
   };
 }
 
-function blocksWithErrors(block: TestModule | TestSuite): number {
-  const inner = [...block.children.suites()].reduce((sum, suite) => sum + blocksWithErrors(suite), 0);
-  return inner + (block.errors().length > 0 ? 1 : 0);
+/** The tests that failed; hooks and files that did, by the block they belong to. */
+function failuresIn(block: TestModule | TestSuite): Failure[] {
+  const own = block.errors().length > 0 ? [{ title: titleOf(block), errors: block.errors() }] : [];
+  const inner = [...block.children].flatMap((child) => {
+    if (child.type === 'suite') return failuresIn(child);
+    const { state, errors } = child.result();
+    return state === 'failed' ? [{ title: titleOf(child), errors }] : [];
+  });
+  return [...own, ...inner];
+}
+
+const outsideOfTests = (error: SerializedError): Failure => ({
+  title: '(outside of tests)',
+  errors: [error],
+});
+
+function titleOf(task: TestModule | TestSuite | TestCase): string {
+  return task.type === 'module' ? fileOf(task) : `${fileOf(task.module)} > ${task.fullName}`;
+}
+
+const fileOf = (module: TestModule): string => module.moduleId.replace(`${process.cwd()}/`, '');
+
+function timeOf(module: TestModule): FileTime {
+  const { duration, collectDuration } = module.diagnostic();
+  return { file: fileOf(module), seconds: (duration + collectDuration) / 1000 };
 }
 
 /** The closing list; empty when nothing was left out. */
