@@ -27,13 +27,19 @@ const reasonLength = 300;
 const slowest = 10;
 
 /** One block of at most four lines for each failure; empty when nothing failed. */
-export function failuresText(failures: readonly Failure[]): string {
+export const failuresText = (failures: readonly Failure[]): string => listed('Failed:', failures);
+
+/** The same for tests that failed once and passed when they were tried again. */
+export const unsteadyText = (failures: readonly Failure[]): string =>
+  listed('Unsteady, a defect of the test or of the product: passed only when tried again:', failures);
+
+function listed(heading: string, failures: readonly Failure[]): string {
   if (failures.length === 0) return '';
   const blocks = failures.map(({ title, errors }) => {
     const reason = errors[0] === undefined ? ['no message'] : reasonLines(errors[0]);
     return [`  ${title}`, ...reason.map((line) => `      ${line}`)].join('\n');
   });
-  return `\nFailed:\n${blocks.join('\n')}\n`;
+  return `\n${heading}\n${blocks.join('\n')}\n`;
 }
 
 /** The files that took longest, longest first, in whole seconds; empty when none took a second. */

@@ -66,6 +66,17 @@ describe('A run of vitest with the closing reporter', () => {
     });
   });
 
+  test('names what passed only when tried again', () => {
+    const result = run(`${passes}
+      let tries = 0;
+      test('b', { retry: 1 }, () => { expect(++tries, 'how often').toBe(2); });
+      test('c', { retry: 1 }, () => { throw new Error('never'); });`);
+    expect(result).toMatchObject({ exitCode: 1, lastLine: '2 passed, 1 failed, 0 skipped' });
+    expect(result.stdout).toMatch(
+      /Unsteady, .*:\n {2}.*one\.test\.ts > b\n {6}how often.*\n {6}expected 2\n {6}received 1\n\nFailed:\n {2}.*one\.test\.ts > c\n/,
+    );
+  });
+
   test('says what failed, in short, right before the totals', () => {
     const long = JSON.stringify({ ...Object.fromEntries(Array.from('abcdefghijklmnopqrs').entries()), z: 1 });
     const result = run(`${passes}

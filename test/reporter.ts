@@ -1,12 +1,12 @@
 import type { Reporter, TestCase, TestModule, TestSuite } from 'vitest/node';
-import { type Failure, type FileTime, failuresText, slowestText } from './closing.ts';
+import { type Failure, type FileTime, failuresText, slowestText, unsteadyText } from './closing.ts';
 import { missingIn, type RequirementName, requirements, whyMissing } from './requirements.ts';
 
 type SerializedError = Parameters<NonNullable<Reporter['onTestRunEnd']>>[1][number];
 
 /**
  * Closes a run: the files that took longest; what was left out, why, and the line that adds it; a short block for each
- * failure; then `N passed, N failed, N skipped` alone on the last line. With REQUIRE_ALL=1 a skipped test fails the run.
+ * test that passed only when tried again, and for each failure; then `N passed, N failed, N skipped` alone on the last line. With REQUIRE_ALL=1 a skipped test fails the run.
  */
 export class ClosingReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
@@ -20,6 +20,7 @@ export class ClosingReporter implements Reporter {
     if (failed > 0 || (all && skipped.length > 0) || tests.length === 0) process.exitCode = 1;
     process.stdout.write(slowestText(modules.map(timeOf)));
     process.stdout.write(closingText(skipped.map(leftOut), all));
+    process.stdout.write(unsteadyText(tests.flatMap(unsteady)));
     process.stdout.write(failuresText(failures));
     process.stdout.write(`${passed} passed, ${failed} failed, ${skipped.length} skipped\n`);
   }
@@ -58,6 +59,14 @@ function failuresIn(block: TestModule | TestSuite): Failure[] {
     return state === 'failed' ? [{ title: titleOf(child), errors }] : [];
   });
   return [...own, ...inner];
+}
+
+/** A test that failed, was tried again and passed, with what it failed of. */
+function unsteady(test: TestCase): Failure[] {
+  const { state, errors } = test.result();
+  return state === 'passed' && test.diagnostic()?.flaky
+    ? [{ title: titleOf(test), errors: errors ?? [] }]
+    : [];
 }
 
 const outsideOfTests = (error: SerializedError): Failure => ({
