@@ -41,7 +41,7 @@ function namesIn(service: ServiceConfiguration, nameOf: NameOf): string[] {
 }
 
 function hooksOf(service: ServiceConfiguration, nameOf: NameOf): ServiceHooks {
-  const { checkLog, onQuorumUp, onQuorumDown } = service;
+  const { checkLog, downOnStop, onQuorumUp, onQuorumDown } = service;
   const realServers = new Map<string, RealServerHooks>();
   for (const id of serviceIdsOf(service))
     for (const realServer of service.realServers) {
@@ -50,5 +50,5 @@ function hooksOf(service: ServiceConfiguration, nameOf: NameOf): ServiceHooks {
       const name = nameOf(id, destinationOf(memberOf(realServer, service), id));
       realServers.set(name, { onUp, onDown });
     }
-  return { checkLog, onQuorumUp, onQuorumDown, realServers };
+  return { checkLog, downOnStop, onQuorumUp, onQuorumDown, realServers };
 }

@@ -30,6 +30,8 @@ export type Alerts = {
 export type ServiceHooks = {
   /** The file that gets a line for each result of a check. */
   readonly checkLog?: string | undefined;
+  /** Whether real servers and quorum count as lost when forwarding ends with the daemon. */
+  readonly downOnStop: boolean;
   readonly onQuorumUp?: readonly string[] | undefined;
   readonly onQuorumDown?: readonly string[] | undefined;
   /** Of real servers with programs, by the names that events use. */

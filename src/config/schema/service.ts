@@ -204,4 +204,8 @@ export const virtualService = object({
   }),
   onQuorumUp: hook('Run when enough real servers are usable again.'),
   onQuorumDown: hook('Run when too few are.'),
+  downOnStop: key(
+    flag().default(false),
+    'When forwarding ends with the daemon (`headgate run --stop-forwarding`), `onDown` is run for each real server that is up, then `onQuorumDown`, and alerts are sent.',
+  ),
 });

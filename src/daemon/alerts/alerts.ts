@@ -31,7 +31,7 @@ export const outletLimits: OutletLimits = {
   attempts: 15,
   waiting: 100,
 };
-/** How long the end of the daemon waits for messages that are under way. */
+/** How long the end of the daemon waits for what is under way. */
 const farewellMs = 2_000;
 
 export type AlertsOptions = {
@@ -62,7 +62,7 @@ export function openAlerts({
   log,
   now,
   limits = { pace: paceLimits, outlet: outletLimits },
-}: AlertsOptions): { stop(): Promise<void> } {
+}: AlertsOptions): { stop(programsMs?: number): Promise<void> } {
   const hooks = openHooks(limits.outlet, log);
   let targets = new Map<string, Target>();
   let known: Reactions | undefined;
@@ -135,21 +135,27 @@ export function openAlerts({
 
   const unsubscribe = events.subscribe(onEvents);
   return {
-    async stop() {
+    /** `programsMs`: how long programs have to be over; messages have two seconds. */
+    async stop(programsMs = farewellMs) {
       unsubscribe();
       clearTimeout(timer);
       const outlets = [...targets.values()].map(({ outlet }) => outlet);
-      const all = Promise.all([...outlets.map((outlet) => outlet.idle()), hooks.idle()]);
-      let expired: NodeJS.Timeout | undefined;
-      const tooLong = new Promise<void>((resolve) => {
-        expired = setTimeout(resolve, farewellMs);
-      });
-      await Promise.race([all, tooLong]);
-      clearTimeout(expired);
+      const told = Promise.all(outlets.map((outlet) => outlet.idle()));
+      await Promise.all([within(told, farewellMs), within(hooks.idle(), programsMs)]);
       for (const outlet of outlets) outlet.stop();
       hooks.stop();
     },
   };
+}
+
+/** Waits for something, but not longer than this. */
+async function within(work: Promise<unknown>, ms: number): Promise<void> {
+  let expired: NodeJS.Timeout | undefined;
+  const tooLong = new Promise<void>((resolve) => {
+    expired = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, tooLong]);
+  clearTimeout(expired);
 }
 
 function repeated(due: readonly Event[], listed: number): Message {

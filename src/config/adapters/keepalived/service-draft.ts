@@ -34,6 +34,7 @@ export type ServiceDraft = {
   sorry?: SorryDraft;
   onQuorumUp?: TreeNode | undefined;
   onQuorumDown?: TreeNode | undefined;
+  downOnStop?: boolean | undefined;
 };
 
 export type SorryDraft = {

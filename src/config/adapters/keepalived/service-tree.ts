@@ -159,6 +159,7 @@ function node(
     hysteresis: service.hysteresis.value === 0 ? undefined : service.hysteresis.value,
     onQuorumUp: service.onQuorumUp,
     onQuorumDown: service.onQuorumDown,
+    downOnStop: service.downOnStop ? true : undefined,
     realServers: listAt(
       span,
       service.realServers.map((one) =>

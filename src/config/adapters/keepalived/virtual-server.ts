@@ -8,7 +8,7 @@ import { readRealServer } from './real-server.ts';
 import { commandOf, ignoreAll, type Scope } from './scope.ts';
 import type { ServiceDraft } from './service-draft.ts';
 import { takeTiming } from './timing.ts';
-import { firstWord, noteRest, numberIn, unsignedMax, wholeNumber } from './values.ts';
+import { firstWord, noteRest, numberIn, unsignedMax, wholeNumber, yesOrNo } from './values.ts';
 
 const longestPersistenceSeconds = 31 * 86_400;
 /** What IPVS and keepalived have where no timeout is given. */
@@ -129,6 +129,10 @@ function takeKeyword(statement: Statement, draft: ServiceDraft, scope: Scope): v
       notes.kept(span, 'the name of the virtual service');
       return;
     }
+    case 'omega':
+      draft.downOnStop = yesOrNo(statement, scope);
+      notes.kept(span, '"downOnStop", for the end of "headgate run --stop-forwarding"');
+      return;
     case 'quorum_up':
       notes.kept(span, '"onQuorumUp"');
       draft.onQuorumUp ??= commandOf(statement, scope);
@@ -150,7 +154,6 @@ function takeKeyword(statement: Statement, draft: ServiceDraft, scope: Scope): v
 
 const notSayable: Readonly<Record<string, string>> = {
   ha_suspend: 'checks go on while the address is with another director',
-  omega: 'nothing is run when the daemon ends: real servers are as well as before',
   smtp_alert: 'who is told of what is said for all services at once',
 };
 
