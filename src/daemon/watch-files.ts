@@ -10,12 +10,12 @@ export type FileWatch = {
 };
 
 /**
- * How long files have to be left alone before they are read. One that was moved into its place is whole at once, and only
- * its neighbours may still be on their way. One that is written in place is whole when nobody has it open for writing any
- * more, and may be opened once more; but some programs keep open what they have written. Where the kernel cannot tell,
- * several writes of an editor are to be one change.
+ * How long files have to be left alone before they are read, in ms. One that was moved into its place is whole at once, and only
+ * its neighbours may still be on their way: where it is the only file there is nothing to wait for. One that is written in
+ * place is whole when nobody has it open for writing any more, and may be opened once more; but some programs keep open what
+ * they have written. Where the kernel cannot tell, several writes of an editor are to be one change.
  */
-const settleMs = { moved: 10, closed: 20, unknown: 100, open: 1000 } as const;
+const settleMs = { neighbours: 10, closed: 10, unknown: 100, open: 1000 } as const;
 
 /** Calls `changed` when a file has changed and was left alone for a moment. */
 export function watchFiles(changed: () => void): FileWatch {
@@ -23,12 +23,23 @@ export function watchFiles(changed: () => void): FileWatch {
   let watchers: readonly FSWatcher[] = [];
   let settling: NodeJS.Timeout | undefined;
 
-  /** `path` was written to at `since`: waits until that is over. */
-  function awaitEnd(path: string, since: number): void {
+  /** `path` was written to and left alone for `quietMs` since: waits until that is over. */
+  function awaitEnd(path: string, quietMs = 0, wasOpen = false): void {
     settling = setTimeout(() => {
-      if (performance.now() - since >= settleMs[stateOf(path)]) changed();
-      else awaitEnd(path, since);
+      const state = stateOf(path);
+      // Who has just closed it may have written until then, which the kernel is about to tell.
+      const quietNowMs = wasOpen && state !== 'open' ? 0 : quietMs + settleMs.closed;
+      if (quietNowMs >= settleMs[state]) changed();
+      else awaitEnd(path, quietNowMs, state === 'open');
     }, settleMs.closed);
+  }
+
+  /** `path` came to its place: by another name, or as a new file, which somebody may be writing. */
+  function awaitNeighbours(path: string): void {
+    const state = stateOf(path);
+    const isAllThereIs = state === 'closed' && followed.length === 1;
+    if (state === 'open') awaitEnd(path);
+    else settling = setTimeout(changed, isAllThereIs ? 0 : settleMs.neighbours);
   }
 
   return {
@@ -44,10 +55,9 @@ export function watchFiles(changed: () => void): FileWatch {
         watch(folder, (event, name) => {
           if (name !== null && !names.has(name)) return;
           clearTimeout(settling);
-          if (event === 'rename' && name !== null && isFilled(join(folder, name)))
-            settling = setTimeout(changed, settleMs.moved);
-          else if (name !== null) awaitEnd(join(folder, name), performance.now());
-          else settling = setTimeout(changed, settleMs.unknown);
+          if (name === null) settling = setTimeout(changed, settleMs.unknown);
+          else if (event === 'rename' && isFilled(join(folder, name))) awaitNeighbours(join(folder, name));
+          else awaitEnd(join(folder, name));
         }),
       );
     },

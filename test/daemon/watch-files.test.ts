@@ -59,6 +59,17 @@ requires('root')('a file that is watched', () => {
     expect(told.length).toBe(1);
   });
 
+  it('is read when who writes it has closed it, also where it has taken its place before', async () => {
+    const writing = openSync(`${file}.new`, 'w');
+    writeSync(writing, 'virtual');
+    renameSync(`${file}.new`, file);
+    await sleep(150);
+    expect(told).toEqual([]);
+    writeSync(writing, 'Servers: []\n');
+    closeSync(writing);
+    await expect.poll(() => told.length).toBe(1);
+  });
+
   it('is read when another one took its place', async () => {
     writeFileSync(`${file}.new`, 'two\n');
     renameSync(`${file}.new`, file);
