@@ -44,7 +44,7 @@ export function importFile(path: string, { from, ...options }: ImportOptions): I
     return { format: from ?? 'unknown', notes: [], problems: [problem] };
   }
   const text = decodeRules(read.bytes);
-  const adapter = named ?? adapterFor(text, path);
+  const adapter = named ?? adapterFor(() => text, path);
   if (!adapter) throw unknownFormat(path, text);
   if (text.includes('\0')) {
     const message = `file "${path}": wanted ${adapter.title}, found binary data`;

@@ -1,5 +1,5 @@
 import type { Source, Span } from '../model/problem.ts';
-import { type Memory, recall, remember } from './memory.ts';
+import { type Memory, recall, recallNext, remember } from './memory.ts';
 import type { Member, TreeNode } from './tree.ts';
 
 /** What the reader makes of a scalar: `value` as YAML has it before its type is found, without quotes. */
@@ -18,7 +18,7 @@ export function readQuickly(
   scalar: ReadScalar,
   memory?: Memory,
 ): TreeNode | undefined {
-  if (/[\t\r]/.test(text)) return undefined;
+  if (text.includes('\t') || text.includes('\r')) return undefined;
   try {
     const reader: Reader = { source, text, scalar, memory, at: 0, indent: 0, depth: 0 };
     toContent(reader);
@@ -133,6 +133,12 @@ function readEntry(reader: Reader, indent: number): TreeNode {
 /** An entry that may have been read before. It ends where a line begins that is no deeper than its dash. */
 function entryBy(memory: Memory, reader: Reader, indent: number): TreeNode {
   const { text, at: start } = reader;
+  const there = recallNext(memory, indent, text, start);
+  if (there) {
+    reader.at = start + there.text.length;
+    reader.indent = there.nextIndent!;
+    return there.node;
+  }
   const end: Reader = { ...reader };
   do {
     end.at = endOfLine(text, end.at) + 1;
@@ -141,8 +147,7 @@ function entryBy(memory: Memory, reader: Reader, indent: number): TreeNode {
   const chunk = text.slice(start, end.at);
   // What a variable stands for may have changed.
   if (chunk.includes('$')) return readEntry(reader, indent);
-  const key = `${indent} ${chunk}`;
-  const known = recall(memory, key);
+  const known = recall(memory, indent, chunk);
   if (known) {
     reader.at = end.at;
     reader.indent = end.indent;
@@ -152,7 +157,7 @@ function entryBy(memory: Memory, reader: Reader, indent: number): TreeNode {
   const alone: Reader = { ...reader, source: nowhere, text: ' '.repeat(indent) + chunk, at: indent };
   const node = readEntry(alone, indent);
   if (alone.at < alone.text.length) decline();
-  remember(memory, key, node);
+  remember(memory, indent, chunk, node);
   reader.at = end.at;
   reader.indent = end.indent;
   return node;

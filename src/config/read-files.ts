@@ -100,7 +100,7 @@ function readOne(path: string, include: Include, reader: Reader): MapNode | unde
   reader.names.push(path);
   const mark = { by: include?.by ?? path, open: true };
   reader.included.set(identity, mark);
-  const adapter = adapterFor(decodeRules(bytes), path);
+  const adapter = adapterFor(() => decodeRules(bytes), path);
   if (adapter) {
     const adaptedRoot = adapted(path, bytes, adapter, include !== undefined, reader);
     const whole = includeAll(adaptedRoot, path, reader);

@@ -14,6 +14,7 @@ const close = '\ufdd1';
 
 /** A text with the braces of its variables replaced, sign by sign, so that offsets stay. */
 export function guardVariables(text: string): string {
+  if (!text.includes('${')) return text;
   return text.replaceAll(/\$\{([^{}\n]*)\}/g, `$$${open}$1${close}`);
 }
 

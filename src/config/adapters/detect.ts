@@ -11,8 +11,9 @@ export function adapterNamed(name: string): Adapter | undefined {
   return adapters.find((adapter) => adapter.name === name);
 }
 
-/** The adapter for a text; undefined where it is of no known format, so that it may be headgate.yaml. */
-export function adapterFor(text: string, fileName: string): Adapter | undefined {
+/** The adapter for a text, which is asked for where the name does not say; undefined: it may be headgate.yaml. */
+export function adapterFor(textOf: () => string, fileName: string): Adapter | undefined {
   if (/\.(?:ya?ml|json)$/i.test(fileName)) return undefined;
+  const text = textOf();
   return adapters.find((adapter) => adapter.detects(text, fileName));
 }
