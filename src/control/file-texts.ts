@@ -25,7 +25,15 @@ export function keepingFiles(): {
     textsOf: (names) =>
       names.flatMap((path) => {
         const bytes = read.get(path);
-        return bytes ? [{ path: resolve(path), text: decodeRules(bytes) }] : [];
+        if (!bytes) return [];
+        const file = { path: resolve(path) };
+        // A text when somebody wants it: most of those who read a configuration do not keep its files.
+        return [
+          Object.defineProperty(file, 'text', {
+            enumerable: true,
+            get: () => decodeRules(bytes),
+          }) as FileText,
+        ];
       }),
   };
 }
