@@ -116,7 +116,7 @@ export async function consent(
 
 /** A change for a program. */
 export function changeValue(
-  { strangers, covers: _covers, health: _health, timeouts: _timeouts, ...change }: Intention,
+  { strangers, covers: _covers, health: _health, observed: _observed, ...change }: Intention,
   absent?: readonly AbsentAddress[],
 ) {
   return { ...change, strangers: strangers.map(serviceKey), ...(absent && { absentAddresses: absent }) };

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { finder } from '../model/plan.ts';
 import { equalDestination, equalService } from '../model/service-id.ts';
 import type { ServiceEntry, Table } from '../model/table.ts';
 import type { Timeouts } from '../model/virtual-service.ts';
@@ -44,7 +45,7 @@ export function unusableApplied(directory: string | undefined): string | undefin
   return existsSync(fileIn(directory)) ? fileIn(directory) : undefined;
 }
 
-/** Whole or not at all, also when the machine stops meanwhile. Throws HG_STATE. */
+/** Whole or not at all. Throws HG_STATE. */
 export function writeApplied(directory: string | undefined, applied: Applied): void {
   prepareApplied(directory, applied)?.commit();
 }
@@ -53,7 +54,7 @@ export function writeApplied(directory: string | undefined, applied: Applied): v
 export function prepareApplied(directory: string | undefined, applied: Applied): Prepared | undefined {
   if (directory === undefined) return undefined;
   const path = fileIn(directory);
-  const prepared = prepareWhole(path, documentText(version, applied));
+  const prepared = prepareWhole(path, documentText(version, applied), 'process');
   return {
     ...prepared,
     commit() {
@@ -61,6 +62,20 @@ export function prepareApplied(directory: string | undefined, applied: Applied):
       const stamp = stampOf(path);
       last = stamp === undefined ? undefined : { stamp, applied };
     },
+  };
+}
+
+/**
+ * A table with the services of another one that are as they are there: whoever compares it with that one, or with one that has
+ * services of it, knows them by themselves.
+ */
+export function recognised(found: Table, known: Table): Table {
+  const before = finder(known.services);
+  return {
+    services: found.services.map((entry, place) => {
+      const other = before(entry.service.id, place);
+      return other && equalEntries(entry, other) ? other : entry;
+    }),
   };
 }
 

@@ -6,11 +6,16 @@ import type { Controller } from './controller.ts';
 
 /**
  * Does what a change says, all of it or nothing: when the plane refuses a step, what was there before is put back.
- * Rejects with HG_APPLY_REFUSED, which names every step that was refused.
+ * `observed` is the table that the change was made for. Rejects with HG_APPLY_REFUSED, which names every step that was refused.
  */
-export async function applyChange(controller: Controller, { steps }: Change): Promise<void> {
+export async function applyChange(
+  controller: Controller,
+  { steps }: Change,
+  observed: Observed,
+): Promise<void> {
   if (steps.length === 0) return;
-  const before = await controller.read({ counters: false });
+  // Where others write too, they may have written since.
+  const before = controller.capabilities.shared ? await controller.read({ counters: false }) : observed;
   const refusals = await controller.apply(steps.map(({ operation }) => operation));
   const refused = steps.flatMap((step, i) => (refusals[i] ? [`${name(step)}: ${refusals[i].detail}`] : []));
   if (refused.length === 0) return;

@@ -30,7 +30,8 @@ const [one, two] = ['{ name: web1, address: 10.0.0.11:80 }', '{ name: web2, addr
 
 async function plane(yaml: string, connections = 0) {
   const memory = openMemoryPlane();
-  await applyChange(memory, await intend(memory, wanted(yaml)));
+  const change = await intend(memory, wanted(yaml));
+  await applyChange(memory, change, change.observed);
   for (let port = 1; port <= connections; port++)
     memory.packet(
       { address: '203.0.113.1' as Address, port },
@@ -190,7 +191,7 @@ describe('a change, applied', () => {
           : refusals.toSpliced(at, 0, { reason: 'no-such-destination', detail: 'it is gone' });
       },
     };
-    await expect(applyChange(refusing, change)).rejects.toMatchObject({
+    await expect(applyChange(refusing, change, change.observed)).rejects.toMatchObject({
       code: 'HG_APPLY_REFUSED',
       message: expect.stringMatching(
         /^Cannot apply the change: - web\/10\.0\.0\.1[12]:80: it is gone; what was there before is back$/,

@@ -1,7 +1,14 @@
 import { count } from '../model/count.ts';
 import { finder, plan } from '../model/plan.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
-import type { DestinationState, Observed, Operation, ServiceState, Table } from '../model/table.ts';
+import type {
+  DestinationState,
+  Observed,
+  Operation,
+  ServiceEntry,
+  ServiceState,
+  Table,
+} from '../model/table.ts';
 import type {
   Destination,
   DestinationId,
@@ -39,14 +46,22 @@ export type Change = {
   readonly concerns: readonly string[];
 };
 
-/** The steps from what is there to what is wanted. `made` is what an earlier configuration made: it is no stranger. Pure. */
-export function changeBetween(wanted: Wanted, observed: Observed, made: Table = { services: [] }): Change {
+/**
+ * The steps from what is there to what is wanted. `made` is what an earlier configuration made: it is no stranger; `found` are the
+ * rules of what is there. Pure.
+ */
+export function changeBetween(
+  wanted: Wanted,
+  observed: Observed,
+  made: Table = { services: [] },
+  found: Table = tableOf(observed.services),
+): Change {
   const [described, earlier] = [finder(wanted.table.services), finder(made.services)];
-  const isStranger = ({ service: { id } }: ServiceState, place: number) =>
+  const isStranger = ({ service: { id } }: ServiceEntry, place: number) =>
     !wanted.own && !described(id, place) && !earlier(id, place);
-  const strangers = observed.services.filter(isStranger).map(({ service }) => service.id);
-  const present = tableOf(observed.services.filter((state, place) => !isStranger(state, place)));
-  const operations = [...plan(wanted.table, present), ...timeoutOperations(wanted, observed)];
+  const strangers = found.services.filter(isStranger).map(({ service }) => service.id);
+  const present = found.services.filter((entry, place) => !isStranger(entry, place));
+  const operations = [...plan(wanted.table, { services: present }), ...timeoutOperations(wanted, observed)];
   if (operations.length === 0) return { steps: [], strangers, concerns: [] };
   const there = indexOf(observed, operations);
   const steps = operations.map((operation) => stepOf(operation, there, wanted.names));

@@ -74,7 +74,8 @@ export function writeGeneration(
   if (directory === undefined) return;
   const path = pathOf(directory, generation.generation);
   try {
-    writeWhole(path, documentText(version, generation, { names: namesText(names, generation.table) }));
+    const text = documentText(version, generation, { names: namesText(names, generation.table) });
+    writeWhole(path, text, 'machine');
   } catch (error) {
     // Half of it would take the place that the next one needs.
     rmSync(`${path}.new`, { force: true });

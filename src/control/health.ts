@@ -42,7 +42,7 @@ export async function putHealthInForce(
   const before = readHealth(controller);
   const isOther = ({ service }: Pick<Cover, 'service'>) => !services.has(serviceKey(service));
   const agents = [...(before.agents ?? []).filter(isOther), ...(now.agents ?? [])];
-  await applyDecided(controller, change, {
+  const decided = {
     overrides,
     covers: [...all.filter((one) => !isTouched(one)), ...covered.covers],
     health: {
@@ -50,7 +50,8 @@ export async function putHealthInForce(
       members: [...before.members.filter(isOther), ...now.members],
       ...(agents.length > 0 && { agents }),
     },
-  });
+  };
+  await applyDecided(controller, change, decided, observed);
   return {
     steps: change.steps.length,
     lost: covered.lost.filter((key) => !health.lost.includes(key)),

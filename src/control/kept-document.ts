@@ -7,7 +7,7 @@ type Place = Pick<Controller, 'directory'>;
 /** A document beside the plane, which ends with it; of a plane that keeps nothing, in memory. */
 export type KeptDocument<T extends Document> = {
   read(place: Place): T;
-  /** Whole or not at all, also when the machine stops meanwhile; nothing where nothing changes. Throws HG_STATE. */
+  /** Whole or not at all; nothing where nothing changes. Throws HG_STATE. */
   write(place: Place, value: T): void;
 };
 
@@ -45,7 +45,7 @@ export function openDocument<T extends Document>(name: string, empty: T): KeptDo
       if (read(place) === value) return;
       const text = JSON.stringify(value);
       if (last && last.stamp === stampOf(path) ? last.text === text : text === JSON.stringify(empty)) return;
-      writeDocument(path, version, value);
+      writeDocument(path, version, value, 'process');
       const stamp = stampOf(path);
       last = stamp === undefined ? undefined : { stamp, value, text };
     },

@@ -46,7 +46,7 @@ export function writeOverrides(place: Place, overrides: readonly Override[]): vo
   if (same(readOverrides(place), overrides)) return;
   const path = overridesFile(place);
   if (path === undefined) inMemory.set(place, overrides);
-  else writeDocument(path, version, { overrides });
+  else writeDocument(path, version, { overrides }, 'machine');
 }
 
 const covers = openDocument<{ covers: readonly Cover[] }>('covered.json', { covers: [] });
@@ -54,7 +54,7 @@ const covers = openDocument<{ covers: readonly Cover[] }>('covered.json', { cove
 /** What lies over entries of the table that is there. */
 export const readCovers = (place: Place): readonly Cover[] => covers.read(place).covers;
 
-/** Whole or not at all, also when the machine stops meanwhile; nothing where nothing changes. Throws HG_STATE. */
+/** Whole or not at all; nothing where nothing changes. Throws HG_STATE. */
 export const writeCovers = (place: Place, list: readonly Cover[]): void =>
   covers.write(place, { covers: list });
 

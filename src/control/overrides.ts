@@ -29,11 +29,16 @@ export type Decided = {
 
 /** The table under overrides and health: what configuration and runtime changes came to. */
 export function tableUnder(controller: Controller, { services }: Observed): Table {
-  return uncoverTable(tableOf(services), readCovers(controller));
+  return underCovers(controller, tableOf(services));
+}
+
+/** The same of the rules alone. */
+export function underCovers(controller: Controller, found: Table): Table {
+  return uncoverTable(found, readCovers(controller));
 }
 
 /**
- * Does a change of the table that goes with decisions, all of it or nothing. Stopped at any moment, it leaves a table and
+ * Does a change of the table `observed` that goes with decisions, all of it or nothing. Stopped at any moment, it leaves a table and
  * decisions from which the next change goes on: what is decided is written before it is done, and what is taken back is
  * forgotten after it is done. Rejects with HG_APPLY_REFUSED.
  */
@@ -41,6 +46,7 @@ export async function applyDecided(
   controller: Controller,
   change: Change,
   { overrides, health, covers }: Decided,
+  observed: Observed,
 ): Promise<void> {
   const before = {
     overrides: readOverrides(controller),
@@ -53,7 +59,7 @@ export async function applyDecided(
   writeHealth(controller, health);
   writeOverrides(controller, [...overrides, ...leaving]);
   try {
-    await applyChange(controller, change);
+    await applyChange(controller, change, observed);
   } catch (error) {
     // Any other error leaves a table nobody knows, as a process that is killed does.
     if (error instanceof HeadgateError && error.code === 'HG_APPLY_REFUSED') {
@@ -109,7 +115,8 @@ export async function changeOverrides(
       'HG_NEEDS_YES',
       `Cannot ${deed(state, request.realServer)} without a word: ${change.concerns.join('; ')}`,
     );
-  await applyDecided(controller, change, { overrides, covers, health: healthKept(health, pools, lost) });
+  const decided = { overrides, covers, health: healthKept(health, pools, lost) };
+  await applyDecided(controller, change, decided, observed);
   const was = (one: Named) => before.find((other) => isSame(one, other))?.state ?? 'ready';
   const after = change.steps.length > 0 ? await controller.read() : observed;
   return statuses(controller, { table, names }, after, meant, overrides, (one) => was(one) !== state);

@@ -3,8 +3,7 @@ import { coverTable } from '../model/cover.ts';
 import { finder } from '../model/plan.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed, Operation, Table } from '../model/table.ts';
-import type { Timeouts } from '../model/virtual-service.ts';
-import { type Applied, prepareApplied } from './applied.ts';
+import { type Applied, prepareApplied, recognised } from './applied.ts';
 import { type Change, changeBetween, tableOf } from './change.ts';
 import type { Controller } from './controller.ts';
 import { decisionsOf, healthKept } from './decisions.ts';
@@ -13,7 +12,7 @@ import { healthOf } from './health-store.ts';
 import { appliedBefore, isSame, noteGeneration, type Origin } from './note-generation.ts';
 import { resolveOverrides } from './override-names.ts';
 import { overridesOf, readCovers } from './override-store.ts';
-import { applyDecided, type Decided, tableUnder } from './overrides.ts';
+import { applyDecided, type Decided, underCovers } from './overrides.ts';
 import { runtimeChanges, withRuntimeChanges } from './runtime.ts';
 import { beginWork, endWork, readBaseline, settle } from './underway.ts';
 import type { Wanted } from './wanted.ts';
@@ -25,8 +24,8 @@ export type Intention = Change &
     readonly kept: readonly Operation[];
     /** What was changed since then and does not stay. */
     readonly dropped: readonly Operation[];
-    /** As they are before. */
-    readonly timeouts: Timeouts;
+    /** What is there before. */
+    readonly observed: Observed;
   };
 
 export type Order = {
@@ -35,12 +34,19 @@ export type Order = {
 };
 
 /** What is there, and what the configuration that was applied last made of it. */
-export type Seen = { readonly observed: Observed; readonly applied: Applied | undefined };
+export type Seen = {
+  readonly observed: Observed;
+  /** The rules of what is there; services that are as they were made are those of `applied`. */
+  readonly found: Table;
+  readonly applied: Applied | undefined;
+};
 
 /** Looks at what is there. Changes nothing. */
 export async function see(controller: Controller, look: Look = {}): Promise<Seen> {
   const observed = await controller.read(look);
-  return { applied: readBaseline(controller.directory, tableOf(observed.services)), observed };
+  const found = tableOf(observed.services);
+  const applied = readBaseline(controller.directory, found);
+  return { applied, observed, found: applied ? recognised(found, applied.table) : found };
 }
 
 /** What putting a configuration in force would do; `seen` where somebody has just looked. Changes nothing. */
@@ -50,8 +56,8 @@ export async function intend(
   { dropRuntimeChanges = false }: Order = {},
   seen?: Seen,
 ): Promise<Intention> {
-  const { applied, observed } = seen ?? (await see(controller, { counters: false }));
-  const changes = applied ? changesSince(applied, tableUnder(controller, observed)) : [];
+  const { applied, observed, found } = seen ?? (await see(controller, { counters: false }));
+  const changes = applied ? changesSince(applied, underCovers(controller, found)) : [];
   const { table: under, dropped } = withRuntimeChanges(wanted.table, dropRuntimeChanges ? [] : changes);
   const gone = new Set(dropRuntimeChanges ? changes : dropped);
   const overrides = resolveOverrides(await overridesOf(controller), wanted);
@@ -59,7 +65,7 @@ export async function intend(
   const before = readCovers(controller);
   const decisions = decisionsOf(health, { overrides, pools: wanted.pools, covers: before });
   const { table, covers, lost } = coverTable(under, decisions);
-  const change = changeBetween({ ...wanted, table }, observed, applied?.table);
+  const change = changeBetween({ ...wanted, table }, observed, applied?.table, found);
   const strangers = new Set(change.strangers.map(serviceKey));
   const alone = before.filter(({ service }) => strangers.has(serviceKey(service)));
   return {
@@ -67,7 +73,7 @@ export async function intend(
     kept: changes.filter((change) => !gone.has(change)),
     dropped: [...gone],
     overrides,
-    timeouts: observed.timeouts,
+    observed,
     covers: [...covers, ...alone],
     health: healthKept(health, wanted.pools, [...lost, ...health.lost.filter((key) => strangers.has(key))]),
   };
@@ -89,10 +95,10 @@ export async function putInForce(
   const { table, timeouts } = wanted;
   const applied = appliedBefore(directory);
   const steps = intention.steps.map(({ operation }) => operation);
-  const outcome = { steps: steps.length, timeouts: { ...intention.timeouts, ...timeouts } };
+  const outcome = { steps: steps.length, timeouts: { ...intention.observed.timeouts, ...timeouts } };
   if (applied && isSame(applied, wanted, rolledBackTo)) {
     const { generation } = applied;
-    await applyDecided(controller, intention, intention);
+    await applyDecided(controller, intention, intention, intention.observed);
     await noteGeneration(controller, wanted, { ...outcome, generation, isNew: false }, origin);
     return generation;
   }
@@ -104,7 +110,7 @@ export async function putInForce(
   });
   try {
     if (steps.length > 0) beginWork(directory, { generation, table, steps });
-    await applyDecided(controller, intention, intention);
+    await applyDecided(controller, intention, intention, intention.observed);
     next?.commit();
     endWork(directory);
   } catch (error) {
@@ -122,8 +128,8 @@ export async function currentRuntimeChanges(
   controller: Controller,
   seen?: Seen,
 ): Promise<readonly Operation[]> {
-  const { applied, observed } = seen ?? (await see(controller, { counters: false }));
-  return applied ? changesSince(applied, tableUnder(controller, observed)) : [];
+  const { applied, found } = seen ?? (await see(controller, { counters: false }));
+  return applied ? changesSince(applied, underCovers(controller, found)) : [];
 }
 
 /** Services that no configuration described are strangers, not changes. */

@@ -44,7 +44,7 @@ export function beginWork(directory: string | undefined, { table, steps, generat
   if (directory === undefined) return;
   const named = new Set(steps.map(serviceOf));
   const services = table.services.filter(({ service }) => named.has(serviceKey(service.id)));
-  writeDocument(fileIn(directory), version, { generation, table: { services }, steps });
+  writeDocument(fileIn(directory), version, { generation, table: { services }, steps }, 'process');
 }
 
 function serviceOf(step: Operation): string | undefined {

@@ -12,17 +12,17 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 test('a file has its new text, or the old one until it is committed', () => {
   const path = join(folder, 'a', 'b.json');
-  writeWhole(path, 'one');
+  writeWhole(path, 'one', 'machine');
   expect(statSync(path).mode & 0o777).toBe(0o600);
-  const next = prepareWhole(path, 'two');
+  const next = prepareWhole(path, 'two', 'process');
   expect(readFileSync(path, 'utf8')).toBe('one');
   next.commit();
   expect(readFileSync(path, 'utf8')).toBe('two');
-  const after = prepareWhole(path, 'two, again');
+  const after = prepareWhole(path, 'two, again', 'machine');
   rmSync(join(folder, 'a'), { recursive: true });
   after.commit();
   expect(readFileSync(path, 'utf8')).toBe('two, again');
-  prepareWhole(path, 'three').discard();
+  prepareWhole(path, 'three', 'process').discard();
   expect([readdirSync(join(folder, 'a')), readFileSync(path, 'utf8')]).toEqual([['b.json'], 'two, again']);
 });
 
@@ -35,7 +35,7 @@ test('what cannot be written is named, with what to do, and leaves nothing behin
   ] as const) {
     const error = (() => {
       try {
-        writeWhole(join(folder, path), 'text');
+        writeWhole(join(folder, path), 'text', 'process');
       } catch (thrown) {
         return thrown;
       }
@@ -51,7 +51,7 @@ test('what cannot be written is named, with what to do, and leaves nothing behin
 
 test('a document that is cut off anywhere, or of another form, is none', () => {
   const path = join(folder, 'document.json');
-  writeDocument(path, 1, { rules: ['one', 'two'] });
+  writeDocument(path, 1, { rules: ['one', 'two'] }, 'process');
   const whole = readFileSync(path, 'utf8');
   expect(readDocument(path, 1)).toEqual({ version: 1, rules: ['one', 'two'] });
   expect(readDocument(path, 2)).toBeUndefined();

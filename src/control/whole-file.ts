@@ -23,8 +23,14 @@ export type Prepared = {
   discard(): void;
 };
 
-/** Writes a file beside its name and makes sure it is on the disk; its folder is made where it is missing. Throws HG_STATE. */
-export function prepareWhole(path: string, text: string): Prepared {
+/**
+ * What a file is to outlive: the process that writes it, or the machine's stopping too, and then it has to be on the disk. What
+ * is kept of a table need not be: that is in the kernel's memory, and ends with the machine.
+ */
+export type Outlives = 'process' | 'machine';
+
+/** Writes a file beside its name; its folder is made where it is missing. Throws HG_STATE. */
+export function prepareWhole(path: string, text: string, outlives: Outlives): Prepared {
   const beside = `${path}.new`;
   const discard = () => rmSync(beside, { force: true });
   const whole = (work: () => void) =>
@@ -36,32 +42,33 @@ export function prepareWhole(path: string, text: string): Prepared {
         throw error;
       }
     });
-  whole(() => writeSynced(beside, text));
+  whole(() => writeAll(beside, text, outlives));
   return {
     commit: () =>
       whole(() => {
         // Somebody who cleaned up may have taken it along, with its folder.
-        if (!existsSync(beside)) writeSynced(beside, text);
-        takeName(beside, path);
+        if (!existsSync(beside)) writeAll(beside, text, outlives);
+        takeName(beside, path, outlives);
       }),
     discard,
   };
 }
 
-function writeSynced(path: string, text: string): void {
+function writeAll(path: string, text: string, outlives: Outlives): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const file = openSync(path, 'w', 0o600);
   try {
     // Goes on where the system takes a part only, as it does just before the disk is full.
     writeFileSync(file, text);
-    fsyncSync(file);
+    if (outlives === 'machine') fsyncSync(file);
   } finally {
     closeSync(file);
   }
 }
 
-function takeName(beside: string, path: string): void {
+function takeName(beside: string, path: string, outlives: Outlives): void {
   renameSync(beside, path);
+  if (outlives === 'process') return;
   // The name is in the folder, and the folder is not on the disk before this.
   const folder = openSync(dirname(path), 'r');
   try {
@@ -71,12 +78,9 @@ function takeName(beside: string, path: string): void {
   }
 }
 
-/**
- * Writes a file whole or not at all, also when the machine stops meanwhile; its folder is made where it is missing. Throws
- * HG_STATE, and then the file is as it was.
- */
-export function writeWhole(path: string, text: string): void {
-  prepareWhole(path, text).commit();
+/** Writes a file whole or not at all; its folder is made where it is missing. Throws HG_STATE, and then the file is as it was. */
+export function writeWhole(path: string, text: string, outlives: Outlives): void {
+  prepareWhole(path, text, outlives).commit();
 }
 
 /** Which writing of which file this is; undefined when there is no file. */
@@ -96,8 +100,8 @@ export function readDocument<T extends object>(path: string, version: number): T
 }
 
 /** Writes a JSON document with the version of its form, whole or not at all. Throws HG_STATE. */
-export function writeDocument(path: string, version: number, value: Document): void {
-  writeWhole(path, documentText(version, value));
+export function writeDocument(path: string, version: number, value: Document, outlives: Outlives): void {
+  writeWhole(path, documentText(version, value), outlives);
 }
 
 /** What a document says; a table in it may be much of it. */

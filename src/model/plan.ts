@@ -50,6 +50,7 @@ function planService(
   { service, destinations }: ServiceEntry,
   observed: ServiceEntry | undefined,
 ): void {
+  if (observed?.service === service && observed.destinations === destinations) return;
   if (!observed) operations.push({ kind: 'add-service', service });
   else if (!equalService(service, observed.service))
     operations.push({ kind: 'edit-service', service: explicit(service, observed.service) });
