@@ -8,7 +8,12 @@ import { connect } from './connect.ts';
 import type { Streams } from './context.ts';
 import { type Output, write } from './output.ts';
 
-export type ExplainOptions = { readonly udp?: boolean; readonly output: Output };
+export type ExplainOptions = {
+  readonly udp?: boolean;
+  /** As it was written. */
+  readonly mark?: string;
+  readonly output: Output;
+};
 
 /** `explain CLIENT[:PORT] VIRTUAL:PORT`: exit code 0 when a real server gets the packet and nothing is in the way, else 1. */
 export async function explainClient(
@@ -28,14 +33,31 @@ export async function explainClient(
       },
     );
   const protocol = options.udp ? 'udp' : 'tcp';
+  const mark = options.mark === undefined ? undefined : readMark(options.mark);
   const controller = await connect();
   try {
-    const explanation = await explain(controller, { protocol, client: from, virtual: { address, port } });
+    const explanation = await explain(controller, {
+      ...{ protocol, client: from, virtual: { address, port } },
+      ...(mark !== undefined && { mark }),
+    });
     await write(streams, options.output, explanation, () => `${explanationText(explanation)}\n`);
     return explanation.destination && explanation.problems.length === 0 ? 0 : 1;
   } finally {
     await controller.close();
   }
+}
+
+/** A firewall mark, as nft and ip write it: decimal, or hexadecimal behind 0x; 0 for a packet without. */
+function readMark(text: string): number {
+  const mark = /^(\d+|0x[0-9a-f]+)$/i.test(text) ? Number(text) : Number.NaN;
+  if (mark <= 0xffff_ffff) return mark;
+  throw new HeadgateError(
+    'HG_USAGE',
+    `Cannot read the mark "${text}": wanted a number from 0 to 4294967295`,
+    {
+      hint: 'for instance --mark 1 or --mark 0x10',
+    },
+  );
 }
 
 /** An address, or an address and a port; IPv6 with a port in brackets. */
@@ -63,13 +85,14 @@ const methods = {
 
 /** The explanation for a person. */
 export function explanationText(explanation: Explanation): string {
-  const { question, service, connections, candidates, destination, because, uncertain } = explanation;
+  const { question, service, mark, connections, candidates, destination, because, uncertain } = explanation;
   const { client, protocol, virtual } = question;
   const from =
     client.port === undefined
       ? client.address
       : destinationKey({ address: client.address, port: client.port });
   const rows: [string, string][] = [['service', service ? `${service.name}, ${service.scheduler}` : 'none']];
+  if (mark) rows.push(['mark', `${mark.value}, ${mark.because}`]);
   const [live, templates] = [false, true].map((kind) =>
     connections.filter(({ template }) => template === kind),
   );
@@ -87,7 +110,9 @@ export function explanationText(explanation: Explanation): string {
     rows.push(['persistence', templates!.map((row) => destinationKey(row.destination)).join(', ')]);
   rows.push([
     destination ? 'goes to' : 'goes to nobody',
-    destination ? `${destinationKey(destination)}, because ${because}` : `because ${because}`,
+    destination
+      ? `${destinationKey(explanation.arrives ?? destination)}, because ${because}`
+      : `because ${because}`,
   ]);
   if (uncertain !== undefined) rows.push(['but', uncertain]);
   for (const candidate of candidates) rows.push(['', candidateText(candidate, destination)]);

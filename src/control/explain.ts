@@ -1,4 +1,4 @@
-import { type Address, familyOf } from '../model/address.ts';
+import { familyOf } from '../model/address.ts';
 import { agentText } from '../model/agent-state.ts';
 import { type Health, healthWord, lastResultText, worstByMember } from '../model/health.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
@@ -17,9 +17,11 @@ import type {
   Destination,
   DestinationId,
   SchedulerName,
+  VirtualService,
 } from '../model/virtual-service.ts';
 import type { Controller } from './controller.ts';
 import { healthOf } from './health-store.ts';
+import { type Mark, type Marking, markAddress, markedServices, markingBy, unmarkedText } from './marking.ts';
 import { overridesOf, readCovers } from './override-store.ts';
 import {
   deletedProblem,
@@ -29,14 +31,8 @@ import {
   type Problem,
   pathProblems,
 } from './problems.ts';
+import type { Question } from './question.ts';
 import { withAbsent } from './shown.ts';
-
-/** What is asked: a client at a virtual address. Without a port, the client may come from any. */
-export type Question = {
-  readonly protocol: 'tcp' | 'udp';
-  readonly client: { readonly address: Address; readonly port?: number };
-  readonly virtual: DestinationId;
-};
 
 /** One destination as the scheduler sees it. */
 export type Candidate = {
@@ -57,8 +53,12 @@ export type Explanation = {
   /** Connections the client has with this service now; with a port at most one. */
   readonly connections: readonly Connection[];
   readonly candidates: readonly Candidate[];
+  /** The packet's firewall mark, where a service goes by it. */
+  readonly mark?: Mark;
   /** Who gets the packet; absent: nobody. */
   readonly destination?: Destination;
+  /** Where it arrives there. */
+  readonly arrives?: DestinationId;
   /** Why that one, or why nobody, in a sentence. */
   readonly because: string;
   /** The scheduler may decide otherwise when the packet comes. */
@@ -70,7 +70,8 @@ export type Explanation = {
 /** Explains what becomes of a client's packet. Changes nothing. Rejects with a HeadgateError. */
 export async function explain(controller: Controller, question: Question): Promise<Explanation> {
   const [observed, connections] = [await controller.read(), await controller.connections()];
-  const state = findService(observed, question);
+  const marking = await markingOf(observed, question);
+  const state = findService(observed, question, marking.mark?.value);
   const addresses = [
     question.virtual.address,
     question.client.address,
@@ -82,10 +83,17 @@ export async function explain(controller: Controller, question: Question): Promi
     ({ service }) => service === state?.service,
   );
   const absent = (all?.destinations ?? []).slice(state?.destinations.length);
-  return explanationOf(question, observed, state, connections, outlook, overrides, {
-    absent,
-    isDown: downIn(health, Date.now()),
-  });
+  const taken = { absent, isDown: downIn(health, Date.now()) };
+  return explanationOf(question, observed, state, connections, outlook, overrides, taken, marking);
+}
+
+/** The mark of a packet, where there are services of marks. */
+async function markingOf(observed: Observed, question: Question): Promise<Marking> {
+  if (question.mark !== undefined) return { mark: { value: question.mark, because: 'as was said' } };
+  const ids = markedServices(observed, question);
+  if (ids.length === 0) return {};
+  const { readFirewall } = await import('../dataplane/firewall.ts');
+  return markingBy(question, ids, readFirewall());
 }
 
 /** What health has taken away. */
@@ -112,12 +120,20 @@ function downIn({ members, agents = [] }: Health, nowMs: number): IsDown {
 
 const ftpPort = 21;
 
-/** The service that takes a packet: the one with its port, else FTP's for its data, else one for every port (ip_vs_service_find). */
-function findService(observed: Observed, { protocol, virtual }: Question): ServiceState | undefined {
+/**
+ * The service that takes a packet: that of its mark, else the one with its port, else FTP's for its data, else one for every
+ * port (ip_vs_service_find).
+ */
+function findService(
+  observed: Observed,
+  { protocol, virtual }: Question,
+  mark: number | undefined,
+): ServiceState | undefined {
   const isFtpData = protocol === 'tcp' && (virtual.port === 20 || virtual.port >= 1024);
   const keys = [virtual.port, ...(isFtpData ? [ftpPort] : []), 0].map((port) =>
     serviceKey({ kind: 'address', protocol, ...virtual, port }),
   );
+  if (mark) keys.unshift(serviceKey({ kind: 'fwmark', mark, family: familyOf(virtual.address) }));
   return keys
     .map((key) => observed.services.find(({ service }) => serviceKey(service.id) === key))
     .find((state) => state !== undefined);
@@ -132,17 +148,24 @@ export function explanationOf(
   outlook: Outlook | undefined,
   overrides: readonly Override[] = [],
   { absent, isDown }: TakenOut = { absent: [], isDown: () => undefined },
+  { mark, unknown }: Marking = {},
 ): Explanation {
   const own = connections.filter((row) => isOf(row, question));
-  const base = { question, connections: own };
+  const base = { question, connections: own, ...(mark && { mark }) };
   if (!state)
     return {
       ...base,
       candidates: [],
       because: 'no virtual service has this protocol, address and port',
-      problems: [noService(question, observed), ...localProblems(question.virtual.address, outlook)],
+      problems: noServiceProblems(question, observed, outlook, {
+        ...(mark && { mark }),
+        ...(unknown && { unknown }),
+      }),
     };
   const { service } = state;
+  // Packets with a mark come by the routing, wherever their address is.
+  const addressProblems =
+    service.id.kind === 'address' ? localProblems(question.virtual.address, outlook) : [];
   const views = state.destinations.map((one, i) => viewOf(one, outlook?.lastWeights?.[i])).reverse();
   const whole = { ...state, destinations: [...state.destinations, ...absent] };
   const candidates = whole.destinations.map((one) =>
@@ -162,9 +185,13 @@ export function explanationOf(
     service: { name: serviceKey(service.id), scheduler: service.scheduler },
     candidates,
     ...found,
+    ...(unknown !== undefined && { uncertain: `${unknown}: --mark says which mark the packet has` }),
+    ...(found.destination && {
+      arrives: present?.destination ?? endOf(service, found.destination, question),
+    }),
     ...(path && { path }),
     problems: [
-      ...localProblems(question.virtual.address, outlook),
+      ...addressProblems,
       ...[present && !found.destination ? deletedProblem(present, service) : undefined].filter(
         (one) => one !== undefined,
       ),
@@ -245,22 +272,35 @@ function recall(
   connections: readonly Connection[],
 ): Found | undefined {
   const { id, persistence } = service;
-  if (!persistence || id.kind !== 'address') return undefined;
+  if (!persistence) return undefined;
   const network = maskAddress(client.address, persistence.netmask);
-  const port = id.port === virtual.port && id.port !== ftpPort ? id.port : 0;
+  const isOwn = id.kind === 'address' && id.port === virtual.port && id.port !== ftpPort;
+  const key =
+    id.kind === 'address'
+      ? { protocol, address: virtual.address, port: isOwn ? id.port : 0 }
+      : { protocol: 'ip', address: markAddress(id), port: 0 };
   const row = connections.find(
     ({ template, ...one }) =>
       template &&
-      one.protocol === protocol &&
+      one.protocol === key.protocol &&
       one.client.address === network &&
-      one.virtual.address === virtual.address &&
-      one.virtual.port === port,
+      one.virtual.address === key.address &&
+      one.virtual.port === key.port,
   );
   const found = row && destinations.find(({ destination }) => isEnd(destination, row.destination));
   if (!found) return undefined;
   const { weight, expiresTemplates } = found.destination;
   if (weight === 0 && (expiresTemplates || sysctls?.expire_quiescent_template)) return undefined;
   return { destination: found.destination, because: 'persistence: it has served this client before' };
+}
+
+/**
+ * Where a packet arrives: at the destination's port where that stands for the one asked for; without a port, and with
+ * persistence at any other than the service's, at its own (ip_vs_schedule, ip_vs_sched_persist).
+ */
+function endOf({ id, persistence }: VirtualService, to: Destination, { virtual }: Question): DestinationId {
+  const stands = id.kind === 'address' ? id.port === virtual.port : !persistence;
+  return { address: to.address, port: stands && to.port !== 0 ? to.port : virtual.port };
 }
 
 /** A template for every port names none. */
@@ -383,6 +423,23 @@ function figureOf(view: DestinationView, scheduler: SchedulerName | 'none'): str
 }
 
 const rounded = (value: number): string => String(Math.round(value * 100) / 100);
+
+function noServiceProblems(
+  question: Question,
+  observed: Observed,
+  outlook: Outlook | undefined,
+  { mark, unknown }: Marking,
+): Problem[] {
+  const marked = markedServices(observed, question);
+  const again = (value: number) => ({ remedy: `ask again with --mark ${value}, as far as others mark it` });
+  if (unknown !== undefined && marked[0])
+    return [{ what: `which mark it gets is not known: ${unknown}`, ...again(marked[0].mark) }];
+  if (marked[0]) {
+    const what = mark ? `no virtual service has the mark ${mark.value}` : unmarkedText(marked);
+    return [noService(question, observed), { what, ...again(marked[0].mark) }];
+  }
+  return [noService(question, observed), ...localProblems(question.virtual.address, outlook)];
+}
 
 function noService({ protocol, virtual }: Question, observed: Observed): Problem {
   const near = observed.services

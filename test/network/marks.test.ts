@@ -123,6 +123,44 @@ requires(
           expect(templates[0]).toMatch(/^IP {2}0[45]:\d\d +ASSURED +10\.71\.0\.\d+:0 +0\.0\.0\.1:0 /);
       });
 
+      it('explain foretells who gets it, by the rule that sets the mark or by what it is told', () => {
+        const address = elsewhere[family];
+        const explained = (port: number, ...more: string[]) => {
+          const virtual = `${bracketed(address)}:${port}`;
+          const words = [program, 'explain', plan.clientOf(1), virtual, '-o', 'json', ...more];
+          return JSON.parse(site.lab.run('director', 'node', words, { env: smallTable }).stdout);
+        };
+        mark(`${ip} daddr ${address} tcp dport { 7, 7007 } meta mark set 1`);
+        site.rules(`-A -f 1${six} -s rr -p 300`, ...masqueraded(family === 6 ? ':0' : ''));
+        const found = explained(7);
+        expect(found).toMatchObject({
+          mark: { value: 1, because: expect.stringMatching(/^rule \d+ of chain inet marks in sets it$/) },
+          service: { scheduler: 'rr' },
+          because: 'its turn is next',
+          arrives: { address: plan.backOf(3), port: 7 },
+          problems: [],
+        });
+        const other = { from: { address: plan.clientOf(1) } };
+        expect(askTcp(site.lab, 'client', { address, port: 7 }, other)).toBe('real3');
+        expect(explained(7007)).toMatchObject({
+          because: 'persistence: it has served this client before',
+          arrives: { address: plan.backOf(3), port: 7007 },
+        });
+        const elsewhere80 = explained(80);
+        expect(elsewhere80.destination).toBeUndefined();
+        expect(elsewhere80.problems[1].what).toMatch(
+          /^no rule of nftables gives this packet the mark of a service/,
+        );
+        expect(explained(80, '--mark', '0x1').arrives).toEqual({ address: plan.backOf(3), port: 80 });
+        expect(explained(80, '--mark', '8').problems[1].what).toBe('no virtual service has the mark 8');
+        shell('nft flush ruleset');
+        mark(`${ip} daddr ${address} meta mark set 1`, 'tcp dport 7 meta mark set 8');
+        expect(explained(7).problems[0].what).toMatch(
+          /^which mark it gets is not known: rule \d+ .* sets mark 8$/,
+        );
+        expect(explained(7, '--mark', '1').service).toBeDefined();
+      });
+
       it('goes on without its mark once it is established', () => {
         mark(`${ip} daddr ${plan.vip} tcp dport 7 meta mark set 1`);
         site.rules(`-A -f 1${six} -s rr`, ...masqueraded(family === 6 ? ':0' : ''));

@@ -27,7 +27,8 @@ const ways = {
 } as const;
 /** That of `accept: false` (src/ha/keeper.ts), which is for what no data plane takes. */
 const ownTable = 'headgate-vrrp';
-const protocols = { tcp: 6n, udp: 17n, sctp: 132n } as const;
+/** As rules compare them. */
+export const protocolNumbers = { tcp: 6n, udp: 17n, sctp: 132n } as const;
 
 function ruleFindings(rule: Rule, chains: readonly Chain[], ids: readonly AddressServiceId[]): Finding[] {
   if (rule.family === 'arp' || rule.family === 'bridge' || rule.table === ownTable) return [];
@@ -75,14 +76,16 @@ function allSpeakOf(tests: readonly Test[], way: Way, id: AddressServiceId): boo
   const number = numberOf(id.address);
   if (!address.every((test) => test.family === familyOf(id.address) && holds(test, number))) return false;
   if (id.port !== 0 && !port.every((test) => holds(test, BigInt(id.port)))) return false;
-  if (!protocol.every((test) => holds(test, protocols[id.protocol]))) return false;
+  if (!protocol.every((test) => holds(test, protocolNumbers[id.protocol]))) return false;
   return address.length > 0 || (port.length > 0 && id.port !== 0);
 }
 
-const holds = ({ ranges, negated }: Test, value: bigint): boolean =>
+/** Whether a value passes a comparison. */
+export const holds = ({ ranges, negated }: Test, value: bigint): boolean =>
   ranges.some(([first, last]) => first <= value && value <= last) !== negated;
 
-const numberOf = (address: Address): bigint =>
+/** An address as rules compare it. */
+export const numberOf = (address: Address): bigint =>
   BigInt(`0x${Buffer.from(addressToBytes(address)).toString('hex')}`);
 
 function policyFindings({ family, table, name, hook, drops }: Chain): Finding[] {

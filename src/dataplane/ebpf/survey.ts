@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { type Address, addressFromBytes, parseAddress } from '../../model/address.ts';
 import type { Path } from '../../model/outlook.ts';
 import type { DestinationId, VirtualService } from '../../model/virtual-service.ts';
@@ -8,12 +7,12 @@ import { tcxSupported } from '../../sys/bpf/probe.ts';
 import { readLargeReceive } from '../../sys/ethtool.ts';
 import { closeFd, isSystemError } from '../../sys/ffi.ts';
 import { listAddresses } from '../../sys/netlink/address.ts';
-import { listFirewallChains, listFirewallRules } from '../../sys/netlink/firewall.ts';
 import { findLink, interfaceFlags, type Link, listLinks } from '../../sys/netlink/link.ts';
 import { askForNeighbour, listNeighbours } from '../../sys/netlink/neighbour.ts';
 import { listRoutes, tables } from '../../sys/netlink/route.ts';
-import { type Netlink, netlinkProtocols, withNetlink } from '../../sys/netlink/socket.ts';
+import { type Netlink, withNetlink } from '../../sys/netlink/socket.ts';
 import { readSysctl } from '../../sys/sysctl.ts';
+import { readFirewall, readIfThere } from '../firewall.ts';
 import {
   type HostSurvey,
   type KernelService,
@@ -254,33 +253,6 @@ function ask(netlink: Netlink, { device, via }: Extract<Path, { kind: 'neighbour
   const link = findLink(netlink, device);
   // Interfaces without ARP and those that are down have nobody to ask.
   if (link?.up && (link.flags & interfaceFlags.noArp) === 0) askForNeighbour(netlink, link.index, via);
-}
-
-function readFirewall(): HostSurvey['firewall'] {
-  const unread = ['/proc/net/ip_tables_names', '/proc/net/ip6_tables_names'].flatMap((path) =>
-    (readIfThere(path) ?? '').split('\n').filter((name) => name !== ''),
-  );
-  try {
-    return withNetlink({ protocol: netlinkProtocols.netfilter }, (netlink) => ({
-      chains: listFirewallChains(netlink),
-      rules: listFirewallRules(netlink),
-      unread: unique(unread),
-    }));
-  } catch (error) {
-    // A kernel without nf_tables has no rules either.
-    if (isSystemError(error, 'EOPNOTSUPP', 'EINVAL', 'EPROTONOSUPPORT', 'ENOENT'))
-      return { chains: [], rules: [], unread: unique(unread) };
-    throw error;
-  }
-}
-
-function readIfThere(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return undefined;
-    throw error;
-  }
 }
 
 /** Virtual services in /proc/net/ip_vs (net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_info_seq_show): all in hexadecimal. */
