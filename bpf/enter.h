@@ -6,6 +6,8 @@
 #include "state.h"
 #include "template.h"
 
+#define QUOTED_SECONDS 3         /* until a packet of the client's own moves a connection on (ip_vs_conn_new) */
+
 /*
  * A slot for a new entry, 0 when the table is full or too many CPUs want one at once. Like push_entry a call of its own: the
  * verifier follows the ways out of a loop apart, and would follow each of them to the end of whoever has the loop in line.
@@ -118,7 +120,7 @@ __noinline __u32 push_entry(__u32 slot, const struct packet *packet, __u32 templ
 
 /*
  * Enters the connection that a packet opens, in the state that packet brings about: ip_vs_conn_new enters it in state
- * NONE and the same packet moves it on at once. `ifindex` is where the packet came in, `control` the slot of the
+ * NONE and the same packet moves it on at once, unless it is only quoted. `ifindex` is where the packet came in, `control` the slot of the
  * template that rules it, or 0. Returns its slot; the slot of the same connection when another CPU entered it first; 0
  * when there is no room.
  */
@@ -139,14 +141,16 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	word = WORD_LIVE | destination->method << WORD_METHOD_SHIFT;
 	if (destination->method != METHOD_MASQUERADE)
 		word |= WORD_NO_OUTPUT;
-	state = state_after(packet, word & WORD_NO_OUTPUT ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, STATE_NONE);
+	state = STATE_NONE;
+	if (!packet->quoted || packet->protocol != IPPROTO_TCP)
+		state = state_after(packet, word & WORD_NO_OUTPUT ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, STATE_NONE);
 	word |= state;
 	if (packet->protocol != IPPROTO_TCP || !is_active(state))
 		word |= WORD_INACTIVE;
 	if (!write_entry(connection, slot, packet, destination, destination_slot, now))
 		return 0;
 	connection->real_port = real_port;
-	connection->timeout = settings.timeout[state & 15];
+	connection->timeout = packet->quoted ? QUOTED_SECONDS * settings.hz : settings.timeout[state & 15];
 	connection->hop_ifindex = ifindex;
 	if (control && join_template(control)) {
 		struct connection_detail *detail = detail_at(slot);

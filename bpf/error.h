@@ -67,38 +67,74 @@ static __always_inline void turn(struct packet *packet)
 	packet->destination_port = port;
 }
 
+/*
+ * Reads what an error is about, its ends swapped, as the connection it belongs to sees it; 0: nothing of ours. `quoted` may be
+ * `outer` itself.
+ */
+static __always_inline int read_quoted(struct __sk_buff *skb, const struct packet *outer, struct packet *quoted)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 l4 = outer->l4, last = outer->l3 + outer->length;
+	__u8 *type, family = outer->family;
+	int result;
+
+	if (outer->fragment != FRAGMENT_NONE || l4 > MAX_HEADERS)
+		return 0;
+	type = data + l4;
+	if ((void *)(type + ICMP_HEADER) > end || !is_icmp_error(*type, family))
+		return 0;
+	__builtin_memset(quoted, 0, sizeof(*quoted));
+	if (family == 4)
+		result = parse_ipv4_header(data, end, l4 + ICMP_HEADER, quoted);
+	else
+		result = parse_ipv6_header(data, end, l4 + ICMP_HEADER, quoted);
+	if (result != PARSED || parse_ports(data, end, quoted) != PARSED ||
+	    quoted->l4 + 4 > last)
+		return 0;
+	turn(quoted);
+	return 1;
+}
+
+/*
+ * Sysctl schedule_icmp: what an error is about is scheduled as if the client had sent it, where no connection claims it
+ * (ip_vs_in_icmp). So an error about a packet of a real server finds that one where a hash chooses, although this director has
+ * not seen the connection. 1: the packet read is now what is to be scheduled, room on the stack being scarce; else it is spoilt.
+ */
+__noinline int becomes_quoted(struct __sk_buff *skb, struct packet *packet)
+{
+	struct address to;
+	__u32 *first;
+
+	if (!packet || !is_sound(skb, packet))
+		return 0;
+	to = packet->destination;
+	if (!read_quoted(skb, packet, packet) || to.word[3] != packet->destination.word[3] ||
+	    !equal_head(to.word, &packet->destination))
+		return 0;
+	first = chain_of(packet, 0);
+	if (first && find_in_long_chain(packet, *first, 0))
+		return 0;
+	first = chain_of(packet, 1);
+	if (first && find_in_long_chain(packet, *first, 1))
+		return 0;
+	packet->quoted = 1;
+	packet->fragment = FRAGMENT_NONE;
+	return 1;
+}
+
 /* An ICMP error: to the destination when it is about a reply, to the client when it is about a request. */
 __noinline int pass_error(struct __sk_buff *skb, struct packet *outer, __u32 egress)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct packet quoted = {};
+	struct packet quoted;
 	struct destination *destination;
 	struct rewrite rewrite = {};
 	struct address address = {};
 	struct connection *connection;
 	struct hop hop = {};
 	__u32 slot, reply = 0, now = now_jiffies();
-	__u32 l4;
-	__u8 *type;
-	int result;
 
-	if (!outer || outer->fragment != FRAGMENT_NONE)
+	if (!outer || !read_quoted(skb, outer, &quoted))
 		return VERDICT_PASS;
-	l4 = outer->l4;
-	if (l4 > MAX_HEADERS)
-		return VERDICT_PASS;
-	type = data + l4;
-	if ((void *)(type + ICMP_HEADER) > end || !is_icmp_error(*type, outer->family))
-		return VERDICT_PASS;
-	if (outer->family == 4)
-		result = parse_ipv4_header(data, end, l4 + ICMP_HEADER, &quoted);
-	else
-		result = parse_ipv6_header(data, end, l4 + ICMP_HEADER, &quoted);
-	if (result != PARSED || parse_ports(data, end, &quoted) != PARSED ||
-	    quoted.l4 + 4 > outer->l3 + outer->length)
-		return VERDICT_PASS;
-
-	turn(&quoted);
 	slot = 0;
 	if (!egress) {
 		__u32 *first = chain_of(&quoted, 0);

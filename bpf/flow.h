@@ -329,14 +329,20 @@ static __always_inline __be16 real_port(const struct service *service, const str
 		       : packet->destination_port;
 }
 
+/* Nobody serves a new connection, and its client hears of it; no error answers an error (ip_vs_leave). */
+static __always_inline int refuse(struct __sk_buff *skb, const struct packet *packet)
+{
+	count_event(EVENT_NO_DESTINATION);
+	return packet->quoted ? VERDICT_DROP : report(skb, packet, REPORT_PORT_UNREACHABLE, 0);
+}
+
 /* A packet to another port than that of its service, which has no persistence: nobody serves it (ip_vs_leave). */
 static __always_inline int leave_to_others(struct __sk_buff *skb, const struct packet *packet,
 					   const struct service *service)
 {
 	if (service->port)
 		return pass_by(packet);
-	count_event(EVENT_NO_DESTINATION);
-	return report(skb, packet, REPORT_PORT_UNREACHABLE, 0);
+	return refuse(skb, packet);
 }
 
 /* Where a packet came in; of a routed one that is forgotten. */
@@ -366,7 +372,7 @@ __noinline int say_over(struct __sk_buff *skb, struct packet *packet, __u32 serv
 	if (tenure == TENURE_RESIDENT)
 		return SAY_NONE;
 	if (!(service->flags & SERVICE_FWMARK) &&
-	    (!is_sound(skb, packet) ||
+	    ((!packet->quoted && !is_sound(skb, packet)) ||
 	     (tenure != TENURE_HELD && !is_local(skb, service_slot, &packet->destination, packet->family))))
 		return SAY_NONE;
 	return tenure == TENURE_LAPSED ? SAY_LAPSED : SAY_OWN;
@@ -383,7 +389,10 @@ __noinline int leave_unknown(struct __sk_buff *skb, struct packet *packet)
 	return pass_by(packet);
 }
 
-/* A packet that no connection claims: a new connection if it may open one and a virtual service wants it. */
+/*
+ * A packet that no connection claims: a new connection if it may open one and a virtual service wants it. VERDICT_KEEP: what an
+ * error is about has its connection now.
+ */
 __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 {
 	struct service *service;
@@ -393,7 +402,7 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 
 	if (!packet)
 		return VERDICT_PASS;
-	if (packet->protocol == IPPROTO_TCP) {
+	if (packet->protocol == IPPROTO_TCP && !packet->quoted) {
 		if (packet->tcp_flags & TCP_RST ||
 		    (!(packet->tcp_flags & TCP_SYN) && (!settings.sloppy_tcp || is_awaited(packet))))
 			return leave_unknown(skb, packet);
@@ -419,10 +428,8 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 	else if (!(service->flags & SERVICE_FWMARK) && packet->destination_port != service->port)
 		return leave_to_others(skb, packet, service);
 	destination = control ? destination_of(control) : choose(service, service_slot, packet);
-	if (!destination) {
-		count_event(EVENT_NO_DESTINATION);
-		return report(skb, packet, REPORT_PORT_UNREACHABLE, 0);
-	}
+	if (!destination)
+		return refuse(skb, packet);
 	if (service->flags & SERVICE_PERSISTENT && !control) {
 		control = enter_template(service_slot, packet, destination);
 		destination = destination_of(control);
@@ -430,7 +437,7 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 			return VERDICT_DROP;
 	}
 	port = real_port(service, packet, destination);
-	one_packet = service->flags & SERVICE_ONE_PACKET && packet->protocol == IPPROTO_UDP;
+	one_packet = service->flags & SERVICE_ONE_PACKET && packet->protocol == IPPROTO_UDP && !packet->quoted;
 	slot = one_packet ? enter_datagram(packet, destination, came_in(skb, packet), port)
 			  : enter_connection(packet, destination, came_in(skb, packet), port, control);
 	if (!slot)
@@ -440,6 +447,8 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 	counters = bpf_map_lookup_elem(&destination_counters, &destination);
 	if (counters)
 		counters->connections++;
+	if (packet->quoted)
+		return VERDICT_KEEP;
 	if (packet->protocol == IPPROTO_TCP)
 		limit_half_open(slot);
 	result = forward_request(skb, packet, slot, now);

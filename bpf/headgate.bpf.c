@@ -34,6 +34,7 @@
 #include "flow.h"
 #include "lease.h"
 #include "reset.h"
+#include "stray.h"
 #include "error.h"
 #include "tunnel-error.h"
 #include "xdp.h"
@@ -167,7 +168,15 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 		return VERDICT_DROP;
 	if (result == PARSED_NOT_OURS && is_icmp(&packet)) {
 		result = pass_tunnel_error(skb, &packet);
-		return result == VERDICT_PASS ? pass_error(skb, &packet, 0) : result;
+		if (result != VERDICT_PASS)
+			return result;
+		if (settings.schedule_icmp) {
+			if (becomes_quoted(skb, &packet) && schedule(skb, &packet, now_jiffies()) == VERDICT_DROP)
+				return VERDICT_DROP;
+			__builtin_memset(&packet, 0, sizeof(packet));
+			read_packet(skb, l3, &packet);
+		}
+		return pass_error(skb, &packet, 0);
 	}
 	if (result == PARSED_MALFORMED || result == PARSED_SHORT)
 		count_event(EVENT_MALFORMED);
@@ -186,6 +195,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 		slot = first ? find_from(&packet, *first, 1, now) : 0;
 		if (slot)
 			return forward_reply(skb, &packet, slot, now, 0);
+		if (settings.nat_icmp_send && is_stray(&packet) && !is_awaited(&packet))
+			return refuse_stray(skb, &packet);
 		if (!(sides & SIDE_REQUEST)) {
 			if (!is_awaited(&packet))
 				return pass_by(&packet);

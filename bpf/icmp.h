@@ -29,7 +29,22 @@ enum turn {
 	TURN_RESET,                  /* to become resets for both ends of its connection */
 	TURN_ONWARD,                 /* to go on to the destination whose slot is in the mark */
 	TURN_TUNNEL,                 /* the same through a tunnel */
+	REPORT_STRAY,                /* port unreachable, to a real server that no connection is with */
 };
+
+/* The director's address towards the masqueraded real server that a packet comes from; NULL: it comes from none. */
+static __noinline struct address *stray_source(const struct packet *packet)
+{
+	struct service_key key = {};
+
+	if (!packet)
+		return NULL;
+	key.address = packet->source;
+	key.port = packet->source_port;
+	key.protocol = packet->protocol;
+	key.family = packet->family;
+	return bpf_map_lookup_elem(&real_services, &key);
+}
 
 /* The kernel's two limits: one for all (icmp_global_allow), one per receiver (inet_peer_xrlim_allow). */
 __noinline int icmp_allowed(const struct address *receiver)
@@ -261,7 +276,8 @@ __noinline int make_icmpv6(struct __sk_buff *skb, const struct packet *packet, c
 
 /*
  * Makes a packet that comes back from the internal veth the ICMP error that its mark asks for. It comes from the virtual address, which
- * is the director's own: the client's packet was sent there, the real server's reply belongs to a connection with it.
+ * is the director's own: the client's packet was sent there, the real server's reply belongs to a connection with it. What a real
+ * server sends to nobody has none, and is answered from the director's address towards it.
  */
 static __always_inline int make_report(struct __sk_buff *skb, __u32 kind, __u32 value)
 {
@@ -288,6 +304,14 @@ static __always_inline int make_report(struct __sk_buff *skb, __u32 kind, __u32 
 	connection = connection_at(slot);
 	if (slot && connection)
 		virtual_address(connection, slot, &source);
+	if (kind == REPORT_STRAY) {
+		struct address *own = stray_source(&packet);
+
+		if (!own)
+			return VERDICT_DROP;
+		source = *own;
+		kind = REPORT_PORT_UNREACHABLE;
+	}
 	return packet.family == 4 ? make_icmpv4(skb, &packet, &source, kind, value)
 				  : make_icmpv6(skb, &packet, &source, kind, value);
 }

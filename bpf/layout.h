@@ -304,6 +304,8 @@ struct settings {
 	__u32 amemthresh;
 	__u32 lblc_expiration;       /* seconds, as the next one */
 	__u32 lblcr_expiration;
+	__u32 nat_icmp_send;
+	__u32 schedule_icmp;
 	__u32 half_open_share;       /* percent of the table; 0: no limit */
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */
 	__u32 reply_filter[FILTER_BITS / 32];   /* addresses that replies may come from */
@@ -357,6 +359,7 @@ enum event {
 	EVENT_HALF_OPEN_ENDED,       /* half-open connections ended: newer ones had no other place */
 	EVENT_ENTRY_DROPPED,         /* ended by drop_entry */
 	EVENT_REFUSED,               /* new connections refused by drop_packet */
+	EVENT_STRAY,                 /* dropped: of a masqueraded real server, for nobody (nat_icmp_send) */
 	EVENT_COUNT,
 };
 

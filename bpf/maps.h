@@ -110,6 +110,15 @@ struct {
 	__type(value, __u32);
 } service_index SEC(".maps");
 
+/* (user) With nat_icmp_send: address and port of each masqueraded real server -> the director's address towards it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 32768);
+	__type(key, struct service_key);
+	__type(value, struct address);
+} real_services SEC(".maps");
+
 struct hash_table {
 	__u32 destination[HASH_TABLE_SIZE]; /* (user) slots, 0: none */
 };

@@ -89,6 +89,8 @@ const operation = z.discriminatedUnion('kind', [
       conn_reuse_mode: whole.exactOptional(),
       lblc_expiration: whole.exactOptional(),
       lblcr_expiration: whole.exactOptional(),
+      nat_icmp_send: whole.exactOptional(),
+      schedule_icmp: whole.exactOptional(),
       half_open_share: whole.exactOptional(),
     }),
   }),

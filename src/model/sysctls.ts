@@ -32,6 +32,10 @@ export type Sysctls = {
   /** Seconds that lblc and lblcr remember an address that nobody asks for. */
   readonly lblc_expiration: number;
   readonly lblcr_expiration: number;
+  /** 1: a masqueraded real server that sends to nobody hears that the port is unreachable. */
+  readonly nat_icmp_send: number;
+  /** 1: what an ICMP error without a connection is about is scheduled as if the client had sent it. */
+  readonly schedule_icmp: number;
   /** Ours: half-open TCP connections the table has at most, in percent of it; for a newer one the oldest goes. 0: no limit. */
   readonly half_open_share: number;
 };
@@ -51,6 +55,8 @@ export const sysctlDefaults: Sysctls = {
   conn_reuse_mode: 1,
   lblc_expiration: 86_400,
   lblcr_expiration: 86_400,
+  nat_icmp_send: 0,
+  schedule_icmp: 0,
   half_open_share: 25,
 };
 
@@ -72,6 +78,8 @@ export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]
   conn_reuse_mode: [0, 3],
   lblc_expiration: [0, longestSeconds],
   lblcr_expiration: [0, longestSeconds],
+  nat_icmp_send: [0, 1],
+  schedule_icmp: [0, 1],
   half_open_share: [0, 50],
 };
 
@@ -107,15 +115,10 @@ export const fixedSysctls: Readonly<Record<string, FixedSysctl>> = {
   sync_retries: { value: '0', because: 'connection sync has no retries, it refreshes' },
   cache_bypass: { value: '0', because: 'packets go to real servers of their service and to nobody else' },
   sloppy_sctp: { value: '0', because: 'our planes have no SCTP' },
-  nat_icmp_send: {
-    value: '0',
-    because: 'a packet of a real server that belongs to no connection is left to the host',
-  },
   backup_only: {
     value: '0',
     because: 'with failover, a director that does not have an address schedules nothing for it anyway',
   },
-  schedule_icmp: { value: '0', because: 'an ICMP error without a connection is left to the host' },
   ignore_tunneled: { value: '0', because: 'what comes out of a tunnel is a packet like any other' },
   run_estimation: { value: '1', because: 'rates cost next to nothing' },
   est_cpulist: estimated,

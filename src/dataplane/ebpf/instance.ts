@@ -30,6 +30,7 @@ export const pinnedMaps = [
   'sweepers',
   'sync_ring',
   'half_open',
+  'real_services',
   'ports',
   'leases',
   'leased_addresses',

@@ -252,6 +252,10 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     } finally {
       plane.tables.finish();
       await arrange(plane);
+      if (plane.instance.settings.get(0, 'nat_icmp_send') !== 0) {
+        const { arrangeRealServices } = await import('./real-services.ts');
+        arrangeRealServices(plane.instance, plane.tables.listed.values());
+      }
     }
   }
 
