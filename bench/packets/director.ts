@@ -131,6 +131,8 @@ export type Director = {
   /** What the programs were loaded with. */
   readonly constants: Readonly<Record<string, number>>;
   readonly runtime: Records<'runtime'>;
+  /** For services beside those that are there: `openTables`. */
+  readonly tables: TableMaps;
   forgetConnections(): void;
   /** Makes known next hops last for `seconds` instead of one: XDP alone never refreshes them. */
   keepHops(seconds: number): void;
@@ -189,6 +191,7 @@ export function loadDirector(
     loaded,
     constants,
     runtime,
+    tables,
     forgetConnections() {
       new Uint8Array(heads.buffer).fill(0);
       for (const field of ['fresh', 'entries'] as const) runtime.set(0, field, 0);
