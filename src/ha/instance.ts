@@ -1,5 +1,11 @@
 import type { Address } from '../model/address.ts';
-import type { Fitness, RejectedAdvertisement, VrrpState, VrrpStatus } from '../model/vrrp.ts';
+import {
+  type Fitness,
+  type RejectedAdvertisement,
+  stoppedReason,
+  type VrrpState,
+  type VrrpStatus,
+} from '../model/vrrp.ts';
 import { accept, doubts } from './acceptance.ts';
 import { type Claims, openClaims } from './claims.ts';
 import type { Arrived } from './exchange.ts';
@@ -25,11 +31,11 @@ export type Instance = {
   work(nowMs: number): void;
   /** Does as its group does. */
   follow(state: 'master' | 'backup', reason: string, nowMs: number): void;
-  /** Gives its addresses up where it has them, and takes over from nobody until it steps forward. */
+  /** Gives its addresses up where it has them, as `resign` does, and takes over from nobody until it steps forward. */
   standBack(reason: string, nowMs: number): void;
   stepForward(nowMs: number): void;
   /**
-   * Says that it gives its addresses up, and serves on until its successor speaks, or could have spoken: then `stop`. Clients
+   * Says that it gives its addresses up, and serves on until its successor speaks, or could have spoken: then it stops. Clients
    * do not notice.
    */
   resign(nowMs: number): void;
@@ -57,8 +63,6 @@ const shortestProbeMs = 1_000;
 /** DEFEND_INTERVAL of RFC 5227. */
 const defendMs = 10_000;
 const never = Number.POSITIVE_INFINITY;
-/** From when a successor is to speak to when it is heard. */
-const lateMs = 50;
 
 /** An instance at the network. It begins with its first `judge`. */
 export function openInstance(settings: InstanceSettings, nowMs: number, listener: Listener): Instance {
@@ -69,10 +73,9 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
   // Those of a process that was killed.
   takePaths(settings.paths, listener.failed);
   let place: Place = { fault: 'not started' };
-  let [renewAtMs, resignedAtMs] = [never, never];
+  let renewAtMs = never;
   /** When the network is told again. */
   let announceAt: number[] = [];
-  let stopped = false;
   let [sent, received] = [0, 0];
   const sequences = openSequences();
   const trouble = openTrouble(settings.interface, intervalMs);
@@ -109,7 +112,7 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     if ('fault' in place) return;
     const { exchange, source, device } = place;
     // A peer waits as long, and its skew, from when it hears this.
-    if (priority > 0) listener.holds(nowMs + downAfter * intervalMs);
+    listener.holds(vrrp.leaving ? vrrp.dueMs : priority > 0 ? nowMs + downAfter * intervalMs : 0);
     const advertisement = { version, routerId, priority, intervalMs, addresses };
     attempt('advertise', () => {
       const sequence = settings.authentication.type === 'ah' ? sequences.next() : 0;
@@ -127,7 +130,7 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
 
   function enter(state: VrrpState, reason: string, nowMs: number): void {
     const held = renewAtMs !== never;
-    [renewAtMs, resignedAtMs, announceAt] = [never, never, []];
+    [renewAtMs, announceAt] = [never, []];
     listener.holds(state === 'master' ? nowMs + downAfter * intervalMs : 0);
     if (state !== 'master') stopProbing();
     if (state === 'master') {
@@ -180,18 +183,11 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     attempt('hold its addresses', () => hold(device, all, leaseSeconds));
   }
 
-  function stop(nowMs: number): void {
-    if (!stopped) handle({ kind: 'stop' }, nowMs);
-    stopped = true;
-  }
-
   return {
     settings,
     isMaster: () => vrrp.state === 'master',
     dueMs: () =>
-      resignedAtMs === never
-        ? Math.min(vrrp.dueMs, renewAtMs, probeAtMs, announceAt[0] ?? never)
-        : resignedAtMs,
+      vrrp.leaving ? vrrp.dueMs : Math.min(vrrp.dueMs, renewAtMs, probeAtMs, announceAt[0] ?? never),
     judge(next, fitness, now) {
       const fault = fitness.fault ?? ('fault' in next ? next.fault : undefined);
       // What is given up is given up where it was held.
@@ -216,10 +212,6 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
         trouble.refused(arrived.from, doubt, now);
         count(doubt);
       }
-      if (resignedAtMs !== never) {
-        if (said.priority > 0) stop(now);
-        return;
-      }
       const wasMaster = vrrp.state === 'master';
       handle({ kind: 'heard', advertisement: said, from: arrived.from }, now);
       const isOwn = !('fault' in place) && place.source === arrived.from;
@@ -228,12 +220,9 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
         handle({ kind: 'stand-back', reason: `${arrived.from} is master as well, and stays it` }, now);
     },
     work(now) {
-      if (resignedAtMs !== never) {
-        if (now >= resignedAtMs) stop(now);
-        return;
-      }
       // The election first: a late master must not renew what it has lost.
       if (now >= vrrp.dueMs) handle({ kind: 'due' }, now);
+      if (vrrp.leaving) return;
       if (now >= renewAtMs) renew(now);
       if (now >= probeAtMs) lookForClaims(now);
       if (now < (announceAt[0] ?? never)) return;
@@ -245,15 +234,11 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     follow: (state, reason, now) => handle({ kind: 'follow', state, reason }, now),
     standBack: (reason, now) => handle({ kind: 'stand-back', reason }, now),
     stepForward: (now) => handle({ kind: 'step-forward' }, now),
-    resign(now) {
-      if (vrrp.state !== 'master') return stop(now);
-      // The longest a successor waits: its skew (RFC 9568, 6.1; RFC 3768: of a second).
-      resignedAtMs = now + (version === 2 ? 1000 : intervalMs) + lateMs;
-      listener.holds(resignedAtMs);
-      advertise(0, now);
+    resign: (now) => handle({ kind: 'resign' }, now),
+    isResigning: () => vrrp.leaving?.state === 'fault',
+    stop(now) {
+      if (vrrp.reason !== stoppedReason) handle({ kind: 'stop' }, now);
     },
-    isResigning: () => resignedAtMs !== never,
-    stop,
     status(now) {
       const { master, sinceMs, state, reason, fitness } = vrrp;
       const wrong = trouble.now(now);

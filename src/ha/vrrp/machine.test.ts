@@ -174,7 +174,13 @@ test('whatever happens, only a master advertises, and who is in fault is silent'
     fc.integer({ min: 0, max: 255 }).map((priority) => heard(priority)),
     fc.integer({ min: 1, max: 254 }).map((priority) => fitness(priority)),
     fc.integer({ min: 1, max: 254 }).map((priority) => fitness(priority, 'broken')),
-    fc.constantFrom<VrrpEvent>({ kind: 'follow', state: 'master', reason: 'group' }, { kind: 'stop' }),
+    fc.constantFrom<VrrpEvent>(
+      { kind: 'follow', state: 'master', reason: 'group' },
+      { kind: 'stand-back', reason: 'handed over' },
+      { kind: 'step-forward' },
+      { kind: 'resign' },
+      { kind: 'stop' },
+    ),
   );
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.integer({ min: 0, max: 300 }), event), { maxLength: 60 }), (steps) => {
@@ -204,10 +210,11 @@ test('who hands over says so, stands back, and is there when nobody else is', ()
   ];
   const handOver: VrrpEvent = { kind: 'stand-back', reason: 'handed over' };
   const given = run([...master, [450, handOver]]);
-  expect(given.actions).toEqual([
-    { kind: 'advertise', priority: 0 },
-    { kind: 'enter', state: 'backup', reason: 'handed over' },
-  ]);
+  expect(given.actions).toEqual([{ kind: 'advertise', priority: 0 }]);
+  // It serves until its successor speaks.
+  expect(given.vrrp).toMatchObject({ state: 'master', leaving: { state: 'backup' } });
+  const over = run([...master, [450, handOver], [460, heard(0)], [500, heard(100)]]);
+  expect(over.actions).toEqual([{ kind: 'enter', state: 'backup', reason: 'handed over' }]);
   // It hears a lower priority and leaves it alone.
   const heardLower: readonly (readonly [number, VrrpEvent])[] = [500, 600, 700, 800].map((at) => [
     at,
@@ -229,4 +236,41 @@ test('who hands over says so, stands back, and is there when nobody else is', ()
     [900, heard(100)],
   ]);
   expect(forward.vrrp.dueMs).toBe(waits.vrrp.dueMs);
+});
+
+test.each([
+  ['is to end', { kind: 'resign' }, 'fault', 'stopped'],
+  ['stands back', { kind: 'stand-back', reason: 'handed over' }, 'backup', 'handed over'],
+] as const)('a master that %s serves no longer than a successor waits', (_, event, state, reason) => {
+  const master = [
+    [0, fitness(150)],
+    [800, due],
+    [850, event],
+  ] as const;
+  // Its own interval is the longest skew (RFC 9568, 6.1), of version 2 a second (RFC 3768, 6.1).
+  const second = { ...settings, version: 2 as const };
+  expect(run(master, second).vrrp.dueMs).toBeGreaterThan(1850);
+  const { dueMs } = run(master).vrrp;
+  expect(dueMs).toBeGreaterThan(950);
+  // Its own words, come back, and those of another one that leaves are no successor's.
+  const unheard = run([...master, [900, heard(150, { from: own })], [910, heard(0)], [949, due]]);
+  expect(unheard).toMatchObject({ vrrp: { state: 'master', dueMs }, actions: [] });
+  expect(run([...master, [dueMs, due]]).actions).toEqual([{ kind: 'enter', state, reason }]);
+  expect(run([...master, [900, heard(1)]]).actions).toEqual([{ kind: 'enter', state, reason }]);
+  // What becomes of its group becomes of it by itself.
+  const follow: VrrpEvent = { kind: 'follow', state: 'backup', reason: 'its group' };
+  expect(run([...master, [900, follow]]).vrrp.state).toBe('master');
+  // What is broken is given up at once.
+  expect(states(run([...master, [900, fitness(150, 'no carrier')]]))).toEqual(['advertise', 'fault']);
+});
+
+test('a master that is told to step forward again stays master', () => {
+  const again = run([
+    [0, fitness(150)],
+    [400, due],
+    [450, { kind: 'stand-back', reason: 'handed over' }],
+    [460, { kind: 'step-forward' }],
+  ]);
+  expect(again).toMatchObject({ vrrp: { state: 'master', dueMs: 560 }, actions: [{ priority: 150 }] });
+  expect(again.vrrp.leaving).toBeUndefined();
 });

@@ -29,6 +29,8 @@ export type Vrrp = {
   readonly standsBack?: true;
   /** Since when a backup has heard nobody but a master of lower priority. */
   readonly lowerSinceMs?: number;
+  /** A master that has said that it gives up: what it becomes when its successor speaks, or could have spoken. */
+  readonly leaving?: { readonly state: 'backup' | 'fault'; readonly reason: string };
 };
 
 export type VrrpEvent =
@@ -37,8 +39,10 @@ export type VrrpEvent =
   | { readonly kind: 'fitness'; readonly fitness: Fitness }
   /** Another instance of its group changed: it does the same. */
   | { readonly kind: 'follow'; readonly state: 'master' | 'backup'; readonly reason: string }
-  /** A person, or a rule, hands its addresses over. */
+  /** A person, or a rule, hands its addresses over: a master serves until its successor speaks. */
   | { readonly kind: 'stand-back'; readonly reason: string }
+  /** It is to end in good order, likewise. */
+  | { readonly kind: 'resign' }
   /** It takes over as its priority says again. */
   | { readonly kind: 'step-forward' }
   | { readonly kind: 'stop' };
@@ -57,6 +61,8 @@ const ownerPriority = 255;
 const shortestIntervalMs = 10;
 /** Priority of a master that gives up. */
 const givesUp = 0;
+/** From when a successor is to speak to when it is heard. */
+const lateMs = 50;
 
 /** An instance that has not begun. It begins with its first fitness. */
 export function newVrrp(settings: VrrpSettings, nowMs: number): Vrrp {
@@ -95,31 +101,51 @@ export function step(
     case 'stop':
       return enter(vrrp, 'fault', stoppedReason, settings, nowMs);
     case 'stand-back':
-      return standBack({ ...vrrp, standsBack: true }, event.reason, settings, nowMs);
+      return leave({ ...vrrp, standsBack: true }, { state: 'backup', reason: event.reason }, settings, nowMs);
+    case 'resign':
+      return vrrp.state === 'master'
+        ? leave(vrrp, { state: 'fault', reason: stoppedReason }, settings, nowMs)
+        : enter(vrrp, 'fault', stoppedReason, settings, nowMs);
     case 'step-forward': {
-      const { standsBack: _, ...next } = vrrp;
-      return { vrrp: next, actions: [] };
+      const { standsBack: _, leaving, ...next } = vrrp;
+      return leaving?.state === 'backup'
+        ? advertised(next, settings, nowMs)
+        : { vrrp: { ...next, ...(leaving && { leaving }) }, actions: [] };
     }
     case 'follow':
-      if (vrrp.state === 'fault' || vrrp.state === event.state) return { vrrp, actions: [] };
+      // Who leaves does so when its own successor speaks.
+      if (vrrp.state === 'fault' || vrrp.state === event.state || vrrp.leaving) return { vrrp, actions: [] };
       return enter(vrrp, event.state, event.reason, settings, nowMs);
     case 'due':
       return nowMs < vrrp.dueMs ? { vrrp, actions: [] } : due(vrrp, settings, nowMs);
     case 'heard':
       if (vrrp.state === 'fault') return { vrrp, actions: [] };
+      if (vrrp.leaving) return heardByLeaving(vrrp, event, settings, own, nowMs);
       return vrrp.state === 'master'
         ? heardByMaster(vrrp, event, settings, own, nowMs)
         : heardByBackup(vrrp, event, settings, nowMs);
   }
 }
 
-/** A master says that it gives up, and waits for the next one as for any. */
-function standBack(vrrp: Vrrp, reason: string, settings: VrrpSettings, nowMs: number): Stepped {
+/** A master says that it gives up, and serves for the longest that a successor waits: its skew (RFC 9568, 6.1; RFC 3768: of a second). */
+function leave(
+  vrrp: Vrrp,
+  leaving: NonNullable<Vrrp['leaving']>,
+  { version, advertisementInterval }: VrrpSettings,
+  nowMs: number,
+): Stepped {
   if (vrrp.state !== 'master') return { vrrp, actions: [] };
+  const dueMs = nowMs + (version === 2 ? 1000 : advertisementInterval) + lateMs;
   // Whoever was master before it is not the one that comes now.
   const { master: _, ...alone } = vrrp;
-  const { vrrp: next, actions } = enter(alone, 'backup', reason, settings, nowMs);
-  return { vrrp: next, actions: [{ kind: 'advertise', priority: givesUp }, ...actions] };
+  return { vrrp: { ...alone, leaving, dueMs }, actions: [{ kind: 'advertise', priority: givesUp }] };
+}
+
+function left({ leaving, ...vrrp }: Vrrp, settings: VrrpSettings, nowMs: number): Stepped {
+  const { state, reason } = leaving!;
+  const { vrrp: next, actions } = enter(vrrp, state, reason, settings, nowMs);
+  // It has said so.
+  return { vrrp: next, actions: actions.filter(({ kind }) => kind === 'enter') };
 }
 
 function becomeFit(vrrp: Vrrp, fitness: Fitness, settings: VrrpSettings, nowMs: number): Stepped {
@@ -136,6 +162,7 @@ function becomeFit(vrrp: Vrrp, fitness: Fitness, settings: VrrpSettings, nowMs: 
 }
 
 function due(vrrp: Vrrp, settings: VrrpSettings, nowMs: number): Stepped {
+  if (vrrp.leaving) return left(vrrp, settings, nowMs);
   if (vrrp.state === 'backup') {
     const reason = takeOverReason(vrrp, nowMs);
     return enter(vrrp, 'master', reason, settings, nowMs);
@@ -190,6 +217,23 @@ function heardByBackup(
   return { vrrp: { ...next, dueMs: nowMs + masterDownMs(settings, next) }, actions: [] };
 }
 
+function heardByLeaving(
+  vrrp: Vrrp,
+  { advertisement, from }: Heard,
+  settings: VrrpSettings,
+  own: Address,
+  nowMs: number,
+): Stepped {
+  const { priority } = advertisement;
+  if (from === own || priority === givesUp) return { vrrp, actions: [] };
+  const masterInterval = settings.version === 3 ? learnt(advertisement) : settings.advertisementInterval;
+  return left(
+    { ...vrrp, master: { source: from, priority, heardMs: nowMs }, masterInterval },
+    settings,
+    nowMs,
+  );
+}
+
 /** RFC 9568, 6.4.3. */
 function heardByMaster(
   vrrp: Vrrp,
@@ -221,7 +265,7 @@ function heardByMaster(
 }
 
 function enter(
-  { lowerSinceMs: __, ...vrrp }: Vrrp,
+  { lowerSinceMs: __, leaving: ___, ...vrrp }: Vrrp,
   state: VrrpState,
   reason: string,
   settings: VrrpSettings,
