@@ -48,13 +48,14 @@ async function build(cluster: Cluster, lab: string, headgate: Headgate): Promise
     journal(lab, { step: 'director', name, namespace: namespaces[i]! });
   });
   const outcomes = await Promise.allSettled([
-    startAllServing(cluster, lab),
     ...cluster.nodes.map(({ name }) => prepareRealServer(cluster, lab, name, headgate)),
     ...(isPair(cluster)
       ? []
       : [mustRunHeadgate(headgate, namespaces[0]!, ['ipvsadm-restore'], rulesOf(cluster))]),
   ]);
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  // What answers datagrams listens on the addresses that are there.
+  await startAllServing(cluster, lab);
   await startPair(cluster, lab, headgate);
   journal(lab, { step: 'done' });
 }

@@ -71,6 +71,8 @@ export function configurationOf(cluster: Cluster, director: string): object {
           priority: Math.max(1, highestPriority - place * priorityStep),
           advertisementInterval: `${cluster.advertisementMs ?? defaultAdvertisementMs}ms`,
           addresses,
+          // One whose words are lost must not hold on to its inner addresses.
+          rival: 'yield',
         },
       })),
       ...(held.length > 1 && { groups: [{ name: 'all', instances: held.map(({ link }) => link) }] }),
