@@ -29,14 +29,18 @@ export type ConnectionSyncOptions = {
   readonly controller: Pick<OwnController, 'startSync' | 'stopSync' | 'syncDaemons'>;
   readonly log: Log;
   readonly vrrp: () => readonly VrrpStatus[];
+  /** Whether the other director has still to tell of its connections, now and when that changes. */
+  readonly awaits: (awaits: boolean) => void;
 };
 
 /** Processes that ended are started again within this time. */
 const lookMs = 1000;
+/** A director that does not say when it has told of all, as IPVS does not, is waited for so long: it has told of what is in use. */
+const mostWaitMs = 10_000;
 const roles: readonly SyncRole[] = ['backup', 'master'];
 
 /** Starts nothing before it is told to; processes that an earlier daemon left go on where they are wanted as they are. */
-export function openConnectionSync({ controller, log, vrrp }: ConnectionSyncOptions): ConnectionSync {
+export function openConnectionSync({ controller, log, vrrp, awaits }: ConnectionSyncOptions): ConnectionSync {
   const { startSync, stopSync, syncDaemons } = controller;
   let wanted: readonly SyncSettings[] = [];
   let configuration: FailoverWanted | undefined;
@@ -45,6 +49,9 @@ export function openConnectionSync({ controller, log, vrrp }: ConnectionSyncOpti
   let work: Promise<void> = Promise.resolve();
   let stopped = false;
   let complaint = '';
+  /** From when the connections of another director are waited for. */
+  let sinceMs = performance.now();
+  let awaited = false;
 
   /** What is to run now. A secret that cannot be read is no reason to send in clear. */
   function decide(): void {
@@ -63,11 +70,30 @@ export function openConnectionSync({ controller, log, vrrp }: ConnectionSyncOpti
       ({ name }) => states.get(name) ?? vrrp().find((one) => one.name === name)?.state ?? 'backup',
     );
 
+  /** Says whether connections are awaited, where that is news. */
+  function sayAwaited(): void {
+    const backup = running.find(({ role }) => role === 'backup');
+    const listens = startSync !== undefined && wanted.some(({ role }) => role === 'backup');
+    const next =
+      listens &&
+      // The kernel's own does not know.
+      (!backup || backup.progress?.whole === false) &&
+      performance.now() - sinceMs < mostWaitMs;
+    if (next === awaited) return;
+    awaited = next;
+    if (!next && listens)
+      log('info', 'connections are not awaited any more', { told: backup?.progress?.whole === true });
+    awaits(next);
+  }
+
   /** One after the other: who starts a process waits until it works. */
   function arrange(): void {
     decide();
+    sayAwaited();
     work = work.then(async () => {
-      if (!stopped) await reconcile().catch((error) => complain('cannot arrange the connection sync', error));
+      if (stopped) return;
+      await reconcile().catch((error) => complain('cannot arrange the connection sync', error));
+      sayAwaited();
     });
   }
 
@@ -119,6 +145,7 @@ export function openConnectionSync({ controller, log, vrrp }: ConnectionSyncOpti
     },
     entered(instance, state) {
       states.set(instance, state);
+      if (state === 'backup') sinceMs = performance.now();
       arrange();
     },
     status: () => running,

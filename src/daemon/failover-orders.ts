@@ -31,11 +31,13 @@ export function ordersOf(
   faults: Faults,
   leases: LeaseMaps | undefined,
   table: Table,
+  awaits: boolean,
 ): Orders {
   const refusing = refusingOf(vrrp, table);
   return {
     ...(refusing.length > 0 && { refusing }),
     ...(leases && { leases }),
+    ...(awaits && { awaits: 'connections' }),
     instances: vrrp.map(settingsOf),
     tracking: Object.fromEntries(
       vrrp.map((one) => [one.name, { priority: one.priority, tracked: trackedBy(one, faults) }]),

@@ -24,6 +24,8 @@ export type Failover = {
   take(wanted: FailoverWanted | undefined, table: Table): Promise<void>;
   /** Virtual services that are down, by name, with the reason. */
   servicesChanged(faults: ReadonlyMap<string, string>): void;
+  /** Whether connections are still to be told of before addresses are taken from another director. */
+  awaitConnections(awaits: boolean): void;
   /** These instances hand their addresses over, or take over again as their priorities say. */
   handOver(instances: readonly string[], reason: string): void;
   takeBack(instances: readonly string[]): void;
@@ -58,6 +60,7 @@ export function openFailover({ socket: path, log, leases, entered, troubled }: F
   let wanted: FailoverWanted | undefined;
   let table: Table = { services: [] };
   let services: ReadonlyMap<string, string> = new Map();
+  let awaits = false;
   let channel: Socket | undefined;
   let told: Orders | undefined;
   let places: LeaseMaps | undefined;
@@ -79,7 +82,7 @@ export function openFailover({ socket: path, log, leases, entered, troubled }: F
       process: (name: string) => processes.fault(name),
       number: (name: string) => files.number(name),
     };
-    const orders = ordersOf(wanted, faults, places, table);
+    const orders = ordersOf(wanted, faults, places, table, awaits);
     if (isDeepStrictEqual(orders, told)) return;
     told = orders;
     send({ kind: 'orders', orders });
@@ -209,6 +212,10 @@ export function openFailover({ socket: path, log, leases, entered, troubled }: F
     },
     servicesChanged(faults) {
       services = faults;
+      tell();
+    },
+    awaitConnections(next) {
+      awaits = next;
       tell();
     },
     handOver: (instances, reason) => void send({ kind: 'hand-over', instances, reason }),

@@ -119,7 +119,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       note({ kind, what: `${instance}: ${isOver ? 'no longer: ' : ''}${reason}`, instance, reason });
     },
   });
-  const sync = openConnectionSync({ controller, log, vrrp: failover.status });
+  const sync = openConnectionSync({
+    ...{ controller, log, vrrp: failover.status },
+    awaits: failover.awaitConnections,
+  });
   const directors = openOtherDirectors({
     ...{ version, log, vrrp: failover.status, sync: sync.status },
     standing: () => keeper.standing(),

@@ -145,7 +145,8 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
       const { name } = instance.settings;
       const { priority, fault: own } = fitness.get(name)!;
       const fault = own ?? groupFault(name, orders.groups, fitness);
-      instance.judge(places.get(name)!, { priority, ...(fault !== undefined && { fault }) }, now());
+      const waits = orders.awaits !== undefined && { waits: true as const };
+      instance.judge(places.get(name)!, { priority, ...waits, ...(fault !== undefined && { fault }) }, now());
     }
     attempt('take virtual MAC addresses away', () => {
       const bases = instances.flatMap(({ settings }) => {

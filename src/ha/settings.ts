@@ -72,4 +72,6 @@ export type Orders = {
   /** What is held whoever is master. */
   readonly always: Paths;
   readonly refusing?: readonly RefusingAddress[];
+  /** What a master of lower priority has still to tell: until it has, it stays master. */
+  readonly awaits?: 'connections';
 };

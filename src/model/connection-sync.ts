@@ -115,6 +115,8 @@ export type SyncProgress = {
   readonly lagMs?: number;
   /** Since anything arrived; absent: nothing has. Backups only. */
   readonly silentMs?: number;
+  /** Another director has said that all it had when this process began has been told. Backups only. */
+  readonly whole?: boolean;
 };
 
 /** A sync process that runs; without `progress` the kernel's own. */

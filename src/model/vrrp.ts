@@ -83,6 +83,8 @@ export type Fitness = {
   readonly priority: number;
   /** Why it is unfit; absent where it is not. */
   readonly fault?: string;
+  /** It takes over where nobody is master, and leaves a master of lower priority alone. */
+  readonly waits?: true;
 };
 
 /** RFC 9568, 5.2.4: whoever owns the addresses; its priority is never adjusted. */

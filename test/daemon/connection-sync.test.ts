@@ -33,6 +33,11 @@ requires(
     pair.close();
   });
   const start = (site: Site) => pair.start(site);
+  const statusOf = (site: Site) =>
+    JSON.parse(site.run('headgate', 'status', '-o', 'json').stdout) as {
+      vrrp?: { state: string; received: number }[];
+      sync: { role: string; progress: { pid: number } }[];
+    };
   const daemons = (site: Site) => site.run('ipvsadm', '-L', '--daemon').stdout;
   const master = `master sync daemon (${words('eth0', 3)})\n`;
   const backup = `backup sync daemon (${words('eth0', 3)})\n`;
@@ -62,15 +67,29 @@ requires(
     expect(second.log()).not.toContain('connection sync started');
     expect(b.run('headgate', 'status', '-o', 'json').stdout).toContain('"sync"');
     // One that is killed is replaced.
-    const { sync } = JSON.parse(b.run('headgate', 'status', '-o', 'json').stdout) as {
-      sync: { progress: { pid: number } }[];
-    };
-    process.kill(sync[0]!.progress.pid, 'SIGKILL');
+    process.kill(statusOf(b).sync[0]!.progress.pid, 'SIGKILL');
     await lists(b, '');
     await lists(b, backup);
     expect(await second.end('SIGTERM')).toBe(0);
     await until(() => wire.has(b.netns, vip), 'the other one has the address');
     await lists(b, master);
+    // Back again, it takes the address when it has been told of the connections, not before.
+    const telling = statusOf(b).sync.find(({ role }) => role === 'master')!.progress.pid;
+    process.kill(telling, 'SIGSTOP');
+    const third = await start(a);
+    await until(
+      () => (statusOf(a).vrrp?.[0]?.received ?? 0) > 10,
+      'it has heard a lower priority long enough',
+    );
+    expect(statusOf(a).vrrp?.[0]?.state).toBe('backup');
+    process.kill(telling, 'SIGCONT');
+    await until(() => third.log().includes('state=master'), 'the higher priority is master again', 30_000);
+    const [told, took] = ['connections are not awaited any more told=true', 'state=master'].map((what) =>
+      third.log().indexOf(what),
+    );
+    expect(told, third.log()).toBeGreaterThan(0);
+    expect(took, third.log()).toBeGreaterThan(told!);
+    await lists(b, backup);
     // What was said on the way was not in clear, and there was something.
     const said: Buffer[] = [];
     for (let one = overheard.receive(); one; one = overheard.receive()) said.push(Buffer.from(one));

@@ -3,7 +3,7 @@ import { backupFlags, type SyncedConnection, type SyncSettings } from '../../mod
 import { waitAnyReadable } from '../../sys/socket.ts';
 import type { SyncExchange } from './exchange.ts';
 import type { SyncWorker } from './master.ts';
-import { decodeMessage, encodeMessage } from './message.ts';
+import { decodeMessage, encodeMessage, isEnd } from './message.ts';
 import { newTally, progressOf, refuse } from './tally.ts';
 import type { Wire } from './wire.ts';
 
@@ -31,6 +31,7 @@ export function openBackup(
   let heardMs: number | undefined;
   let bindAtMs = 0;
   let came = false;
+  let whole = false;
 
   function hear(datagram: Buffer): void {
     const opened = wire.open(datagram);
@@ -41,6 +42,7 @@ export function openBackup(
     }
     if (settings.id !== 0 && message.id !== settings.id) return;
     for (const why of message.refused) refuse(tally, why);
+    if (typeof opened !== 'string' && isEnd(opened)) [whole, heardMs, asking.length] = [true, now(), 0];
     if (message.connections.length === 0) return;
     [heardMs, asking.length] = [now(), 0];
     tally.messages++;
@@ -98,6 +100,7 @@ export function openBackup(
       progressOf(tally, {
         encrypted: wire.encrypted,
         unbound: waiting.size,
+        whole,
         ...(heardMs !== undefined && { silentMs: Math.round(now() - heardMs) }),
       }),
     // What came before the end is entered.

@@ -3,7 +3,7 @@ import type { SyncedConnection, SyncProgress, SyncSettings } from '../../model/c
 import { waitAnyReadable } from '../../sys/socket.ts';
 import { openBatch } from './batch.ts';
 import type { SyncExchange } from './exchange.ts';
-import { decodeMessage } from './message.ts';
+import { decodeMessage, encodeEnd } from './message.ts';
 import { newTally, progressOf, refuse } from './tally.ts';
 import type { Wire } from './wire.ts';
 
@@ -91,7 +91,10 @@ export function openMaster(
     const part = transferring ? transferSlots : Math.ceil((slots() * refreshStepMs) / refreshRoundMs);
     const done = feed.walk(Math.max(part, 1), transferring, take);
     batch.flush();
-    if (transferring && done) [transferring, again] = [again, false];
+    if (transferring && done) {
+      [transferring, again] = [again, false];
+      if (!transferring) send(encodeEnd(settings.id), 0);
+    }
     stepAtMs = now() + (transferring ? stepMs : refreshStepMs);
     if (now() < repairAtMs) return;
     repairAtMs = Number.POSITIVE_INFINITY;

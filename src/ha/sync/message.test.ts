@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { addressFromBytes } from '../../model/address.ts';
 import { type SyncedConnection, syncFlags } from '../../model/connection-sync.ts';
 import { openBatch } from './batch.ts';
-import { decodeMessage, encodeMessage, mostConnections } from './message.ts';
+import { decodeMessage, encodeEnd, encodeMessage, isEnd, mostConnections } from './message.ts';
 
 /** What a master of Linux 6.12 said, and what it listed then (test/kernel/sync-golden.sh). */
 function recorded(version: 0 | 1) {
@@ -217,6 +217,15 @@ describe('options', () => {
   ])('%s costs its connection alone', (why, options) => {
     expect(withOptions(...options)).toMatchObject({ connections: [plain], refused: [why] });
   });
+});
+
+it('the end of a table is a message of version 0 without connections to who does not know it', () => {
+  const end = encodeEnd(7);
+  expect(isEnd(end)).toBe(true);
+  expect(decodeMessage(end)).toEqual({ version: 0, id: 7, connections: [], refused: [] });
+  // Asking is something else.
+  expect(isEnd(encodeMessage(7, []))).toBe(false);
+  expect(isEnd(end.subarray(0, 7))).toBe(false);
 });
 
 it('a batch fills messages to their length and sends what is left', () => {

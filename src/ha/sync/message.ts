@@ -50,6 +50,20 @@ export function encodeMessage(id: number, connections: readonly SyncedConnection
   return message;
 }
 
+/** Byte 5 of a message of version 1 is 1. */
+const endMark = 0x45;
+
+/** Says that the whole table has been told. To IPVS, and to who does not know it, a message of version 0 without connections. */
+export function encodeEnd(id: number): Buffer {
+  const message = encodeMessage(id, []);
+  message.set([endMark, 1], 5);
+  return message;
+}
+
+/** Whether a message says that. */
+export const isEnd = (bytes: Uint8Array): boolean =>
+  bytes.length === headerBytes && bytes[0] === 0 && bytes[4] === 0 && bytes[5] === endMark && bytes[6] === 1;
+
 function writeRecord(message: Buffer, at: number, connection: SyncedConnection): number {
   const { family, client, virtual, real } = connection;
   const end = at + recordBytes[family];

@@ -17,5 +17,5 @@ export function refuse(tally: Tally, why: string): void {
 
 export const progressOf = (
   tally: Tally,
-  rest: Pick<SyncProgress, 'encrypted' | 'unbound' | 'lagMs' | 'silentMs'>,
+  rest: Pick<SyncProgress, 'encrypted' | 'unbound' | 'lagMs' | 'silentMs' | 'whole'>,
 ): SyncProgress => ({ pid: process.pid, ...tally, ...rest });

@@ -140,6 +140,30 @@ const master = [
   [400, due],
 ] as const;
 
+test('who waits leaves a lower master alone, and takes over from nobody or when it need not wait any more', () => {
+  const waiting: VrrpEvent = { kind: 'fitness', fitness: { priority: 150, waits: true } };
+  const begun = run([[0, waiting]]).vrrp.dueMs;
+  const served = run([
+    [0, waiting],
+    [100, heard(100)],
+  ]);
+  expect(served.vrrp.dueMs).toBe(begun + 100);
+  expect(
+    run([
+      [0, waiting],
+      [begun, due],
+    ]).vrrp.state,
+  ).toBe('master');
+  const free = run([
+    [0, waiting],
+    [100, heard(100)],
+    [150, fitness(150)],
+    [200, heard(100)],
+    [served.vrrp.dueMs, due],
+  ]);
+  expect(free.vrrp.state).toBe('master');
+});
+
 test('two masters: the higher priority stays, then the higher address', () => {
   expect(states(run([...master, [410, heard(151)]]))).toEqual(['backup']);
   expect(states(run([...master, [410, heard(149)]]))).toEqual(['advertise', 'announce']);

@@ -208,7 +208,8 @@ function heardByBackup(
     return { vrrp: { ...vrrp, master, dueMs: nowMs + skewMs(settings, vrrp) }, actions: [] };
   const isLower = priority < vrrp.fitness.priority;
   const lowerSinceMs = isLower ? (vrrp.lowerSinceMs ?? nowMs) : undefined;
-  const waits = lowerSinceMs !== undefined && nowMs - lowerSinceMs < settings.preemptDelay;
+  const waits =
+    vrrp.fitness.waits || (lowerSinceMs !== undefined && nowMs - lowerSinceMs < settings.preemptDelay);
   const { lowerSinceMs: _, ...rest } = vrrp;
   const seen: Vrrp = { ...rest, master, ...(lowerSinceMs !== undefined && { lowerSinceMs }) };
   if (isLower && settings.preempt && !waits && !vrrp.standsBack) return { vrrp: seen, actions: [] };
