@@ -8,7 +8,7 @@ import { connect, type Socket } from 'node:net';
 import { resolve } from 'node:path';
 import { generateTraffic } from '../../src/lab/traffic.ts';
 import { takePrecedence } from '../machine.ts';
-import { type LoadOrder, type LoadResult, ports } from './silence.ts';
+import { type LoadOrder, type LoadResult, type Probed, ports } from './silence.ts';
 
 const order = JSON.parse(process.argv[2]!) as LoadOrder;
 const lastWordMs = 8000;
@@ -92,7 +92,7 @@ for (const stream of streams) {
   if (why !== undefined) broken[why] = (broken[why] ?? 0) + 1;
 }
 say({
-  ...{ ...(JSON.parse(probed) as Pick<LoadResult, 'silenceMs' | 'probes'>), streams: streams.length, broken },
+  ...{ ...(JSON.parse(probed) as Probed), streams: streams.length, broken },
   ...{ opened, failed, slowestMs },
 } satisfies LoadResult);
 process.exit(0);

@@ -2,17 +2,19 @@
  * How long a take-over takes, and what it costs clients: Headgate beside keepalived on the same lab. Both forward by the same
  * data plane and tell connections alike; what differs is who keeps the virtual addresses.
  *
- * Usage: npm run bench:takeover [-- --method TEXT --contestant TEXT --fault TEXT --interval MS --streams N --no-sync -o json]
+ * Usage: npm run bench:takeover [-- --method TEXT --contestant TEXT --fault TEXT --interval MS --streams N --rounds N --no-sync -o json]
+ *        npm run bench:takeover -- --minutes N [...]     load and no fault: how often roles change all the same
  */
+import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { machine, printTable } from '../machine.ts';
-import type { LoadResult } from './silence.ts';
 import {
   type Contestant,
+  canMake,
   contestants,
-  type Fault,
   faults,
   hasKeepalived,
+  type Measured,
   type Method,
   methods,
   openSite,
@@ -25,6 +27,8 @@ const { values: options } = parseArgs({
     fault: { type: 'string', default: '' },
     interval: { type: 'string', default: '100,10' },
     streams: { type: 'string', default: '1000' },
+    rounds: { type: 'string', default: '1' },
+    minutes: { type: 'string', default: '0' },
     'no-sync': { type: 'boolean', default: false },
     output: { type: 'string', short: 'o', default: 'text' },
   },
@@ -36,8 +40,8 @@ type Row = {
   readonly contestant: Contestant;
   readonly method: Method;
   readonly intervalMs: number;
-  readonly fault: Fault;
-  readonly result: LoadResult | string;
+  readonly fault: string;
+  readonly result: Measured | string;
 };
 
 const counts = (by: Readonly<Record<string, number>>) =>
@@ -48,12 +52,14 @@ const counts = (by: Readonly<Record<string, number>>) =>
         .join(', ');
 
 function cells({ contestant, method, intervalMs, fault, result }: Row): string[] {
-  const head = [contestant, method, `${intervalMs} ms`, fault];
-  if (typeof result === 'string') return [...head, result, '', '', ''];
-  const { silenceMs, broken, streams, failed, opened, slowestMs } = result;
+  const head = [contestant, method, `${intervalMs} ms`, fault, loadavg()[0]!.toFixed(0)];
+  if (typeof result === 'string') return [...head, result, '', '', '', '', ''];
+  const { silenceMs, afterMs, stalledMs, broken, streams, failed, opened, slowestMs } = result;
   return [
     ...head,
     `${silenceMs.toFixed(0)} ms`,
+    afterMs === undefined ? '' : `${afterMs.toFixed(0)} ms`,
+    `${stalledMs.toFixed(0)} ms`,
     `${counts(broken)} of ${streams}`,
     `${counts(failed)} of ${opened}`,
     `${slowestMs.toFixed(0)} ms`,
@@ -61,6 +67,14 @@ function cells({ contestant, method, intervalMs, fault, result }: Row): string[]
 }
 
 const rows: Row[] = [];
+const lines: string[][] = [];
+function note(row: Row): void {
+  rows.push(row);
+  lines.push(cells(row));
+  if (options.output === 'text') process.stderr.write(`${lines.at(-1)!.join('  ')}\n`);
+}
+
+const minutes = Number(options.minutes);
 const load = { streams: Number(options.streams), perSecond: 200 };
 for (const contestant of among(contestants, options.contestant)) {
   if (contestant === 'keepalived' && !hasKeepalived()) continue;
@@ -69,13 +83,21 @@ for (const contestant of among(contestants, options.contestant)) {
       const name = `bt${process.pid.toString(36)}`;
       const site = await openSite({ name, method, contestant, intervalMs, sync: !options['no-sync'] });
       try {
+        if (minutes > 0) {
+          const { changes, ...result } = await site.endure(minutes, load);
+          for (const change of changes) process.stderr.write(`${change}\n`);
+          const said = `none, for ${minutes} min: ${changes.length} changed roles`;
+          note({ contestant, method, intervalMs, fault: said, result });
+          continue;
+        }
         for (const fault of among(faults, options.fault)) {
-          const result = await site
-            .measure(fault, load)
-            .catch((error: unknown) => (error instanceof Error ? error.message : String(error)));
-          const row: Row = { contestant, method, intervalMs, fault, result };
-          rows.push(row);
-          if (options.output === 'text') process.stderr.write(`${cells(row).join('  ')}\n`);
+          if (!canMake(contestant, fault)) continue;
+          for (let round = 0; round < Number(options.rounds); round++) {
+            const result = await site
+              .measure(fault, load)
+              .catch((error: unknown) => (error instanceof Error ? error.message : String(error)));
+            note({ contestant, method, intervalMs, fault, result });
+          }
         }
       } finally {
         await site.close();
@@ -92,11 +114,14 @@ else {
       'method',
       'interval',
       'fault',
+      'load',
       'silence',
+      'after the fault',
+      'machine stood still',
       'streams broken',
       'new connections failed',
       'slowest of the others',
     ],
-    rows.map(cells),
+    lines,
   );
 }

@@ -4,7 +4,7 @@
  */
 import { createSocket } from 'node:dgram';
 import { runInRealTime } from '../../src/sys/realtime.ts';
-import { ports, silenceOf } from './silence.ts';
+import { ports, probedOf } from './silence.ts';
 
 const priority = 5;
 const sleep = (ms: number) => new Promise<void>((done) => void setTimeout(done, ms));
@@ -27,5 +27,5 @@ while (!ending) {
 }
 // A busy server answers late.
 await sleep(1000);
-process.stdout.write(`${JSON.stringify({ silenceMs: silenceOf(sent, answered), probes: sent.length })}\n`);
+process.stdout.write(`${JSON.stringify(probedOf(sent, answered, performance.timeOrigin))}\n`);
 process.exit(0);

@@ -7,10 +7,18 @@ export type LoadOrder = {
   readonly perSecond: number;
 };
 
-export type LoadResult = {
-  /** For how long nobody answered, milliseconds. */
+/** What became of a datagram each millisecond. */
+export type Probed = {
+  /** For how long nobody answered, milliseconds, and when that began (Date.now()). */
   readonly silenceMs: number;
+  readonly silentAt?: number;
   readonly probes: number;
+  readonly answered: number;
+  /** The longest time in which none was sent though nothing has precedence: the machine itself stood still. */
+  readonly stalledMs: number;
+};
+
+export type LoadResult = Probed & {
   readonly streams: number;
   /** Streams that ended or fell silent, by how. */
   readonly broken: Readonly<Record<string, number>>;
@@ -23,18 +31,25 @@ export type LoadResult = {
 export const ports = { http: 80, stream: 7, probe: 53 } as const;
 
 /**
- * The longest time from sending a probe that was not answered to sending the next one that was; `sent` is when each was sent. 0: all
- * were answered.
+ * The longest time from sending a probe that was not answered to sending the next one that was; `sent` is when each was sent,
+ * since `origin`.
  */
-export function silenceOf(sent: readonly number[], answered: ReadonlySet<number>): number {
-  let longest = 0;
+export function probedOf(sent: readonly number[], answered: ReadonlySet<number>, origin: number): Probed {
+  let [silenceMs, stalledMs, silentAt] = [0, 0, Number.NaN];
   let last = -1;
+  const note = (ms: number, at: number) => {
+    if (ms > silenceMs) [silenceMs, silentAt] = [ms, origin + at];
+  };
   sent.forEach((at, number) => {
+    if (number > 0) stalledMs = Math.max(stalledMs, at - sent[number - 1]!);
     if (!answered.has(number)) return;
-    if (last >= 0 && number > last + 1) longest = Math.max(longest, at - sent[last + 1]!);
+    if (number > last + 1) note(at - sent[last + 1]!, sent[last + 1]!);
     last = number;
   });
-  // Nobody answered again.
-  if (last >= 0 && last < sent.length - 50) longest = Math.max(longest, sent.at(-1)! - sent[last]!);
-  return longest;
+  // Nobody answered again, or ever.
+  if (last < sent.length - 50) note(sent.at(-1)! - sent[last + 1]!, sent[last + 1]!);
+  return {
+    ...{ silenceMs, stalledMs, probes: sent.length, answered: answered.size },
+    ...(silenceMs > 0 && { silentAt }),
+  };
 }

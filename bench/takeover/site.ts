@@ -1,17 +1,18 @@
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { bridgePort } from '../../src/lab/build.ts';
 import type { Cluster, ClusterNode } from '../../src/lab/cluster.ts';
 import { nodeNetns } from '../../src/lab/cluster-topology.ts';
 import type { Headgate } from '../../src/lab/director.ts';
 import { killNode, restoreNode, switchCables } from '../../src/lab/faults.ts';
 import { bringUp, takeDown } from '../../src/lab/lifecycle.ts';
 import { mastersOf } from '../../src/lab/pair.ts';
+import { logPath } from '../../src/lab/real-servers.ts';
 import { netnsPath, processesInNetns, runInNetns, spawnInNetns } from '../../src/sys/netns.ts';
+import { runInRealTime } from '../../src/sys/realtime.ts';
 import { type LoadOrder, type LoadResult, ports } from './silence.ts';
 
 export const methods = ['direct-routing', 'tunnel', 'masquerade'] as const;
@@ -19,14 +20,20 @@ export type Method = (typeof methods)[number];
 export const contestants = ['headgate', 'keepalived'] as const;
 /** Who keeps the virtual addresses; the data plane below is the same. */
 export type Contestant = (typeof contestants)[number];
-export const faults = ['kill', 'node', 'cut', 'stop', 'one-way', 'hand-over', 'fail-back'] as const;
+/** `end`: told to end. `failover`: a person hands the addresses over; nobody can with keepalived, whose VRRP has no such order. */
+export const faults = ['kill', 'node', 'cut', 'stop', 'one-way', 'end', 'failover', 'fail-back'] as const;
 export type Fault = (typeof faults)[number];
+export const canMake = (contestant: Contestant, fault: Fault): boolean =>
+  contestant === 'headgate' || fault !== 'failover';
 
 const headgate: Headgate = [process.execPath, resolve(import.meta.dirname, '../../bin/headgate.js')];
 const address = '10.9.0.100';
 const gateway = '10.8.0.1';
 const directors = ['director1', 'director2'] as const;
 const [first] = directors;
+const realServers = { rs1: 21, rs2: 22 };
+/** Below what keeps addresses. */
+const serverPriority = 4;
 type Director = (typeof directors)[number];
 const sleep = (ms: number) => new Promise<void>((done) => void setTimeout(done, ms));
 
@@ -34,7 +41,6 @@ function clusterOf(method: Method, lab: string, advertisementMs: number): Cluste
   const inner = method === 'masquerade';
   const on = (network: string, members: Readonly<Record<string, number>>) =>
     Object.entries(members).map(([node, last]) => ({ node, addresses: [`${network}.${last}/24`] }));
-  const realServers = { rs1: 21, rs2: 22 };
   return {
     name: lab,
     advertisementMs,
@@ -72,10 +78,18 @@ function clusterOf(method: Method, lab: string, advertisementMs: number): Cluste
   };
 }
 
+/** What the clients saw of a fault, and how long after it their silence began. */
+export type Measured = LoadResult & { readonly afterMs?: number };
+
 /** A pair of directors with its clients; `sync` tells connections to the other one. */
 export type Site = {
   /** Puts load on, makes a fault, and says what the clients saw. The first director is master again when it resolves. */
-  measure(fault: Fault, load: Omit<LoadOrder, 'address'>): Promise<LoadResult>;
+  measure(fault: Fault, load: Omit<LoadOrder, 'address'>): Promise<Measured>;
+  /** Puts load on for so long and does nothing; `changes`: what the directors said of changed roles meanwhile. */
+  endure(
+    minutes: number,
+    load: Omit<LoadOrder, 'address'>,
+  ): Promise<LoadResult & { readonly changes: readonly string[] }>;
   close(): Promise<void>;
 };
 
@@ -99,6 +113,10 @@ export async function openSite({
   const netns = (node: string) => nodeNetns(lab, node);
   const run = (node: string, program: string, ...words: string[]) =>
     runInNetns(netns(node), program, words, { timeoutMs: 30_000 });
+  const mustRun = (node: string, program: string, ...words: string[]) => {
+    const { status, stderr } = run(node, program, ...words);
+    if (status !== 0) throw new Error(`${program} ${words.join(' ')}: ${stderr}`);
+  };
   await bringUp(cluster, lab, headgate);
 
   const masters = () =>
@@ -115,7 +133,7 @@ export async function openSite({
     }
   }
 
-  const pidsOf = (node: Director, pattern: RegExp) =>
+  const pidsOf = (node: string, pattern: RegExp) =>
     processesInNetns(netnsPath(netns(node))).filter((pid) => {
       try {
         return pattern.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
@@ -145,6 +163,7 @@ export async function openSite({
   }
 
   const children: ChildProcess[] = [];
+  const keepalivedLog = (node: Director) => join(folder, `${node}.log`);
   function startKeepalived(node: Director): void {
     const instance = (name: string, device: string, id: number, held: string) => `
 vrrp_instance ${name} {
@@ -171,17 +190,17 @@ vrrp_instance ${name} {
           : []),
       ].join('\n'),
     );
+    const log = openSync(keepalivedLog(node), 'a');
     const pid = (name: string) => join(folder, `${node}-${name}.pid`);
     children.push(
       spawnInNetns(
         netns(node),
         'keepalived',
         ['-n', '-l', '-P', '-f', file, '-p', pid('all'), '-r', pid('vrrp')],
-        {
-          stdio: 'ignore',
-        },
+        { stdio: ['ignore', log, log] },
       ),
     );
+    closeSync(log);
   }
 
   /** The director as it was at first, whatever was done to it. */
@@ -207,7 +226,6 @@ vrrp_instance ${name} {
 
   /** Makes the fault; what it returns is done before the clients end. */
   async function strike(fault: Fault): Promise<() => void> {
-    const port = (['client', ...directors] as string[]).indexOf(first);
     switch (fault) {
       case 'kill':
         for (const pid of keepers(first)) process.kill(pid, 'SIGKILL');
@@ -226,11 +244,14 @@ vrrp_instance ${name} {
         };
       }
       case 'one-way':
-        run('front', 'tc', 'qdisc', 'add', 'dev', bridgePort(port), 'clsact');
-        run('front', 'tc', 'filter', 'add', 'dev', bridgePort(port), 'ingress', 'matchall', 'action', 'drop');
+        // A queue that takes nothing.
+        mustRun(first, 'tc', 'qdisc', 'add', 'dev', 'eth0', 'root', 'pfifo', 'limit', '0');
         return () => undefined;
-      case 'hand-over':
+      case 'end':
         process.kill(head(first), 'SIGTERM');
+        return () => undefined;
+      case 'failover':
+        mustRun(first, headgate[0]!, ...headgate.slice(1), 'failover', '--yes');
         return () => undefined;
       case 'fail-back':
         await recover(first);
@@ -239,10 +260,19 @@ vrrp_instance ${name} {
   }
 
   function undo(fault: Fault): void {
-    const port = (['client', ...directors] as string[]).indexOf(first);
-    if (fault === 'one-way') run('front', 'tc', 'qdisc', 'delete', 'dev', bridgePort(port), 'clsact');
+    if (fault === 'one-way') mustRun(first, 'tc', 'qdisc', 'delete', 'dev', 'eth0', 'root');
     if (fault === 'cut') switchCables(lab, `front:${first}`, true);
   }
+
+  /** Every change of a role that the directors tell of. */
+  const changes = (): string[][] =>
+    directors.map((node) => {
+      const text = readFileSync(contestant === 'headgate' ? logPath(lab, node) : keepalivedLog(node), 'utf8');
+      const told = text
+        .split('\n')
+        .filter((line) => /VRRP instance changed|Entering (MASTER|BACKUP|FAULT) STATE/.test(line));
+      return told.map((line) => `${node}: ${line}`);
+    });
 
   async function startLoad(order: LoadOrder): Promise<() => Promise<LoadResult>> {
     const script = resolve(import.meta.dirname, 'load.ts');
@@ -265,6 +295,7 @@ vrrp_instance ${name} {
       child.stdin!.end();
       const result = (await next()) as LoadResult;
       await ended;
+      if (result.answered === 0) throw new Error('no probe was answered, ever');
       return result;
     };
   }
@@ -278,6 +309,7 @@ vrrp_instance ${name} {
       }
       const end = await startLoad({ address, ...load });
       await sleep(1500);
+      const struckAt = Date.now();
       const relent = await strike(fault);
       await sleep(2500);
       relent();
@@ -286,7 +318,15 @@ vrrp_instance ${name} {
       undo(fault);
       if (fault !== 'fail-back') await recover(first);
       await steady();
-      return result;
+      const { silentAt } = result;
+      return { ...result, ...(silentAt !== undefined && { afterMs: silentAt - struckAt }) };
+    },
+    async endure(minutes, load) {
+      const before = changes();
+      const end = await startLoad({ address, ...load });
+      await sleep(minutes * 60_000);
+      const result = await end();
+      return { ...result, changes: changes().flatMap((said, i) => said.slice(before[i]!.length)) };
     },
     async close() {
       for (const child of children) child.kill('SIGKILL');
@@ -295,6 +335,9 @@ vrrp_instance ${name} {
     },
   };
   try {
+    // What clients wait for is the directors, not a server that others keep from answering.
+    for (const node of Object.keys(realServers))
+      for (const pid of pidsOf(node, /\0--udp\0/)) runInRealTime(serverPriority, pid);
     if (contestant === 'keepalived') for (const node of directors) await recover(node);
     if (contestant === 'headgate') for (const node of directors) startSync(node);
     await sleep(500);

@@ -11,8 +11,8 @@ import { requires } from '../requirements.ts';
 const mostSilenceMs = 5_000;
 const long = process.env.LONG !== undefined;
 const load = long ? { streams: 1000, perSecond: 200 } : { streams: 100, perSecond: 50 };
-const orderly: readonly Fault[] = ['hand-over', 'fail-back'];
-const some: readonly Fault[] = ['node', 'hand-over'];
+const orderly: readonly Fault[] = ['end', 'failover', 'fail-back'];
+const some: readonly Fault[] = ['node', 'failover'];
 
 requires(
   'root',
