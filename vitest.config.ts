@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config';
 import { ClosingReporter } from './test/reporter.ts';
 
+/** A condition is waited for as long as a busy machine may take; expect.poll gives up after a second by itself. */
+const patientPolls = { poll: { timeout: 15_000 } };
+
 export default defineConfig({
   test: {
     reporters: ['default', new ClosingReporter()],
@@ -13,7 +16,8 @@ export default defineConfig({
           pool: 'threads',
           isolate: false,
           // Property tests take seconds where other work has the processors; none of them waits for a clock.
-          testTimeout: process.env.LONG ? 300_000 : 20_000,
+          testTimeout: process.env.LONG ? 300_000 : 120_000,
+          expect: patientPolls,
         },
       },
       {
@@ -31,8 +35,9 @@ export default defineConfig({
           fileParallelism: false,
           // Whole directors under the clock of a shared machine: CONTRIBUTING.md says what a second try is for.
           retry: process.env.CI ? 1 : 0,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: 240_000,
+          hookTimeout: 240_000,
+          expect: patientPolls,
         },
       },
     ],

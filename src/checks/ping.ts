@@ -40,6 +40,7 @@ export async function runPing(check: CheckOf<'ping'>, context: CheckContext): Pr
   const data = randomBytes(dataLength);
   const station = stationFor(family, check.source);
   const sequences: number[] = [];
+  const beganMs = performance.now();
   let timer: NodeJS.Timeout | undefined;
   let onAbort: (() => void) | undefined;
   try {
@@ -69,7 +70,9 @@ export async function runPing(check: CheckOf<'ping'>, context: CheckContext): Pr
         }
         station.sentMs = performance.now();
         lookLater(station);
-        if (sequences.length < check.attempts) timer = setTimeout(send, check.timeout / check.attempts);
+        // By the clock, so that one that was late makes none of the others late.
+        const dueMs = beganMs + (sequences.length * check.timeout) / check.attempts;
+        if (sequences.length < check.attempts) timer = setTimeout(send, dueMs - performance.now());
       };
       send();
     });

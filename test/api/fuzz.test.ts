@@ -61,7 +61,7 @@ function ask(
 ): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const outgoing = request(
-      { socketPath, method, path, headers: { 'content-length': Buffer.byteLength(body) }, timeout: 20_000 },
+      { socketPath, method, path, headers: { 'content-length': Buffer.byteLength(body) }, timeout: 60_000 },
       (response) => {
         let text = '';
         response.on('data', (chunk) => {

@@ -124,18 +124,17 @@ requires('named')('a name server', () => {
 
   test.each(['udp', 'tcp'])('that is frozen answers nothing in time (%s)', async (transport) => {
     await server.freeze();
-    const result = await dns({ transport, query: 'example.org', timeout: '300ms' });
+    const result = await dns({ transport, query: 'example.org', timeout: '1s' });
     server.thaw();
-    expect(result).toMatchObject({ isGood: false, phase: 'expect', reason: 'no answer within 300ms' });
-    expect(result.durationMs).toBeLessThan(2000);
+    expect(result).toMatchObject({ isGood: false, phase: 'expect', reason: 'no answer within 1s' });
   });
 });
 
 describe('without a name server', () => {
   test.each(['udp', 'tcp'])('a closed port refuses (%s)', async (transport) => {
-    const { result } = await checked({ type: 'dns', transport }, await freePort());
+    const { result } = await checked({ type: 'dns', transport, timeout: '1m' }, await freePort());
     expect(result).toMatchObject({ isGood: false, phase: 'connect', reason: 'connection refused' });
-    expect(result.durationMs).toBeLessThan(3000);
+    expect(result.durationMs).toBeLessThan(30_000);
   });
 
   test('answers to other queries are passed over, garbage is named', async () => {

@@ -24,9 +24,11 @@ const kinds: readonly (Record<string, unknown> & { readonly type: Check['type'] 
 
 test.each(kinds)('$type that is stopped before it began ends at once', async (keys) => {
   const ended = AbortSignal.abort();
-  const result = await runCheck(checkOf(keys), targetOf(await freePort()), { signal: ended });
+  const result = await runCheck(checkOf({ ...keys, timeout: '1m' }), targetOf(await freePort()), {
+    signal: ended,
+  });
   expect(result).toMatchObject({ isGood: false, reason: 'stopped' });
-  expect(result.durationMs).toBeLessThan(4000);
+  expect(result.durationMs).toBeLessThan(30_000);
 });
 
 requires('root')('without file descriptors left', () => {

@@ -42,7 +42,7 @@ requires('root', 'ip')('an echo request', () => {
 
   test('is sent as often as it may be, and what is nobody in the neighbourhood is unreachable', async () => {
     // A prefix of its own on the loopback interface is not asked for by ARP; a veth pair is.
-    const name = 'hgping';
+    const name = `hgp${process.pid}x`;
     const far = `${name}1`;
     execFileSync('ip', ['link', 'add', `${name}0`, 'type', 'veth', 'peer', 'name', far]);
     try {

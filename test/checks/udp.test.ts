@@ -29,9 +29,9 @@ async function udp(port: number, keys: Record<string, unknown> = {}, address?: A
 }
 
 test.each(['127.0.0.1', '::1'])('an ICMP error is bad, and known at once (%s)', async (host) => {
-  const result = await udp(await freePort(), { timeout: '5s' }, parseAddress(host));
+  const result = await udp(await freePort(), { timeout: '1m' }, parseAddress(host));
   expect(result).toMatchObject({ isGood: false, phase: 'connect', reason: 'connection refused' });
-  expect(result.durationMs).toBeLessThan(3000);
+  expect(result.durationMs).toBeLessThan(30_000);
 });
 
 test('silence is good where no answer is needed, within half of the time', async () => {

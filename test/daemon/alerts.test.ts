@@ -180,7 +180,7 @@ requires(
     listen(mailAlert().replace(`:${port}`, `:${free}`));
     const before = performance.now();
     for (let i = 0; i < 1000; i++) down(`dead ${i}`);
-    expect(performance.now() - before).toBeLessThan(4_000);
+    expect(performance.now() - before).toBeLessThan(30_000);
     await expect.poll(() => log[0]).toMatch(/^alert not delivered, is tried again: .*connection refused/);
     const other = newFolder();
     const revived = await startMailServer(other.path, free);
@@ -199,7 +199,7 @@ requires(
     down('silent');
     const before = performance.now();
     await open!.stop();
-    expect(performance.now() - before).toBeLessThan(4_000);
+    expect(performance.now() - before).toBeLessThan(20_000);
     silent.close();
   });
 

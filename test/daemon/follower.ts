@@ -41,7 +41,7 @@ export function follow(
           type: response.headers['content-type'],
           text: () => text,
           received,
-          async until(is, patienceMs = 10_000) {
+          async until(is, patienceMs = 30_000) {
             const deadline = performance.now() + patienceMs;
             for (;;) {
               const found = received().find(is);

@@ -110,7 +110,7 @@ export function openHealthSite(name: string): HealthSite {
   const run: HealthSite['run'] = (program, ...words) => {
     const { status, stdout, stderr } = lab.run('director', process.execPath, [launchers[program], ...words], {
       env,
-      timeoutMs: 30_000,
+      timeoutMs: 60_000,
       input: '',
     });
     return { status: status ?? -1, stdout, stderr };
@@ -175,7 +175,7 @@ export function openHealthSite(name: string): HealthSite {
       return lab.run('director', 'curl', ['-s', '--unix-socket', socket, 'http://headgate/metrics']).stdout;
     },
     get() {
-      const { stdout } = lab.run('client', 'curl', ['-s', '-m', '2', `http://${vip}/`]);
+      const { stdout } = lab.run('client', 'curl', ['-s', '-m', '20', `http://${vip}/`]);
       return stdout;
     },
     listed: () =>
@@ -187,7 +187,7 @@ export function openHealthSite(name: string): HealthSite {
           ],
         ),
       ),
-    async until(found, wanted, patienceMs = 15_000) {
+    async until(found, wanted, patienceMs = 60_000) {
       const startedMs = performance.now();
       for (;;) {
         const value = found();

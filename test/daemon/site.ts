@@ -51,7 +51,7 @@ export type Running = {
   end(signal: NodeJS.Signals): Promise<number | string>;
 };
 
-const patienceMs = 30_000;
+const patienceMs = 60_000;
 
 /** `name` tells several sites of one test apart. */
 export function openSite(name = ''): Site {

@@ -29,7 +29,7 @@ const ask = (lab: string, address: string, times: number) =>
   onNode(
     lab,
     'client',
-    ...['curl', '-s', '-m', '2', '-H', 'Connection: close'],
+    ...['curl', '-s', '-m', '10', '-H', 'Connection: close'],
     `http://${address}/[1-${times}]`,
   )
     .stdout.trim()

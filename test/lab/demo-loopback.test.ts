@@ -81,7 +81,7 @@ describe('The demonstration on loopback', () => {
         if (text.endsWith('virtual service\n')) setTimeout(() => controller.abort(), 200);
       },
     });
-    expect(performance.now() - start).toBeLessThan(1500);
+    expect(performance.now() - start).toBeLessThan(15_000);
     expect(text).toContain('Closed everything');
     expect(status).toBe(130);
   });

@@ -141,7 +141,7 @@ requires(
     };
     const start = performance.now();
     expect((await run(slow, { signal: controller.signal, onText })).status).toBe(130);
-    expect(performance.now() - start).toBeLessThan(15_000);
+    expect(performance.now() - start).toBeLessThan(45_000);
   });
 
   it('works with Headgate itself as the director', async ({ skip }) => {
