@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Remote } from '../api/client.ts';
+import { readApplied } from '../control/applied.ts';
 import type { Controller } from '../control/controller.ts';
 import type { FromFile } from '../control/load-wanted.ts';
 import type { Place, Source, StatusReport } from '../control/status.ts';
@@ -47,7 +48,7 @@ export async function inspect<T>(
     return ask.daemon(daemon);
   const controller = await connect();
   try {
-    const source = await sourceFrom(file, controller.capabilities.name);
+    const source = await sourceFrom(file ?? fileHere(controller), controller.capabilities.name);
     const sync = (await controller.syncDaemons?.()) ?? [];
     return await ask.here(controller, source, { ...placeOf(daemon), ...(sync.length > 0 && { sync }) });
   } finally {
@@ -60,6 +61,12 @@ function placeOf(daemon: Remote | undefined): Place {
   if (!daemon) return { host };
   const { pid, version, startedAt } = daemon.status;
   return { host, daemon: { pid, version, startedAt } };
+}
+
+/** Where the usual file is not there, the one that was applied last, unless it is gone. */
+function fileHere({ directory }: Controller): string | undefined {
+  const file = existsSync(usualFile) ? undefined : readApplied(directory)?.file;
+  return file !== undefined && existsSync(file) ? file : undefined;
 }
 
 /** What a configuration says; the usual one need not be there. */

@@ -153,7 +153,8 @@ function addStatus(
   streams: Streams,
   outcome: { exitCode: number },
 ): void {
-  const usual = 'The configuration; left out, that of the daemon or /etc/headgate/headgate.yaml';
+  const usual =
+    'The configuration; left out, that of the daemon, /etc/headgate/headgate.yaml or the one applied last';
   commands
     .get('status')!
     .argument('[file]', usual)

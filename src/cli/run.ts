@@ -1,4 +1,4 @@
-import { chmodSync, fstatSync, mkdirSync } from 'node:fs';
+import { accessSync, chmodSync, fstatSync, mkdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import type { OwnController } from '../control/controller.ts';
@@ -96,6 +96,19 @@ async function openFor(
   return openProxyController();
 }
 
+/** Why there is nobody to talk to at a path where no socket was found. */
+function unreached(path: string): HeadgateError {
+  try {
+    accessSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EACCES')
+      return new HeadgateError('HG_NOT_ROOT', `Cannot reach the daemon at "${path}": this user may not`);
+  }
+  return new HeadgateError('HG_SOCKET', `Cannot reload: no daemon listens at "${path}"`, {
+    hint: 'headgate run FILE, or without a daemon: headgate apply FILE',
+  });
+}
+
 /** `reload`: the daemon takes its file as it is now. */
 export async function reload(
   options: {
@@ -106,10 +119,7 @@ export async function reload(
   streams: Streams,
 ): Promise<void> {
   const daemon = await openDaemon();
-  if (!daemon)
-    throw new HeadgateError('HG_SOCKET', `Cannot reload: no daemon listens at "${await socketPath()}"`, {
-      hint: 'headgate run FILE, or without a daemon: headgate apply FILE',
-    });
+  if (!daemon) throw unreached(await socketPath());
   const { yes = false, dropRuntimeChanges = false } = options;
   const outcome = await daemon.reload({ yes, dropRuntimeChanges });
   const { file } = daemon.status.configuration;

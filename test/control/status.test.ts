@@ -25,9 +25,6 @@ for (const withDaemon of [false, true])
     let site: StatusSite;
     let daemon: Daemon | undefined;
     let open: number[] = [];
-    /** Without a daemon the file has to be named. */
-    const [file, fileOption] = withDaemon ? ['', ''] : ['lb.yaml', '--file lb.yaml'];
-
     beforeAll(async () => {
       site = await openStatusSite(withDaemon ? 'std' : 'stn');
       site.write(configuration);
@@ -44,11 +41,11 @@ for (const withDaemon of [false, true])
     });
 
     const status = () => {
-      const { status, stdout, stderr } = site.run(`headgate status ${file} -o json`);
+      const { status, stdout, stderr } = site.run('headgate status -o json');
       expect(stderr).toBe('');
       return { code: status, report: JSON.parse(stdout) };
     };
-    const told = (words: string) => JSON.parse(site.shell(`headgate ${words} ${fileOption} -o json`));
+    const told = (words: string) => JSON.parse(site.shell(`headgate ${words} -o json`));
     /** Opens connections; the names of the real servers that greeted. */
     const connect = (number: number): string[] =>
       Array.from({ length: number }, () => {
@@ -72,14 +69,14 @@ for (const withDaemon of [false, true])
       expect([code, report.health, report.host]).toEqual([0, 'ok', hostname()]);
       expect(report.daemon?.pid).toBe(daemon?.process.pid);
       expect(report.configuration).toMatchObject({
-        file: withDaemon ? site.file : 'lb.yaml',
+        file: site.file,
         state: 'accepted',
         generation: 1,
         differences: 0,
         runtimeChanges: 0,
       });
       expect(report.virtualAddresses).toEqual({ held: 1, of: 1 });
-      const { stdout } = site.run(`headgate status ${file}`);
+      const { stdout } = site.run('headgate status');
       expect(stdout).toMatch(withDaemon ? /^daemon +process \d+ since /m : /^daemon +none runs/m);
       expect(stdout).toMatch(/^real servers +2 of 2 ready$/m);
       expect(stdout).not.toContain('PROBLEMS');
@@ -97,7 +94,7 @@ for (const withDaemon of [false, true])
         const [, web2] = service.realServers;
         expect(web2).toMatchObject({ state: 'draining', weight: 0 });
         expect(web2.reason).toBe(`weight 0 by a change at runtime, ${left} connections left`);
-        expect(site.shell(`headgate get real-servers web ${fileOption}`)).toMatch(
+        expect(site.shell('headgate get real-servers web')).toMatch(
           /^web2 .* draining .* connections left$/m,
         );
         const [described] = told('describe web/web2');
@@ -130,7 +127,7 @@ for (const withDaemon of [false, true])
         ]);
       }
       expect(status().report.services).toMatchObject([{ traffic: 'carrying', active: 4, usable: 2 }]);
-      const table = site.shell(`headgate get connections web ${fileOption}`);
+      const table = site.shell('headgate get connections web');
       expect(
         table.match(/^web +web[12] +tcp +10\.84\.0\.1:\d+ +10\.84\.0\.100:80 +ESTABLISHED +\S+$/gm),
       ).toHaveLength(4);
@@ -161,7 +158,7 @@ for (const withDaemon of [false, true])
         },
       ]);
       expect(site.shell(`ip neighbour show ${realServers.web2}`)).toMatch(/FAILED|INCOMPLETE/);
-      const text = site.run(`headgate status ${file}`);
+      const text = site.run('headgate status');
       expect(text.status).toBe(1);
       expect(text.stdout).toMatch(/^PROBLEMS\n {2}web\/web2: nobody answers .*\n {4}next: is it up/m);
       expect(told('describe web/web2')[0].problems).toEqual(report.problems);
@@ -247,7 +244,7 @@ for (const withDaemon of [false, true])
         ['describe web/web3', 'did you mean "web/web1"?'],
         ['get real-servers wbe', 'did you mean "web"?'],
       ])
-        expect(site.run(`headgate ${words} ${fileOption}`)).toMatchObject({
+        expect(site.run(`headgate ${words}`)).toMatchObject({
           status: 1,
           stdout: '',
           stderr: expect.stringMatching(new RegExp(`HG_UNKNOWN_NAME[^]*next: ${near!.replace('?', '\\?')}`)),
@@ -259,11 +256,17 @@ for (const withDaemon of [false, true])
     });
 
     it('is unreachable for who may not look', () => {
-      const { status, stdout, stderr } = site.run(
-        `setpriv --reuid=65534 --regid=65534 --clear-groups headgate status ${file}`,
-      );
+      const stranger = 'setpriv --reuid=65534 --regid=65534 --clear-groups headgate';
+      const { status, stdout, stderr } = site.run(`${stranger} status`);
       expect({ status, stdout }).toEqual({ status: 3, stdout: '' });
       expect(stderr).toMatch(/\[HG_NOT_ROOT\]\n {2}next: /);
+      // Whether a daemon runs is not for them to see.
+      expect(site.run(`${stranger} reload`)).toMatchObject({
+        status: 1,
+        stderr: expect.stringMatching(
+          /^headgate: Cannot reach the daemon at .*this user may not \[HG_NOT_ROOT\]/,
+        ),
+      });
     });
 
     if (withDaemon)
