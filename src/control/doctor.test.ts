@@ -202,6 +202,15 @@ describe('ARP for a virtual address', () => {
     expect(found([...onLo, { ...bare, arpIgnore: first }, other])).toBe(onLoopback);
   });
 
+  test('no command helps where no interface could answer', () => {
+    const [found] = diagnose({ interfaces: onLo }).findings;
+    expect(found).toMatchObject({
+      id: 'vip-hidden',
+      next: expect.stringContaining('ip link set INTERFACE up'),
+    });
+    expect(found!.fix).toBeUndefined();
+  });
+
   test('arp_ignore 2 answers on the network of another address only', () => {
     const apart = {
       ...eth0,

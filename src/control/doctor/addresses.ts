@@ -119,7 +119,7 @@ function answerFindings(host: HostSurvey, holder: SurveyedInterface, address: Ad
         severity: 'broken',
         what: `no interface answers ARP for the virtual address ${address}`,
         why: 'clients and routers on its network do not find it, unless a route leads here',
-        fix: unhide(host, holder),
+        ...remedyOf(unhide(host, holder)),
       },
     ];
   if (holder.loopback || holder.kind === 'dummy' || answering.includes(holder)) return [];
@@ -135,6 +135,12 @@ function answerFindings(host: HostSurvey, holder: SurveyedInterface, address: Ad
 }
 
 /** Makes the holder answer; where it is loopback, the interfaces that have a network. */
+/** Without an interface that could answer there is no command that would make one. */
+const remedyOf = (fix: string): Pick<Finding, 'fix' | 'next'> =>
+  fix === ''
+    ? { next: 'bring the interface towards clients up, with an IPv4 address: ip link set INTERFACE up' }
+    : { fix };
+
 function unhide(host: HostSurvey, holder: SurveyedInterface): string {
   const inward = holder.loopback || holder.kind === 'dummy';
   const speakers = inward
