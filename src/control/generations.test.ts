@@ -204,6 +204,15 @@ describe('a rollback', () => {
     expect(await weights()).toEqual({ web1: 3, web2: 1 });
   });
 
+  test('says which file cannot be read', async () => {
+    await put(yaml({ web1: 1 }));
+    await put(yaml({ web1: 2 }));
+    const path = join(state, 'generations', '1.json');
+    writeFileSync(path, readFileSync(path, 'utf8').slice(0, 50));
+    await expect(rollBack(1)).rejects.toThrow(`Cannot read "${path}": wanted a whole document`);
+    await expect(rollBack(3)).rejects.toThrow('Cannot find generation "3": there are 2, 1');
+  });
+
   test('stands as long as the files are as they were when they were put aside', async () => {
     const bad = yaml({ web1: 0 });
     writeFileSync(file, bad);

@@ -41,7 +41,8 @@ export type Generation = {
 
 const version = 1;
 const folderIn = (directory: string): string => join(directory, 'generations');
-const pathOf = (directory: string, generation: number): string =>
+/** Where a generation is kept. */
+export const generationPath = (directory: string, generation: number): string =>
   join(folderIn(directory), `${generation}.json`);
 
 /** The numbers of those that are kept, newest first. */
@@ -58,7 +59,7 @@ export function generationNumbers(directory: string | undefined): number[] {
 
 /** Undefined where it is not kept. */
 export function readGeneration(directory: string | undefined, generation: number): Generation | undefined {
-  return directory === undefined ? undefined : readDocument(pathOf(directory, generation), version);
+  return directory === undefined ? undefined : readDocument(generationPath(directory, generation), version);
 }
 
 /** Those that are kept, newest first. */
@@ -72,7 +73,7 @@ export function writeGeneration(
   { names, ...generation }: Omit<Generation, 'names'> & { readonly names: Names },
 ): void {
   if (directory === undefined) return;
-  const path = pathOf(directory, generation.generation);
+  const path = generationPath(directory, generation.generation);
   try {
     const text = documentText(version, generation, { names: namesText(names, generation.table) });
     writeWhole(path, text, 'machine');
@@ -83,7 +84,7 @@ export function writeGeneration(
   }
   let bytes = 0;
   generationNumbers(directory).forEach((one, index) => {
-    const path = pathOf(directory, one);
+    const path = generationPath(directory, one);
     bytes += statSync(path, { throwIfNoEntry: false })?.size ?? 0;
     if (index >= keptGenerations || (index >= 2 && bytes > keptBytes)) rmSync(path, { force: true });
   });

@@ -1,19 +1,24 @@
 import { HeadgateError } from '../model/errors.ts';
 import type { Controller } from './controller.ts';
 import { currentTexts, type FileText, fingerprintOf } from './file-texts.ts';
-import { type Generation, generationNumbers, readGeneration } from './generations.ts';
+import { type Generation, generationNumbers, generationPath, readGeneration } from './generations.ts';
 import { appliedBefore, newestGeneration, type Origin } from './note-generation.ts';
 import { type Intention, intend, type Order } from './reconcile.ts';
 import { stateDirectory } from './state-directory.ts';
 import type { Wanted } from './wanted.ts';
 import { wantedAgain } from './wanted-again.ts';
 
-/** A generation that is kept. Throws HG_GENERATION, which names those there are. */
+/** A generation that is kept. Throws HG_GENERATION, which names those there are, or the file that cannot be read. */
 export function keptGeneration(planeDirectory: string | undefined, generation: number): Generation {
   const directory = stateDirectory(planeDirectory);
   const found = readGeneration(directory, generation);
   if (found) return found;
   const numbers = generationNumbers(directory);
+  if (directory !== undefined && numbers.includes(generation))
+    throw new HeadgateError(
+      'HG_GENERATION',
+      `Cannot read "${generationPath(directory, generation)}": wanted a whole document, found one that is cut off, or another build's`,
+    );
   throw new HeadgateError(
     'HG_GENERATION',
     `Cannot find generation "${generation}": ${numbers.length === 0 ? 'none is kept yet' : `there are ${numbers.join(', ')}`}`,
