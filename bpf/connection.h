@@ -259,7 +259,7 @@ static __always_inline __u32 add_counts(struct destination *destination, __u64 b
 	return (__u32)counts + (__u32)(counts >> 32);
 }
 
-/* Counts a new connection or template of a destination, which is overloaded from its upper threshold on (ip_vs_bind_dest). */
+/* Counts a new connection or template of a destination: it is overloaded from its upper threshold on (ip_vs_bind_dest). */
 static __always_inline void count_in(struct destination *destination, __u32 word)
 {
 	__u32 total;

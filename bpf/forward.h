@@ -37,10 +37,10 @@ struct hop {
 };
 
 /*
- * Looks up the way to an address; 1 when the MAC addresses are known too. `source` may be NULL. The lookup starts at the loopback device, whose forwarding flag user space has
- * set, so that it answers with ip_forward off as well; whoever writes ip_forward later clears that flag, and what is
- * known then stays in use. A packet that caused a lookup goes through the neighbour layer: that keeps the kernel's
- * neighbour entry alive and checked.
+ * Looks up the way to an address; 1 when the MAC addresses are known too. `source` may be NULL. The lookup starts at the
+ * loopback device, whose forwarding flag user space has set, so that it answers with ip_forward off as well; whoever
+ * writes ip_forward later clears that flag, and what is known then stays in use. A packet that caused a lookup goes
+ * through the neighbour layer: that keeps the kernel's neighbour entry alive and checked.
  */
 __noinline int find_hop(struct __sk_buff *skb, const struct address *source, const struct address *target,
 			       struct hop *hop, __u32 family)

@@ -85,8 +85,8 @@ __noinline int read_packet(struct __sk_buff *skb, __u32 l3, struct packet *packe
 
 /*
  * 1 when a SYN opens a new connection in place of one: that has ended and no template rules (conn_reuse_mode,
- * is_new_conn_expected; with 2 also one that only the client has ended, as far as is seen), whose destination gets no new ones (expire_nodest_conn), or that another director has scheduled
- * anew, to this host.
+ * is_new_conn_expected; with 2 also one that only the client has ended, as far as is seen), whose destination gets no
+ * new ones (expire_nodest_conn), or that another director has scheduled anew, to this host.
  */
 static __always_inline int is_reuse(struct __sk_buff *skb, const struct packet *packet,
 				    const struct connection *connection)

@@ -19,7 +19,10 @@
 #define GLOBAL_BURST 50          /* net.ipv4.icmp_msgs_burst */
 #define PEER_BURST 6             /* XRLIM_BURST_FACTOR */
 
-/* Why a packet takes the turn: what the ICMP error says, both families' type and code; to be fragmented (cut.h); or for resets (reset.h). */
+/*
+ * Why a packet takes the turn: what the ICMP error says, both families' type and code; to be fragmented (cut.h); or for
+ * resets (reset.h).
+ */
 enum turn {
 	REPORT_PORT_UNREACHABLE = 1,
 	REPORT_TIME_EXCEEDED,
@@ -275,9 +278,9 @@ __noinline int make_icmpv6(struct __sk_buff *skb, const struct packet *packet, c
 }
 
 /*
- * Makes a packet that comes back from the internal veth the ICMP error that its mark asks for. It comes from the virtual address, which
- * is the director's own: the client's packet was sent there, the real server's reply belongs to a connection with it. What a real
- * server sends to nobody has none, and is answered from the director's address towards it.
+ * Makes a packet that comes back from the internal veth the ICMP error that its mark asks for. It comes from the virtual
+ * address, which is the director's own: the client's packet was sent there, the real server's reply belongs to a
+ * connection with it. What a real server sends to nobody has none, and is answered from the director's address towards it.
  */
 static __always_inline int make_report(struct __sk_buff *skb, __u32 kind, __u32 value)
 {

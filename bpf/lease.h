@@ -15,8 +15,9 @@
 #define LEASED_ADDRESSES 4096
 
 /*
- * (user) Slot 0: enum leasing. Slot 1: until when this director may yet be told of connections that whoever had its addresses
- * before has scheduled. Others: when the lease ends; 0: not held. Moments are nanoseconds since boot, time asleep counted.
+ * (user) Slot 0: enum leasing. Slot 1: until when this director may yet be told of connections that whoever had its
+ * addresses before has scheduled. Others: when the lease ends; 0: not held. Moments are nanoseconds since boot, time
+ * asleep counted.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -68,8 +69,8 @@ static __always_inline __u64 leasing(void)
 }
 
 /*
- * 1 while a TCP connection that is not known here may be one that is still to be told of: who sends of it again finds it then,
- * and must not be refused before.
+ * 1 while a TCP connection that is not known here may be one that is still to be told of: who sends of it again finds it
+ * then, and must not be refused before.
  */
 static __always_inline int is_awaited(const struct packet *packet)
 {

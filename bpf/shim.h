@@ -120,9 +120,9 @@ static long sum_inner_chunk(__u32 index, struct sum *sum)
 }
 
 /*
- * The sum that the inner packet will have once its time to live is counted down. A transport header whose checksum is right, or will be when the device has made it, sums up to
- * the complement of its pseudo header (lco_csum of linux/skbuff.h), an IPv4 header to nothing: most packets need not be
- * read.
+ * The sum that the inner packet will have once its time to live is counted down. A transport header whose checksum is
+ * right, or will be when the device has made it, sums up to the complement of its pseudo header (lco_csum of
+ * linux/skbuff.h), an IPv4 header to nothing: most packets need not be read.
  */
 __noinline __u64 sum_of_inner(struct __sk_buff *skb, const struct packet *packet)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * The sweeper: one timer that ends connections whose time is up, takes dead ones out of their chains and frees
- * their slots after a grace; every two seconds it estimates rates. It looks only at slices in which something may be due, works at most 200 us a tick,
- * and runs on one CPU at a time: the lists that it alone writes need no lock.
+ * their slots after a grace; every two seconds it estimates rates. It looks only at slices in which something may be
+ * due, works at most 200 us a tick, and runs on one CPU at a time: the lists that it alone writes need no lock.
  */
 #ifndef HEADGATE_SWEEP_H
 #define HEADGATE_SWEEP_H
