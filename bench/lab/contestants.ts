@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Targets } from './load.ts';
-import { plan, ports, routedAddress, virtualAddress } from './plan.ts';
+import { plan, routedAddress, services, virtualAddress } from './plan.ts';
 import { nginx, type Site } from './site.ts';
 
 /** A way from the client to the real servers. */
@@ -13,8 +13,8 @@ export type Contestant = {
   readonly base: string;
   readonly offloads?: 'off';
   readonly targets: Targets;
-  /** Where one bulk transfer goes. */
-  readonly bulk: string;
+  /** Where one bulk transfer goes, and what asks one real server alone. */
+  readonly alone: string;
   /** Sets it up; what it returns takes all of it away again. */
   start?(site: Site): Promise<() => Promise<void>>;
 };
@@ -52,29 +52,29 @@ const withoutOffloads: readonly (readonly [string, Start])[] = [
 
 /** In the order of the table. */
 export const contestants: readonly Contestant[] = [
-  { name: 'direct', base: 'direct', targets: halves(real1.front, real2.front), bulk: real1.front },
+  { name: 'direct', base: 'direct', targets: halves(real1.front, real2.front), alone: real1.front },
   {
     name: 'kernel forwarding, replies straight',
     base: 'direct',
     targets: halves(routedAddress(0), routedAddress(1)),
-    bulk: routedAddress(0),
+    alone: routedAddress(0),
   },
   {
     name: 'kernel forwarding, both ways',
     base: 'direct',
     targets: halves(real1.back, real2.back),
-    bulk: real1.back,
+    alone: real1.back,
   },
   ...balancers.map(([name, start], n): Contestant => {
     const vip = virtualAddress(n);
-    return { name, base: 'direct', targets: halves(vip, vip), bulk: vip, start: (site) => start(site, vip) };
+    return { name, base: 'direct', targets: halves(vip, vip), alone: vip, start: (site) => start(site, vip) };
   }),
   {
     name: slowDirect,
     base: slowDirect,
     offloads: 'off',
     targets: halves(real1.front, real2.front),
-    bulk: real1.front,
+    alone: real1.front,
   },
   ...withoutOffloads.map(([name, start], n): Contestant => {
     const vip = virtualAddress(balancers.length + n);
@@ -83,7 +83,7 @@ export const contestants: readonly Contestant[] = [
       base: slowDirect,
       offloads: 'off',
       targets: halves(vip, vip),
-      bulk: vip,
+      alone: vip,
       start: (site) => start(site, vip),
     };
   }),
@@ -106,9 +106,9 @@ async function startHeadgate(
   try {
     onRealServers('up', '--vip', vip, '--method', method);
     const flag = { 'direct-routing': '-g', tunnel: '-i', masquerade: '-m' }[method];
-    const rules = ports.flatMap((port) => [
+    const rules = services.flatMap(({ port, servers }) => [
       `-A -t ${vip}:${port} -s rr`,
-      ...plan.realServers.map(({ back }) => `-a -t ${vip}:${port} -r ${back}:${port} ${flag}`),
+      ...servers.map((server) => `-a -t ${vip}:${port} -r ${server}:${port} ${flag}`),
     ]);
     const variables = hook === 'xdp' ? ['HEADGATE_XDP=front,back'] : [];
     site.input('director', `${rules.join('\n')}\n`, 'env', ...variables, ...headgate, 'ipvsadm', '-R');
@@ -120,10 +120,14 @@ async function startHeadgate(
 }
 
 async function startNftables(site: Site, vip: string): Promise<() => Promise<void>> {
+  const [all, alone] = [plan.realServers.length, 1].map((count) =>
+    services.flatMap(({ port, servers }) => (servers.length === count ? [port] : [])).join(', '),
+  );
   const rules = `table ip bench {
     chain incoming {
       type nat hook prerouting priority dstnat;
-      ip daddr ${vip} tcp dport { ${ports.join(', ')} } dnat to numgen inc mod 2 map { 0 : ${real1.back}, 1 : ${real2.back} }
+      ip daddr ${vip} tcp dport { ${all} } dnat to numgen inc mod 2 map { 0 : ${real1.back}, 1 : ${real2.back} }
+      ip daddr ${vip} tcp dport { ${alone} } dnat to ${real1.back}
     }
   }\n`;
   site.input('director', rules, 'nft', '-f', '-');
@@ -132,11 +136,10 @@ async function startNftables(site: Site, vip: string): Promise<() => Promise<voi
 
 async function startHaproxy(site: Site, vip: string): Promise<() => Promise<void>> {
   const file = join(site.folder, 'haproxy.cfg');
-  const listeners = ports.map(
-    (port) => `listen port${port}
+  const listeners = services.map(
+    ({ port, servers }) => `listen port${port}
   bind ${vip}:${port} backlog 4096
-  server real1 ${real1.back}:${port}
-  server real2 ${real2.back}:${port}\n`,
+${servers.map((server, n) => `  server real${n + 1} ${server}:${port}\n`).join('')}`,
   );
   writeFileSync(
     file,
@@ -154,8 +157,11 @@ ${listeners.join('')}`,
 }
 
 async function startNginx(site: Site, vip: string): Promise<() => Promise<void>> {
-  const servers = ports.map(
-    (port) => `upstream port${port} { server ${real1.back}:${port}; server ${real2.back}:${port}; }
+  const blocks = services.map(
+    ({
+      port,
+      servers,
+    }) => `upstream port${port} { ${servers.map((server) => `server ${server}:${port};`).join(' ')} }
 server { listen ${vip}:${port} backlog=4096; proxy_pass port${port}; }`,
   );
   const [command, ...args] = nginx(
@@ -163,7 +169,7 @@ server { listen ${vip}:${port} backlog=4096; proxy_pass port${port}; }`,
     'stream',
     `load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 events { worker_connections 16384; }
-stream { tcp_nodelay on; ${servers.join('\n')} }`,
+stream { tcp_nodelay on; ${blocks.join('\n')} }`,
     'auto',
   ) as [string, ...string[]];
   return stopping(await site.start('director', command, args, first));

@@ -3,6 +3,7 @@ export const measures = {
   requests: { heading: 'requests/s', digits: 0 },
   connections: { heading: 'new conn./s', digits: 0 },
   cpu: { heading: 'CPU µs/conn.', digits: 1 },
+  alone: { heading: 'on one CPU', digits: 1 },
   down: { heading: 'Gbit/s down', digits: 1 },
   up: { heading: 'Gbit/s up', digits: 1 },
 } as const;

@@ -14,12 +14,28 @@ const graceMs = 20_000;
 const requestSeconds = 2;
 const connectionSeconds = 3;
 const transferSeconds = 1;
-const threads = 2;
-const clients = 64;
+const aloneSeconds = 3;
+const aloneClients = 32;
+const common = { threads: 2, clients: 64 };
+
+type Run = {
+  readonly seconds: number;
+  readonly kind: 'lasting' | 'fresh';
+  readonly threads: number;
+  readonly clients: number;
+};
+
+/** By their numbers in /proc/stat. */
+const availableCpus = (): number[] =>
+  Array.from(readFileSync('/proc/stat', 'utf8').matchAll(/^cpu(\d+) /gm), ([, number]) => Number(number));
 
 /** HTTP requests a second on connections that stay. */
 export async function requestsPerSecond(site: Site, targets: Targets): Promise<number> {
-  const { requests, seconds } = await wrk(site, targets, requestSeconds, 'lasting');
+  const { requests, seconds } = await wrk(site, targets, {
+    seconds: requestSeconds,
+    kind: 'lasting',
+    ...common,
+  });
   return requests / seconds;
 }
 
@@ -32,8 +48,40 @@ export async function newConnections(
   targets: Targets,
 ): Promise<{ readonly perSecond: number; readonly microseconds: number }> {
   const before = busyMicroseconds();
-  const { requests, seconds } = await wrk(site, targets, connectionSeconds, 'fresh');
+  const { requests, seconds } = await wrk(site, targets, {
+    seconds: connectionSeconds,
+    kind: 'fresh',
+    ...common,
+  });
   return { perSecond: requests / seconds, microseconds: (busyMicroseconds() - before) / requests };
+}
+
+/**
+ * Microseconds of CPU that client, director and one real server use for each new connection when they share one CPU, by the
+ * scheduler's own count: what else runs meanwhile is not in it. The kernel handles packets in the midst of whoever sends
+ * them, so their way is. On several CPUs, and with several real servers, the figure of `newConnections` also has what those
+ * do to each other: how often one wakes another up, on another CPU at that, and how many closed sockets wait to be freed.
+ * That depends on how a contestant deals connections out, not only on what it does for each.
+ */
+export async function onOneCpu(site: Site, address: string): Promise<number> {
+  const cpu = availableCpus().at(-1)!;
+  const [one, other] = plan.alonePorts;
+  site.confine([cpu]);
+  try {
+    const before = site.used() + usedByChildren();
+    const { requests } = await wrk(
+      site,
+      [
+        { address, port: one },
+        { address, port: other },
+      ],
+      { seconds: aloneSeconds, kind: 'fresh', threads: 1, clients: aloneClients },
+      ['taskset', '-c', String(cpu)],
+    );
+    return (site.used() + usedByChildren() - before) / requests;
+  } finally {
+    site.confine(availableCpus());
+  }
 }
 
 /** Gbit/s of one TCP connection. */
@@ -57,16 +105,16 @@ export async function throughput(site: Site, direction: 'down' | 'up', address: 
 async function wrk(
   site: Site,
   targets: Targets,
-  duration: number,
-  kind: 'lasting' | 'fresh',
+  run: Run,
+  before: readonly string[] = [],
 ): Promise<{ readonly requests: number; readonly seconds: number }> {
   const script = join(site.folder, 'wrk.lua');
-  writeFileSync(script, wrkScript(targets, kind));
-  const options = [`--threads=${threads}`, `--connections=${clients}`, `--duration=${duration}s`];
+  writeFileSync(script, wrkScript(targets, run));
+  const options = [`--threads=${run.threads}`, `--connections=${run.clients}`, `--duration=${run.seconds}s`];
   const url = `http://${targets[0].address}:${targets[0].port}/`;
-  const command = ['wrk', ...options, '--timeout=2s', `--script=${script}`, url];
+  const command = [...before, 'wrk', ...options, '--timeout=2s', `--script=${script}`, url];
   const { status, stdout, stderr } = await runToEnd(site.lab, 'client', command, {
-    timeoutMs: duration * 1000 + graceMs,
+    timeoutMs: run.seconds * 1000 + graceMs,
     signal: site.signal,
   });
   const report = /^report (\d+) (\d+) (\d+)$/m.exec(stdout);
@@ -78,7 +126,7 @@ async function wrk(
 }
 
 /** The first request of a lasting connection ends it as well: the one that follows goes to the next target. */
-const wrkScript = (targets: Targets, kind: 'lasting' | 'fresh'): string => `
+const wrkScript = (targets: Targets, { kind, threads, clients }: Run): string => `
 local targets = { ${targets.map(({ address, port }) => `{ "${address}", "${port}" }`).join(', ')} }
 local closing = ${kind === 'fresh' ? 'math.huge' : clients / threads}
 local addresses, last, ending, plain = {}, 1, nil, nil
@@ -112,4 +160,15 @@ function busyMicroseconds(): number {
     const [, , , , idle = 0, waiting = 0, , , stolen = 0] = line.split(/\s+/).map(Number);
     return busy + now - (idle + waiting + stolen) * 10_000;
   }, 0);
+}
+
+/** Microseconds of CPU used by children that have ended, in steps of 10 ms (proc(5): cutime and cstime). */
+function usedByChildren(): number {
+  const stat = readFileSync('/proc/self/stat', 'utf8');
+  const [user = 0, system = 0] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(13, 15)
+    .map(Number);
+  return (user + system) * 10_000;
 }

@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { machine, printTable, takePrecedence } from '../machine.ts';
 import { type Contestant, contestants } from './contestants.ts';
 import { type Figure, figureText, type Measure, measureNames, measures, summarize } from './figures.ts';
-import { newConnections, requestsPerSecond, throughput } from './load.ts';
+import { newConnections, onOneCpu, requestsPerSecond, throughput } from './load.ts';
 import { openSite, type Site } from './site.ts';
 
 const { values: options } = parseArgs({
@@ -37,8 +37,8 @@ function chosen(): Contestant[] {
 }
 
 /** Everything of one contestant, in one round. */
-async function takeTurn(site: Site, { start, targets, bulk, offloads }: Contestant): Promise<Turn> {
-  const turn: Turn = { requests: 0, connections: 0, cpu: 0, down: 0, up: 0 };
+async function takeTurn(site: Site, { start, targets, alone, offloads }: Contestant): Promise<Turn> {
+  const turn: Turn = { requests: 0, connections: 0, cpu: 0, alone: 0, down: 0, up: 0 };
   /** Stores figures, or in their place why they are missing. */
   const measure = async (names: readonly Measure[], work: () => Promise<readonly number[]>) => {
     try {
@@ -67,8 +67,9 @@ async function takeTurn(site: Site, { start, targets, bulk, offloads }: Contesta
       const { perSecond, microseconds } = await newConnections(site, targets);
       return [perSecond, microseconds];
     });
-    await measure(['down'], async () => [await throughput(site, 'down', bulk)]);
-    await measure(['up'], async () => [await throughput(site, 'up', bulk)]);
+    await measure(['alone'], async () => [await onOneCpu(site, alone)]);
+    await measure(['down'], async () => [await throughput(site, 'down', alone)]);
+    await measure(['up'], async () => [await throughput(site, 'up', alone)]);
   } finally {
     await stop?.();
   }

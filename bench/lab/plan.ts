@@ -12,13 +12,21 @@ export const plan = {
   ],
   /** Two, so that a turn of new connections has 64,512 pairs of ports before one comes again. */
   httpPorts: [8000, 8001],
+  /** The same, for the first real server alone. */
+  alonePorts: [8002, 8003],
   /** Sends for as long as the client listens. */
   sourcePort: 9000,
   /** Takes what the client sends. */
   sinkPort: 9001,
 } as const;
 
-export const ports = [...plan.httpPorts, plan.sourcePort, plan.sinkPort];
+const sharedPorts = [...plan.httpPorts, plan.sourcePort, plan.sinkPort];
+
+/** What a balancer serves, and by whom. */
+export const services = [
+  ...sharedPorts.map((port) => ({ port, servers: plan.realServers.map(({ back }) => back) })),
+  ...plan.alonePorts.map((port) => ({ port, servers: [plan.realServers[0].back] })),
+];
 
 /** A virtual address for each contestant: no connection is taken for one of another's turn. */
 export const virtualAddress = (contestant: number): string => `10.81.0.${100 + contestant}`;

@@ -1,11 +1,12 @@
-import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { bridgePort, type Lab, up } from '../../src/lab/build.ts';
 import { setOffloads } from '../../src/sys/ethtool.ts';
+import { netnsPath, processesInNetns } from '../../src/sys/netns.ts';
 import { plan, topologyOf } from './plan.ts';
 
 /** The network with real servers that answer. */
@@ -23,6 +24,10 @@ export type Site = {
   input(node: string, text: string, command: string, ...args: string[]): string;
   /** Starts a program that goes on until it is killed, and waits until a TCP port answers where it listens. */
   start(node: string, command: string, args: readonly string[], port: number): Promise<ChildProcess>;
+  /** Lets all that runs on the director and the real servers run on these CPUs only. */
+  confine(cpus: readonly number[]): void;
+  /** Microseconds of CPU that it has used so far. */
+  used(): number;
   down(): void;
 };
 
@@ -40,7 +45,7 @@ http {
   access_log off; tcp_nodelay on; keepalive_requests 1000000000;
   client_body_temp_path TEMP; proxy_temp_path TEMP; fastcgi_temp_path TEMP; uwsgi_temp_path TEMP; scgi_temp_path TEMP;
   server {
-    ${plan.httpPorts.map((port) => `listen ${port} backlog=4096;`).join(' ')}
+    ${[...plan.httpPorts, ...plan.alonePorts].map((port) => `listen ${port} backlog=4096;`).join(' ')}
     location / { return 200 "${'headgate'.repeat(16)}"; }
   }
 }
@@ -104,6 +109,10 @@ function siteOf(lab: Lab, folder: string, signal: AbortSignal, down: () => void)
     return stdout;
   };
   let offloads: 'on' | 'off' = 'on';
+  const processes = () =>
+    ['director', ...plan.realServers.map(({ name }) => name)].flatMap((node) =>
+      processesInNetns(netnsPath(lab.netns(node))),
+    );
   return {
     lab,
     folder,
@@ -114,6 +123,10 @@ function siteOf(lab: Lab, folder: string, signal: AbortSignal, down: () => void)
       offloads = state;
       switchOffloads(lab, state === 'on');
     },
+    confine(cpus) {
+      for (const pid of processes()) confineProcess(pid, cpus);
+    },
+    used: () => processes().reduce((sum, pid) => sum + microsecondsOf(pid), 0),
     run: (node, command, ...args) => input(node, undefined, command, ...args),
     input,
     async start(node, command, args, port) {
@@ -141,6 +154,24 @@ function siteOf(lab: Lab, folder: string, signal: AbortSignal, down: () => void)
       return child;
     },
   };
+}
+
+/** With all its threads; one that has ended meanwhile needs no more. */
+function confineProcess(pid: number, cpus: readonly number[]): void {
+  const { status, stderr, error } = spawnSync('taskset', ['-a', '-c', '-p', cpus.join(','), String(pid)], {
+    encoding: 'utf8',
+  });
+  if (error) throw new Error(`taskset: ${error.message}`);
+  if (status !== 0 && existsSync(`/proc/${pid}`)) throw new Error(`taskset: ${stderr.trim()}`);
+}
+
+/** What the threads of a process have run (Documentation/scheduler/sched-stats.rst). */
+function microsecondsOf(pid: number): number {
+  const threads = `/proc/${pid}/task`;
+  return readdirSync(threads).reduce((sum, thread) => {
+    const [nanoseconds = 0] = readFileSync(`${threads}/${thread}/schedstat`, 'utf8').split(' ').map(Number);
+    return sum + nanoseconds / 1000;
+  }, 0);
 }
 
 /** At both ends of every cable. The other end of one of the director's takes frames from XDP when it polls: with GRO. */
