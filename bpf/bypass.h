@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Sysctl cache_bypass: connections of a mark that no real server serves, and that go on to where their client has sent them (a
- * transparent cache whose caches are all gone). They have no destination. Part of flow.h, behind what it sends packets with.
+ * Sysctl cache_bypass: connections of a mark that no real server serves, and that go on to where their client has sent
+ * them (a transparent cache whose caches are all gone). They have no destination. Part of flow.h, behind what it sends
+ * packets with.
  */
 #ifndef HEADGATE_BYPASS_H
 #define HEADGATE_BYPASS_H
@@ -56,7 +57,10 @@ __noinline int pass_through(struct __sk_buff *skb, struct packet *packet, __u32 
 	return send_to_hop(skb, packet, &hop);
 }
 
-/* 1 when a packet that nobody of its service serves goes on to where it was sent (ip_vs_leave): a mark's, not for this host. */
+/*
+ * 1 when a packet that nobody of its service serves goes on to where it was sent (ip_vs_leave): a mark's, not for this
+ * host.
+ */
 __noinline int passes_through(struct __sk_buff *skb, const struct packet *packet, __u32 service_slot)
 {
 	struct service *service = service_at(service_slot);

@@ -126,9 +126,9 @@ static __always_inline __u32 method_of(const struct destination *destination, __
 
 /*
  * Enters the connection that a packet opens, in the state that packet brings about: ip_vs_conn_new enters it in state
- * NONE and the same packet moves it on at once, unless it is only quoted. `ifindex` is where the packet came in, `control` the slot of the
- * template that rules it, or 0. Returns its slot; the slot of the same connection when another CPU entered it first; 0
- * when there is no room.
+ * NONE and the same packet moves it on at once, unless it is only quoted. `ifindex` is where the packet came in,
+ * `control` the slot of the template that rules it, or 0. Returns its slot; the slot of the same connection when another
+ * CPU entered it first; 0 when there is no room.
  */
 __noinline __u32 enter_connection(const struct packet *packet, __u32 destination_slot, __u32 ifindex,
 				  __u32 real_port, __u32 control)

@@ -68,8 +68,8 @@ static __always_inline void turn(struct packet *packet)
 }
 
 /*
- * Reads what an error is about, its ends swapped, as the connection it belongs to sees it; 0: nothing of ours. `quoted` may be
- * `outer` itself.
+ * Reads what an error is about, its ends swapped, as the connection it belongs to sees it; 0: nothing of ours. `quoted`
+ * may be `outer` itself.
  */
 static __always_inline int read_quoted(struct __sk_buff *skb, const struct packet *outer, struct packet *quoted)
 {
@@ -97,8 +97,9 @@ static __always_inline int read_quoted(struct __sk_buff *skb, const struct packe
 
 /*
  * Sysctl schedule_icmp: what an error is about is scheduled as if the client had sent it, where no connection claims it
- * (ip_vs_in_icmp). So an error about a packet of a real server finds that one where a hash chooses, although this director has
- * not seen the connection. 1: the packet read is now what is to be scheduled, room on the stack being scarce; else it is spoilt.
+ * (ip_vs_in_icmp). So an error about a packet of a real server finds that one where a hash chooses, although this
+ * director has not seen the connection. 1: the packet read is now what is to be scheduled, room on the stack being
+ * scarce; else it is spoilt.
  */
 __noinline int becomes_quoted(struct __sk_buff *skb, struct packet *packet)
 {

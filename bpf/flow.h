@@ -356,8 +356,8 @@ __noinline int leave_unknown(struct __sk_buff *skb, struct packet *packet)
 }
 
 /*
- * A packet that no connection claims: a new connection if it may open one and a virtual service wants it. VERDICT_KEEP: what an
- * error is about has its connection now.
+ * A packet that no connection claims: a new connection if it may open one and a virtual service wants it. VERDICT_KEEP:
+ * what an error is about has its connection now.
  */
 __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 {

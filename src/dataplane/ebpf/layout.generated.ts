@@ -4,7 +4,7 @@
 export const layoutId = 0x7a62b05e;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0x974b4ac4, 0x170e59fb] as const;
+export const buildId = [0x3aac654c, 0x868679f4] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
