@@ -12,8 +12,9 @@ import type { Arrived } from './exchange.ts';
 import { announce, hold, release } from './holding.ts';
 import { putPaths, takePaths } from './paths.ts';
 import type { Place } from './place.ts';
-import type { InstanceSettings } from './settings.ts';
+import type { HeldAddress, InstanceSettings } from './settings.ts';
 import { openTrouble } from './trouble.ts';
+import type { Holder } from './virtual-mac.ts';
 import { openSequences } from './vrrp/authentication-header.ts';
 import { newVrrp, step, type VrrpEvent } from './vrrp/machine.ts';
 
@@ -40,6 +41,8 @@ export type Instance = {
    */
   resign(nowMs: number): void;
   isResigning(): boolean;
+  /** What it asked its listener to renew is: it may have given that up meanwhile. */
+  renewed(device: Holder): void;
   /** Gives its addresses up and says so. */
   stop(nowMs: number): void;
   status(nowMs: number): VrrpStatus;
@@ -51,6 +54,8 @@ export type Listener = {
   entered(state: VrrpState, reason: string, priority: number): void;
   /** It speaks for its addresses until then at most, milliseconds; 0: no longer. */
   holds(untilMs: number): void;
+  /** Its addresses are to be held for so much longer, seconds, without waiting for the kernel; then comes `renewed`. */
+  renew(device: Holder, addresses: readonly HeldAddress[], seconds: number): void;
   /** The kernel refused something: the election goes on without it. */
   failed(what: string, error: unknown): void;
 };
@@ -134,7 +139,11 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     listener.holds(state === 'master' ? nowMs + downAfter * intervalMs : 0);
     if (state !== 'master') stopProbing();
     if (state === 'master') {
-      renew(nowMs);
+      renewAtMs = nowMs + renewMs;
+      if (!('fault' in place)) {
+        const { device } = place;
+        attempt('hold its addresses', () => hold(device, all, leaseSeconds));
+      }
       putPaths(settings.paths, listener.failed);
       tellNetwork();
       const { delay } = settings.announce;
@@ -143,9 +152,8 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
       // And may have answered for them until it heard of this.
       announceAt = [nowMs + intervalMs, ...(delay > 0 ? [nowMs + delay] : [])].toSorted((a, b) => a - b);
     } else if (held && !('fault' in place)) {
-      const { device } = place;
       takePaths(settings.paths, listener.failed);
-      attempt('give up its addresses', () => release(device, all));
+      giveUp(place.device);
     }
     listener.entered(state, reason, vrrp.fitness.priority);
   }
@@ -178,10 +186,10 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
 
   function renew(nowMs: number): void {
     renewAtMs = nowMs + renewMs;
-    if ('fault' in place) return;
-    const { device } = place;
-    attempt('hold its addresses', () => hold(device, all, leaseSeconds));
+    if (!('fault' in place)) listener.renew(place.device, all, leaseSeconds);
   }
+
+  const giveUp = (device: Holder) => attempt('give up its addresses', () => release(device, all));
 
   return {
     settings,
@@ -235,6 +243,9 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     standBack: (reason, now) => handle({ kind: 'stand-back', reason }, now),
     stepForward: (now) => handle({ kind: 'step-forward' }, now),
     resign: (now) => handle({ kind: 'resign' }, now),
+    renewed(device) {
+      if (vrrp.state !== 'master') giveUp(device);
+    },
     isResigning: () => vrrp.leaving?.state === 'fault',
     stop(now) {
       if (vrrp.reason !== stoppedReason) handle({ kind: 'stop' }, now);

@@ -2,12 +2,12 @@ import { isDeepStrictEqual } from 'node:util';
 import { familyOf } from '../model/address.ts';
 import { type Fitness, fitnessOf, type VrrpState, type VrrpStatus } from '../model/vrrp.ts';
 import { isSystemError } from '../sys/ffi.ts';
-import { type InterfaceAddress, listAddresses } from '../sys/netlink/address.ts';
+import type { InterfaceAddress } from '../sys/netlink/address.ts';
 import { openGuard } from '../sys/netlink/address-guard.ts';
-import { type Link, listLinks } from '../sys/netlink/link.ts';
+import type { Link } from '../sys/netlink/link.ts';
 import { watchLinks } from '../sys/netlink/link-watch.ts';
-import { withNetlink } from '../sys/netlink/socket.ts';
 import { waitAnyReadable } from '../sys/socket.ts';
+import { openErrands } from './errands.ts';
 import { type Exchange, openExchange } from './exchange.ts';
 import { groupFault, othersOf } from './groups.ts';
 import { type Instance, openInstance } from './instance.ts';
@@ -15,7 +15,7 @@ import { type Leased, openLeases } from './leases.ts';
 import { noPaths, putPaths, takePaths } from './paths.ts';
 import { faultOf, type Place, type Seat, seatOf } from './place.ts';
 import type { InstanceSettings, Orders, RefusingAddress } from './settings.ts';
-import { openVirtualDevices, virtualDeviceOf, virtualDevices } from './virtual-mac.ts';
+import { type Holder, openVirtualDevices, virtualDeviceOf, virtualDevices } from './virtual-mac.ts';
 
 /** Who hears of what happens. */
 export type KeeperListener = {
@@ -48,6 +48,8 @@ type Station = { readonly exchange: Exchange; listeners: Instance[] };
 const guardTable = 'headgate-vrrp';
 /** Devices that change are told by the kernel; addresses that come and go are looked for as often as this. */
 const lookMs = 1000;
+/** For what the kernel has still to renew at the end. */
+const patientMs = 1000;
 
 /** A keeper without instances. `now` is monotonic, milliseconds. */
 export function openKeeper(now: () => number, listener: KeeperListener): Keeper {
@@ -60,6 +62,11 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
   let instances: readonly Instance[] = [];
   let orders: Orders = { instances: [], tracking: {}, groups: {}, always: noPaths };
   let lookAtMs = 0;
+  const errands = openErrands();
+  /** Whether a look is under way, and what has come since it began. */
+  let [looking, lookAgain] = [false, false];
+  const renewing = new Map<number, { readonly instance: Instance; readonly device: Holder }>();
+  let renewals = 0;
   let leading = false;
   let resigning = false;
 
@@ -96,15 +103,20 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
 
   function open(settings: InstanceSettings): Instance {
     const { name } = settings;
-    return openInstance(settings, now(), {
+    const instance: Instance = openInstance(settings, now(), {
       entered(state, reason, priority) {
         listener.entered(name, state, reason, priority);
         if (state === 'fault') lookAtMs = 0;
         else if (!leading) lead(name, state, reason);
       },
       holds: (untilMs) => leases.hold(name, untilMs, now()),
+      renew(device, addresses, seconds) {
+        renewing.set(++renewals, { instance, device });
+        errands.send({ kind: 'renew', number: renewals, device, addresses, seconds });
+      },
       failed: (what, error) => listener.failed(name, what, error),
     });
+    return instance;
   }
 
   /** The others of its groups do as an instance does. */
@@ -117,17 +129,34 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
     leading = false;
   }
 
-  /** Looks where instances stand, and tells them. What the kernel does not tell now is asked again: nobody moves for it. */
+  /** Looks where instances stand, to tell them then. What the kernel does not tell now is asked again: nobody moves for it. */
   function look(): void {
     lookAtMs = now() + lookMs;
-    let seen: readonly [readonly Link[], readonly InterfaceAddress[]];
-    try {
-      seen = withNetlink({}, (netlink) => [listLinks(netlink), listAddresses(netlink)]);
-    } catch (error) {
-      listener.failed('every instance', 'look at the interfaces', error);
-      return;
+    lookAgain = looking;
+    if (looking) return;
+    looking = true;
+    errands.send({ kind: 'look' });
+  }
+
+  function receiveErrands(): void {
+    for (let outcome = errands.done(); outcome; outcome = errands.done()) {
+      if (outcome.kind === 'renewed') {
+        const { instance, device } = renewing.get(outcome.number)!;
+        renewing.delete(outcome.number);
+        if (outcome.failed !== undefined)
+          listener.failed(instance.settings.name, 'hold its addresses', new Error(outcome.failed));
+        instance.renewed(device);
+        continue;
+      }
+      looking = false;
+      if ('failed' in outcome)
+        listener.failed('every instance', 'look at the interfaces', new Error(outcome.failed));
+      else if (!resigning) settle(outcome.links, outcome.addresses);
+      if (lookAgain) look();
     }
-    const [devices, addresses] = seen;
+  }
+
+  function settle(devices: readonly Link[], addresses: readonly InterfaceAddress[]): void {
     attempt('lease its addresses', () => leases.assign(leasedOf(instances, devices, addresses)));
     for (const station of stations.values()) station.listeners = [];
     const places = new Map<string, Place>();
@@ -242,6 +271,7 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
       work(instances.filter((one) => one.isMaster()));
       receiveAll();
       work(instances);
+      receiveErrands();
       if (!resigning && (links.changed() || now() >= lookAtMs)) look();
     },
     status: () => instances.map((one) => one.status(now())),
@@ -251,6 +281,13 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
     },
     isResigning: () => instances.some((one) => one.isResigning()),
     stop() {
+      // What is renewed behind its back would stay.
+      const untilMs = now() + patientMs;
+      while (renewing.size > 0 && now() < untilMs) {
+        waitAnyReadable([], 1);
+        receiveErrands();
+      }
+      errands.close();
       for (const one of instances) one.stop(now());
       instances = [];
       attempt('give up its leases', leases.close);
