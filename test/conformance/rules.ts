@@ -156,6 +156,20 @@ export const rules = {
     expect(await conversation.say()).toEqual(servers[0]);
   },
 
+  'a service that is added again counts from zero': async (rig, family) => {
+    const { id, servers } = await site(rig, family, 1);
+    await mustOpen(rig, id, family);
+    expect((await counted(rig, id)).destinations[0]!.counters.connections).toBe(1n);
+    await change(
+      rig,
+      { kind: 'delete-service', id },
+      { kind: 'add-service', service: virtualService(id) },
+      addDestination(id, servers[0]!),
+    );
+    const { counters, destinations } = await counted(rig, id);
+    for (const found of [counters, destinations[0]!.counters]) expect(found.connections).toBe(0n);
+  },
+
   'a connection stays with its real server whatever becomes of the others': async (rig, family) => {
     const { id, servers } = await site(rig, family, 3);
     const conversation = await mustOpen(rig, id, family);

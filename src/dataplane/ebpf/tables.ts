@@ -308,6 +308,8 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     if (slot === undefined) return full('destinations', destinations.count - 1);
     deleted.delete(`${entry.slot} ${key}`);
     const revived = before !== undefined && isRemembered(before);
+    // Its counters stay with the service that it was in; one of the same name that was added since is another.
+    const counted = revived && destinations.get(slot, 'added') > services.get(entry.slot, 'added');
     destinations.set(slot, 'service', entry.slot);
     destinations.set(slot, 'hop_kind', 0);
     destinations.set(slot, 'last_weight', 0);
@@ -316,7 +318,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     writeDestination(destinations, slot, destination);
     giveTunnelSource(slot, destination);
     const listing = { slot, destination };
-    joinCounters(maps, entry.slot, slot, { fresh: !revived, neverUsed: slot > used });
+    joinCounters(maps, entry.slot, slot, { fresh: !counted, neverUsed: slot > used });
     openFilter('reply_filter', destinations.address(slot, 'address'));
     if (revived) judgeOverload(destinations, slot, earlier, destination);
     makeAvailable(destinations, slot, destination, revived);

@@ -5,7 +5,7 @@ import { type DestinationView, lastWeightAfter } from '../../model/schedulers/sc
 import { destinationKey, serviceFamily } from '../../model/service-id.ts';
 import type { Destination, DestinationId, VirtualService } from '../../model/virtual-service.ts';
 import { editedService } from '../../model/when-gone.ts';
-import { newTraffic, type Traffic } from './traffic.ts';
+import { newTraffic, type Traffic, zeroTraffic } from './traffic.ts';
 
 /** A deleted destination is remembered for this long, and while it has connections (IP_VS_DEST_TRASH_PERIOD). */
 const rememberedMs = 120_000;
@@ -70,7 +70,7 @@ export function editService(pool: Pool, service: VirtualService): void {
   pool.scheduling = startScheduler(service.scheduler, pool.members, serviceFamily(service.id));
 }
 
-/** Puts a destination at the head of the list; one deleted a short while ago has its counters and connections again. */
+/** Puts a destination at the head of the list; one deleted a short while ago has its connections again, and its counters. */
 export function addMember(pool: Pool, destination: Destination, nowMs: number): void {
   const key = destinationKey(destination);
   forgetDeleted(pool.deleted, nowMs);
@@ -91,6 +91,8 @@ export function addMember(pool: Pool, destination: Destination, nowMs: number): 
     outcomes: { ...noOutcomes },
   };
   if (back) member.overloaded = overloadAfterEdit(back.overloaded, back.total, back.destination, destination);
+  // What it counted stays with the service it was in; one of the same name that was added since is another.
+  if (member.pool !== pool) zeroTraffic(member.traffic);
   member.pool = pool;
   member.destination = destination;
   member.weight = destination.weight;
