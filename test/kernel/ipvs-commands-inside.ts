@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -49,6 +49,11 @@ function theirs(command: string): string {
   const { stdout, stderr, error } = spawnSync(`/usr/sbin/${program}`, words, { encoding: 'utf8' });
   if (error) throw error;
   return stdout + stderr;
+}
+
+/** Takes a module away that another test may have needed. */
+function unload(module: string): void {
+  spawnSync('modprobe', ['-r', module]);
 }
 
 describe('with the ipvsadm of the distribution', () => {
@@ -120,6 +125,42 @@ describe('a table of the kernel', () => {
       busy.kill('SIGKILL');
       await once(busy, 'exit');
     }
+  });
+
+  it('has no scheduler whose module is not there, and says which and what to do', async () => {
+    const file = spawnSync('modinfo', ['-n', 'ip_vs_lblcr'], { encoding: 'utf8' }).stdout.trim();
+    unload('ip_vs_lblcr');
+    renameSync(file, `${file}.away`);
+    try {
+      const [refusal] = await plane.apply([add(80, 'lblcr')]);
+      expect(refusal).toEqual({
+        reason: 'unknown-scheduler',
+        detail:
+          'this kernel has no scheduler "lblcr": its module ip_vs_lblcr is not there; "modprobe ip_vs_lblcr" says why, or take another one',
+      });
+      const command = 'ipvsadm -A -t 192.0.2.10:80 -s lblcr';
+      expect(await ours(command)).toBe(theirs(command));
+      expect((await plane.read()).services).toEqual([]);
+    } finally {
+      renameSync(`${file}.away`, file);
+    }
+    expect(await plane.apply([add(80, 'lblcr')])).toEqual([undefined]);
+  });
+
+  it('has a parameter of a scheduler once that is there, and refuses it before', async () => {
+    const change: Operation = {
+      kind: 'set-sysctls',
+      sysctls: { expire_nodest_conn: 1, lblc_expiration: 60 },
+    };
+    unload('ip_vs_lblc');
+    expect(await plane.apply([change])).toEqual([
+      { reason: 'invalid', detail: expect.stringContaining('no such parameter') },
+    ]);
+    // All of it or nothing.
+    expect((await plane.read()).sysctls).toMatchObject({ expire_nodest_conn: 0 });
+    expect(await plane.apply([add(80, 'lblc'), change])).toEqual([undefined, undefined]);
+    expect((await plane.read()).sysctls).toMatchObject({ expire_nodest_conn: 1, lblc_expiration: 60 });
+    await plane.apply([{ kind: 'set-sysctls', sysctls: { expire_nodest_conn: 0, lblc_expiration: 86_400 } }]);
   });
 
   it('has sync daemons, which each of the two starts, lists and stops', async () => {

@@ -198,8 +198,10 @@ function setSysctls(sysctls: Partial<Sysctls>): Refusal | undefined {
     return undefined;
   } catch (error) {
     // All or nothing.
-    for (const name of Object.keys(sysctls) as (keyof Sysctls)[])
-      if (readSysctl(`net.ipv4.vs.${name}`) !== String(before[name])) set({ [name]: before[name] });
+    for (const name of Object.keys(sysctls) as (keyof Sysctls)[]) {
+      const now = readSysctl(`net.ipv4.vs.${name}`);
+      if (now !== undefined && now !== String(before[name])) set({ [name]: before[name] });
+    }
     return { reason: 'invalid', detail: (error as Error).message };
   }
 }
