@@ -25,6 +25,8 @@ export type SuiteOptions = {
   readonly modules?: readonly string[];
   /** As in GuestOptions: time goes by instructions, however busy the machine is, and waiting takes none. */
   readonly countInstructions?: boolean;
+  /** How long a guest may take; default suiteTimeoutMs. */
+  readonly timeoutMs?: number;
 };
 
 /**
@@ -50,7 +52,7 @@ export function suiteInGuests(
         cwd: root,
         env: environment(),
         processors: 1,
-        timeoutMs: suiteTimeoutMs,
+        timeoutMs: options.timeoutMs ?? suiteTimeoutMs,
         ...(options.countInstructions && { countInstructions: true }),
       });
       const text = output.toString();

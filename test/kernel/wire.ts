@@ -16,8 +16,8 @@ export type Left = {
 /** The far ends of a director's interfaces: real frames in, real frames out, whatever forwards between. */
 export type Wire = {
   /**
-   * Sends a packet to the director by an interface, and returns what leaves it in consequence: packets of TCP and UDP, and ICMP
-   * errors. On one processor all of it has happened when the call returns.
+   * Sends a packet to the director by an interface, and returns what leaves it in consequence: packets of TCP and UDP, also in
+   * tunnels, and ICMP errors. On one processor all of it has happened when the call returns.
    */
   send(device: DeviceName, packet: Packet | Uint8Array): Left[];
   close(): void;
@@ -63,7 +63,8 @@ function left(device: DeviceName, { bytes, outgoing }: Frame): Left[] {
   if (!ip) return [];
   const type = packet[ip.transport] ?? 0;
   const isError = ip.protocol === 1 ? type === 3 || type === 11 : ip.protocol === 58 && type < 128;
-  return isError || ip.protocol === 6 || ip.protocol === 17
+  const isTunnelled = ip.protocol === 4 || ip.protocol === 41;
+  return isError || isTunnelled || ip.protocol === 6 || ip.protocol === 17
     ? [{ device, to: bytes.toString('hex', 0, 6), packet, ip }]
     : [];
 }

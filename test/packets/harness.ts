@@ -135,16 +135,19 @@ export async function openHarness(name: string, connections = 4096): Promise<Har
         }
       },
       forgetFragments: () => empty(instance.map('fragments')),
-      clearIcmpLimits() {
-        empty(instance.map('icmp_peers'));
-        instance.runtime.setBig(0, 'icmp_tokens', 0n);
-      },
+      clearIcmpLimits: () => clearIcmpLimits(instance),
       close,
     };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** Forgets who got ICMP errors from the program of an instance. */
+export function clearIcmpLimits(instance: Instance): void {
+  empty(instance.map('icmp_peers'));
+  instance.runtime.setBig(0, 'icmp_tokens', 0n);
 }
 
 function empty(map: MapHandle): void {
