@@ -58,13 +58,14 @@ requires(
             stdio: ['pipe', 'ignore', 'ignore'],
             env: smallTable,
           });
+          const ended = once(victim, 'exit');
           victim.stdin!.on('error', () => undefined);
           victim.stdin!.end(
-            `-e ${service} -r ${at(plans[family].backOf(1), port)} ${flag} -w 2\n`.repeat(2000),
+            `-e ${service} -r ${at(plans[family].backOf(1), port)} ${flag} -w 2\n`.repeat(40_000),
           );
           await setTimeout(250);
           victim.kill('SIGKILL');
-          await once(victim, 'exit');
+          expect(await ended).toEqual([null, 'SIGKILL']);
           await command(site, '-Ln');
           // What the next command sees is a plane that another build has set up.
           expect(attachedPrograms(site)).toEqual(programs);
