@@ -29,7 +29,7 @@ static __always_inline int leaves_quiescent(const struct connection *connection)
 {
 	struct destination *destination;
 
-	if (!settings.expire_nodest_conn || !connection->destination)
+	if (!settings.expire_nodest_conn)
 		return 0;
 	destination = destination_at(connection->destination);
 	return destination && !destination->weight && fate_said(destination) == FATE_DROP;

@@ -15,7 +15,6 @@
 #include "lease.h"
 #include "mark.h"
 #include "persist.h"
-#include "sound.h"
 
 #define FTP_DATA_PORT 20
 #define FIRST_UNPRIVILEGED_PORT 1024
@@ -83,8 +82,6 @@ static __always_inline int send_to_be_cut(struct __sk_buff *skb, const struct pa
 	return send_to_turn(skb, packet, turn_mark(TURN_CUT, 0));
 }
 
-#include "bypass.h"
-
 /* A packet from the client, on to its destination; VERDICT_ANEW when its connection has ended with it. */
 __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u32 slot, __u32 now)
 {
@@ -99,7 +96,7 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 	if (!destination)
 		return drop(EVENT_DESTINATION_GONE);
 	if (!(destination->flags & DESTINATION_AVAILABLE)) {
-		int fate = is_bypass(connection) ? pass_through(skb, packet, slot, now) : meet_fate(skb, packet, slot);
+		int fate = meet_fate(skb, packet, slot);
 
 		if (fate != VERDICT_KEEP)
 			return fate;
@@ -273,6 +270,43 @@ __noinline __u32 find_service(const struct packet *packet)
 	return slot ? *slot : 0;
 }
 
+/*
+ * 1 when the stack would take the packet (ip_rcv, ip_route_input, ipv6_rcv): a source that can be answered, an intact
+ * IPv4 header. Asked before a connection is created.
+ */
+__noinline int is_sound(struct __sk_buff *skb, const struct packet *packet)
+{
+	const __be32 *source;
+
+	if (!packet)
+		return 0;
+	source = packet->source.word;
+	if (packet->family == 4) {
+		__u8 first = bpf_ntohl(source[3]) >> 24;
+
+		if (first == 0 || first == 127 || first >= 224)
+			return 0;
+	} else if ((bpf_ntohl(source[0]) >> 24) == 0xff ||
+		   (!source[0] && !source[1] && !source[2] && bpf_ntohl(source[3]) <= 1)) {
+		return 0;
+	}
+	/* A packet from its own destination can only come from this host itself. */
+	if (skb->ifindex != LOOPBACK_IFINDEX && source[3] == packet->destination.word[3] &&
+	    source[2] == packet->destination.word[2] && source[1] == packet->destination.word[1] &&
+	    source[0] == packet->destination.word[0])
+		return 0;
+	if (packet->family == 6)
+		return 1;
+	if (packet->l4 - packet->l3 == sizeof(struct iphdr)) {
+		__be32 *word = (void *)(long)skb->data + (packet->l3 ? ETHERNET_LENGTH : 0);
+
+		if ((void *)(word + 5) > (void *)(long)skb->data_end)
+			return 0;
+		return !fold_sum64((__u64)word[0] + word[1] + word[2] + word[3] + word[4]);
+	}
+	return !fold_sum(sum_packet(skb, packet->l3, packet->l4 - packet->l3, 0));
+}
+
 static __always_inline __u32 destination_of(__u32 slot)
 {
 	struct connection *connection = connection_at(slot);
@@ -394,15 +428,15 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 	else if (!(service->flags & SERVICE_FWMARK) && packet->destination_port != service->port)
 		return leave_to_others(skb, packet, service);
 	destination = control ? destination_of(control) : choose(service, service_slot, packet);
-	if (!destination && !passes_through(skb, packet, service_slot))
+	if (!destination)
 		return refuse(skb, packet);
-	if (service->flags & SERVICE_PERSISTENT && !control && destination) {
+	if (service->flags & SERVICE_PERSISTENT && !control) {
 		control = enter_template(service_slot, packet, destination);
 		destination = destination_of(control);
 		if (!control || !destination)
 			return VERDICT_DROP;
 	}
-	port = destination ? real_port(service, packet, destination) : 0;
+	port = real_port(service, packet, destination);
 	one_packet = service->flags & SERVICE_ONE_PACKET && packet->protocol == IPPROTO_UDP && !packet->quoted;
 	slot = one_packet ? enter_datagram(packet, destination, came_in(skb, packet), port)
 			  : enter_connection(packet, destination, came_in(skb, packet), port, control);
@@ -411,7 +445,7 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 	if (service->flags & SERVICE_FWMARK && !one_packet)
 		note_mark(packet, slot, skb->mark);
 	counters = bpf_map_lookup_elem(&destination_counters, &destination);
-	if (counters && destination)
+	if (counters)
 		counters->connections++;
 	if (packet->quoted)
 		return VERDICT_KEEP;
