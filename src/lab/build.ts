@@ -2,9 +2,9 @@ import type { ChildProcess, SpawnOptions, SpawnSyncReturns } from 'node:child_pr
 import { closeSync, openSync } from 'node:fs';
 import { setOffloads } from '../sys/ethtool.ts';
 import { isSystemError } from '../sys/ffi.ts';
-import { addAddress, type NewAddress } from '../sys/netlink/address.ts';
+import { addAddress, listAddresses, type NewAddress } from '../sys/netlink/address.ts';
 import { createBridge, createVeth, linkIndex, type NewLink, setLink } from '../sys/netlink/link.ts';
-import { addRoute } from '../sys/netlink/route.ts';
+import { addRoute, listRoutes, tables } from '../sys/netlink/route.ts';
 import { addRule } from '../sys/netlink/rule.ts';
 import { type Netlink, withNetlink } from '../sys/netlink/socket.ts';
 import {
@@ -41,6 +41,7 @@ export type Lab = {
 };
 
 const mostRounds = 1000;
+const addressesWaitMs = 5_000;
 
 const prefixOf = (lab: string): string => `hg-${lab}-`;
 
@@ -76,6 +77,7 @@ export function up(topology: Topology, before: (step: BuildStep) => void = () =>
       before({ step: 'node', name: node.name });
       configureNode(topology, node);
     }
+    for (const { name } of topology.nodes) waitForAddresses(netnsPath(namespaceOf(topology, name)));
   } catch (error) {
     removeNamespaces(namespacesOf(topology));
     throw error;
@@ -102,7 +104,7 @@ export function emptyOfProcesses(netns: string): void {
   for (let round = 1; endProcesses(netns) > 0; round++) {
     if (round === mostRounds)
       throw new Error(`namespace "${netns}": a process in it does not end when killed`);
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    sleep(5);
   }
 }
 
@@ -238,6 +240,31 @@ export function bringUpDevices(netlink: Netlink, topology: Topology, node: Node)
     } catch (error) {
       if (!isSystemError(error, 'EEXIST')) throw error;
     }
+}
+
+/**
+ * Waits until the kernel takes packets for every IPv6 address of a namespace: its worker (addrconf_dad_work in
+ * net/ipv6/addrconf.c) puts the route to an address in after the address. Gives up after five seconds.
+ */
+function waitForAddresses(path: string): void {
+  withNetlink({ netns: path }, (netlink) => {
+    const isReady = () => {
+      const local = new Set(
+        listRoutes(netlink)
+          .filter(({ table, type }) => table === tables.local && type === 'local')
+          .map(({ destination }) => destination),
+      );
+      return listAddresses(netlink).every(
+        ({ family, address, tentative }) => family === 'ipv4' || (!tentative && local.has(`${address}/128`)),
+      );
+    };
+    const deadline = performance.now() + addressesWaitMs;
+    while (!isReady() && performance.now() < deadline) sleep(2);
+  });
+}
+
+function sleep(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 function addAddresses(

@@ -6,9 +6,11 @@ import { down, type Lab, up } from '../../src/lab/build.ts';
 import { patternBytes } from '../../src/lab/pattern.ts';
 import { runToEnd, startRealServer, startTraffic } from '../../src/lab/processes.ts';
 import type { Topology } from '../../src/lab/topology.ts';
+import { listAddresses } from '../../src/sys/netlink/address.ts';
 import { listLinks } from '../../src/sys/netlink/link.ts';
+import { listRoutes } from '../../src/sys/netlink/route.ts';
 import { withNetlink } from '../../src/sys/netlink/socket.ts';
-import { listNamedNetns } from '../../src/sys/netns.ts';
+import { listNamedNetns, netnsPath } from '../../src/sys/netns.ts';
 import { requires } from '../requirements.ts';
 
 /** client - router - server, a third machine on the server's segment. */
@@ -102,6 +104,22 @@ requires(
     expect(ours()).toEqual([]);
     expect(devices()).toEqual(before.devices);
     expect(readdirSync('/proc/self/fd').length).toBe(before.fds);
+  });
+
+  it('takes packets for every address of its nodes as soon as it stands', () => {
+    for (let round = 0; round < 20; round++) {
+      const lab = up(topology('hgt1'));
+      for (const { name } of lab.topology.nodes)
+        withNetlink({ netns: netnsPath(lab.netns(name)) }, (netlink) => {
+          const six = listAddresses(netlink).filter(({ family }) => family === 'ipv6');
+          expect(six.length).toBeGreaterThan(1);
+          expect(six.filter(({ tentative }) => tentative)).toEqual([]);
+          expect(listRoutes(netlink).map(({ destination }) => destination)).toEqual(
+            expect.arrayContaining(six.map(({ address }) => `${address}/128`)),
+          );
+        });
+      lab.down();
+    }
   });
 
   it('stands beside another of the same shape', async () => {
