@@ -4,7 +4,7 @@
 export const layoutId = 0xc19441a0;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0x956ea69b, 0xe49aceb0] as const;
+export const buildId = [0x34d5d333, 0x04045e9c] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
