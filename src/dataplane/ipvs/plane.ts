@@ -12,7 +12,7 @@ import { NetlinkError } from '../../sys/netlink/socket.ts';
 import { readSysctl, writeSysctl } from '../../sys/sysctl.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { type Beside, besideAfter, isInUse, readBeside, withBeside, writeBeside } from './beside.ts';
-import { readConnections } from './connections.ts';
+import { readConnectionList } from './connection-list.ts';
 import { type Kernel, openKernel } from './kernel.ts';
 import { imaginedFor, refusalOf } from './refusal.ts';
 import { kernelSync } from './sync.ts';
@@ -46,7 +46,7 @@ export function openIpvsPlane({ directory, because }: IpvsOptions = {}): DataPla
     ...(directory !== undefined && { directory }),
     read: async () => inPlane('read the table', read),
     apply: async (operations) => inPlane('apply a change', () => apply(operations)),
-    connections: async () => inPlane('read the connections', readConnections),
+    connections: async () => inPlane('read the connections', readConnectionList),
     outlook: async (_id, addresses) => {
       const { pathsTo } = await import('../ebpf/outlook.ts');
       return { paths: pathsTo(addresses) };

@@ -5,9 +5,9 @@ import type { Connection } from '../../model/table.ts';
 import type { DestinationId } from '../../model/virtual-service.ts';
 
 /** The connection table of the caller's network namespace; empty where IPVS is not loaded. */
-export function readConnections(): Connection[] {
+export function readConnectionList(): Connection[] {
   // Of the thread, whose namespace need not be the process's.
-  return parseConnections(readIfThere('/proc/thread-self/net/ip_vs_conn') ?? '');
+  return parseConnectionList(readIfThere('/proc/thread-self/net/ip_vs_conn') ?? '');
 }
 
 function readIfThere(path: string): string | undefined {
@@ -21,45 +21,38 @@ function readIfThere(path: string): string | undefined {
 
 /**
  * The rows of /proc/net/ip_vs_conn (ip_vs_conn_seq_show, net/netfilter/ipvs/ip_vs_conn.c): addresses and ports in
- * hexadecimal, IPv6 in full, seconds until the end, and what a persistence engine keeps. Lines that are no rows are
- * passed over.
+ * hexadecimal, IPv6 in full, seconds until the end, and the name of a persistence engine with what it keeps, as it stands. A
+ * real server may be of another family than its client. Lines that are no rows are passed over.
  */
-export function parseConnections(text: string): Connection[] {
-  return text.split('\n').flatMap((line): Connection[] => {
-    const [
-      protocol,
-      client,
-      clientPort,
-      virtual,
-      virtualPort,
-      real,
-      realPort,
-      state,
-      expires,
-      name,
-      ...data
-    ] = line.trim().split(/\s+/);
-    if (!isProtocol(protocol) || !state || !/^\d+$/.test(expires ?? '')) return [];
-    const from = place(client, clientPort);
-    const to = place(virtual, virtualPort);
-    const destination = place(real, realPort);
-    if (!from || !to || !destination) return [];
-    // A template has no client port, and of all entries none but templates have these states without one.
-    const template = from.port === 0 && (state === 'NONE' || state === 'ASSURED');
-    return [
-      {
-        protocol: protocolWords[protocol],
-        client: from,
-        virtual: to,
-        destination,
-        state,
-        active: !template && isActive(protocol, state),
-        template,
-        expiresInMs: Number(expires) * 1000,
-        ...(name !== undefined && { engine: { name, data: data.join(' ') } }),
-      },
-    ];
-  });
+export function parseConnectionList(text: string): Connection[] {
+  return text.split('\n').flatMap((line) => readRow(line) ?? []);
+}
+
+/** What a persistence engine keeps comes behind one blank, and may hold blanks itself. */
+const rowForm =
+  /^\s*(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\d+)\s*?(?: (\S+)(?: (.*))?)?$/;
+
+function readRow(line: string): Connection | undefined {
+  const [, protocol, client, clientPort, virtual, virtualPort, real, realPort, state, expires, name, data] =
+    rowForm.exec(line) ?? [];
+  if (!isProtocol(protocol) || state === undefined) return undefined;
+  const from = place(client, clientPort);
+  const to = place(virtual, virtualPort);
+  const destination = place(real, realPort);
+  if (!from || !to || !destination) return undefined;
+  // A template has no client port, and of all entries none but templates have these states without one.
+  const template = from.port === 0 && (state === 'NONE' || state === 'ASSURED');
+  return {
+    protocol: protocolWords[protocol],
+    client: from,
+    virtual: to,
+    destination,
+    state,
+    active: !template && isActive(protocol, state),
+    template,
+    expiresInMs: Number(expires) * 1000,
+    ...(name !== undefined && { engine: { name, data: data ?? '' } }),
+  };
 }
 
 const protocolWords = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp', SCT: 'sctp', IP: 'ip' } as const;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseConnections } from './connections.ts';
+import { parseConnectionList } from './connection-list.ts';
 
 // From Linux 6.12; `ipvsadm -Lnc` of the same moment is the second half.
 const listed = `Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData
@@ -16,7 +16,7 @@ const printed = [
 
 test('rows are those that ipvsadm prints', () => {
   expect(
-    parseConnections(listed).map((row) => [
+    parseConnectionList(listed).map((row) => [
       row.protocol,
       row.expiresInMs / 1000,
       row.state,
@@ -26,7 +26,7 @@ test('rows are those that ipvsadm prints', () => {
 });
 
 test('templates are told from connections, and active from inactive ones', () => {
-  const kinds = parseConnections(listed).map(({ template, active }) => [template, active]);
+  const kinds = parseConnectionList(listed).map(({ template, active }) => [template, active]);
   expect(kinds).toEqual([
     [true, false],
     [false, true],
@@ -35,19 +35,40 @@ test('templates are told from connections, and active from inactive ones', () =>
   const states = ['ESTABLISHED', 'FIN_WAIT', 'SYNACK', 'NONE'].map((state) =>
     listed.split('\n')[2]!.replace('SYN_RECV', state),
   );
-  expect(parseConnections(states.join('\n')).map(({ active }) => active)).toEqual([true, false, true, false]);
+  expect(parseConnectionList(states.join('\n')).map(({ active }) => active)).toEqual([
+    true,
+    false,
+    true,
+    false,
+  ]);
 });
 
 test('the template of a firewall mark is of protocol IP', () => {
-  const [row] = parseConnections('IP  CB007100 0000 00000007 0000 0A010003 0000 ASSURED         299');
+  const [row] = parseConnectionList('IP  CB007100 0000 00000007 0000 0A010003 0000 ASSURED         299');
   expect(row).toMatchObject({ protocol: 'ip', virtual: { address: '0.0.0.7', port: 0 }, template: true });
 });
 
 test('what a persistence engine keeps is told', () => {
-  const [row] = parseConnections(
+  const [row] = parseConnectionList(
     'UDP CB007100 0000 C000020A 13C4 0A620002 13C4 NONE             60 sip abc123@x.y',
   );
   expect(row?.engine).toEqual({ name: 'sip', data: 'abc123@x.y' });
+  const [spaced] = parseConnectionList(
+    'UDP CB007100 0000 C000020A 13C4 0A620002 13C4 NONE             60 sip  two  blanks',
+  );
+  expect(spaced?.engine).toEqual({ name: 'sip', data: ' two  blanks' });
+});
+
+test('a real server may be of another family than its client', () => {
+  // By a tunnel: ip_vs_conn_seq_show prints each address as its own family has it.
+  const [four] = parseConnectionList(
+    'TCP 2001:0db8:0000:0000:0000:0000:0000:0001 EA24 2001:0db8:0000:0000:0000:0000:0000:0064 0050 0A620002 0050 ESTABLISHED     899',
+  );
+  expect(four?.destination).toEqual({ address: '10.98.0.2', port: 80 });
+  const [six] = parseConnectionList(
+    'TCP C0000201 EA24 C000020A 0050 2001:0db8:0000:0000:0000:0000:0000:0002 0050 ESTABLISHED     899',
+  );
+  expect(six?.destination).toEqual({ address: '2001:db8::2', port: 80 });
 });
 
 test('whatever the text is, its rows are read and the rest is passed over', () => {
@@ -57,7 +78,7 @@ test('whatever the text is, its rows are read and the rest is passed over', () =
       fc.array(fc.oneof(fc.string(), fc.constant(row), fc.constant(row.slice(0, 40))), { maxLength: 5 }),
       (lines) => {
         const whole = lines.filter((line) => line === row).length;
-        expect(parseConnections(lines.join('\n')).length).toBe(whole);
+        expect(parseConnectionList(lines.join('\n')).length).toBe(whole);
       },
     ),
   );
