@@ -1,5 +1,11 @@
 import { type Address, type Family, isMulticast, parseAddress } from '../model/address.ts';
-import { type IpReceiver, type IpSender, openIpReceiver, openIpSender } from '../sys/ip-socket.ts';
+import {
+  type IpPacket,
+  type IpReceiver,
+  type IpSender,
+  openIpReceiver,
+  openIpSender,
+} from '../sys/ip-socket.ts';
 import { parseMac } from '../sys/netlink/ip.ts';
 import { type FrameSocket, openFrameSocket } from '../sys/raw.ts';
 import { type Authenticated, encloseIn, headerProtocol, takeHeader } from './vrrp/authentication-header.ts';
@@ -49,6 +55,19 @@ export type Exchange = {
   close(): void;
 };
 
+/** What a packet is to VRRP; `authenticated`: with an authentication header. Never throws, whatever it holds. */
+export function readArrived(
+  { source, destination, hopLimit, payload, header }: IpPacket,
+  authenticated: boolean,
+): Arrived {
+  const [from, to] = [parseAddress(source)!, parseAddress(destination)!];
+  const ends = { source: from, destination: to };
+  if (!authenticated) return { from, to, hopLimit, said: decodeAdvertisement(payload, ends) };
+  const taken = header && takeHeader(header, payload);
+  if (!taken) return { from, to, hopLimit, said: 'authentication-type' };
+  return { from, to, hopLimit, said: decodeAdvertisement(taken.pdu, ends), header: taken };
+}
+
 /**
  * Opens the sockets; `authenticated`: for what is behind an authentication header, and nothing else (IPv4). Throws SystemError
  * (EPERM without CAP_NET_RAW).
@@ -76,14 +95,7 @@ export function openExchange(family: Family, device: Device, authenticated = fal
     fd: receiver.fd,
     receive() {
       const packet = receiver.receive();
-      if (!packet) return undefined;
-      const [from, to] = [parseAddress(packet.source)!, parseAddress(packet.destination)!];
-      const { hopLimit, payload } = packet;
-      const ends = { source: from, destination: to };
-      if (!authenticated) return { from, to, hopLimit, said: decodeAdvertisement(payload, ends) };
-      const header = takeHeader(packet.header!, payload);
-      if (!header) return { from, to, hopLimit, said: 'authentication-type' };
-      return { from, to, hopLimit, said: decodeAdvertisement(header.pdu, ends), header };
+      return packet && readArrived(packet, authenticated);
     },
     send(advertisement, source, to, authentication, sequence = 0, mac) {
       let all = true;
