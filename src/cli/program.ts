@@ -58,6 +58,7 @@ export function buildProgram(streams: Streams, outcome: { exitCode: number }): C
   addStatus(commands, streams, outcome);
   addOverrides(commands, streams, outcome);
   addFailover(commands.get('failover')!, streams, outcome);
+  addSync(commands.get('sync')!, streams);
   addHistory(commands, streams);
   addExplain(commands.get('explain')!, streams, outcome);
   addDoctor(commands.get('doctor')!, streams, outcome);
@@ -229,6 +230,21 @@ function addFailover(command: Command, streams: Streams, outcome: { exitCode: nu
     .action(async (name: string | undefined, options) => {
       outcome.exitCode = await (await import('./failover.ts')).failover(name, options, streams);
     });
+}
+
+function addSync(sync: Command, streams: Streams): void {
+  subcommand(sync, 'send', 'Send the whole table of connections in the messages of connection sync')
+    .option(
+      '--interface <name>',
+      "Where to; left out, that of the kernel's master sync daemon, as the rest is",
+    )
+    .option('--id <number>', 'Sync id, 0 to 255')
+    .option('--group <address>', 'Multicast group, or the address of the one other director')
+    .option('--port <number>', 'UDP port')
+    .option('--ttl <number>', 'Hop limit of multicast')
+    .option('-f, --follow', 'Go on with what is new, once a second, until it is told to end')
+    .addOption(outputOption())
+    .action(async (options) => (await import('./sync.ts')).syncSend(options, streams));
 }
 
 function addHistory(commands: ReadonlyMap<VerbName, Command>, streams: Streams): void {

@@ -193,6 +193,13 @@ export const verbs = [
     grammar: 'headgate',
   },
   {
+    name: 'sync',
+    group: 'Daemon and host',
+    usage: 'sync send [--interface NAME] [--id NUMBER] [-f]',
+    summary: "Tell another director of every connection of this kernel's IPVS, also of idle ones",
+    grammar: 'headgate',
+  },
+  {
     name: 'sysctl',
     group: 'Daemon and host',
     usage: 'sysctl [NAME | NAME=VALUE]...',
