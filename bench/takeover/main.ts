@@ -33,8 +33,14 @@ const { values: options } = parseArgs({
     output: { type: 'string', short: 'o', default: 'text' },
   },
 });
-const among = <Word extends string>(words: readonly Word[], text: string) =>
-  words.filter((word) => text === '' || text.split(',').includes(word));
+function among<Word extends string>(words: readonly Word[], text: string): readonly Word[] {
+  if (text === '') return words;
+  const wanted = text.split(',');
+  const unknown = wanted.find((word) => !words.some((one) => one === word));
+  if (unknown !== undefined)
+    throw new RangeError(`"${unknown}" is none of them; wanted some of ${words.join(', ')}`);
+  return words.filter((word) => wanted.includes(word));
+}
 
 type Row = {
   readonly contestant: Contestant;
