@@ -14,9 +14,9 @@ export type Failure = {
 
 export type FailureError = {
   readonly message: string;
-  /** As vitest prints them: several lines, when values are deep. */
-  readonly expected?: string | undefined;
-  readonly actual?: string | undefined;
+  /** Numbers and the like as they are, others as vitest prints them: several lines, when values are deep. */
+  readonly expected?: unknown;
+  readonly actual?: unknown;
   /** Unified difference of the two, with marks at the start of each line. */
   readonly diff?: string | undefined;
 };
@@ -60,9 +60,12 @@ function reasonLines({ message, expected, actual, diff }: FailureError): string[
 }
 
 /** What was expected and what was received, or the first line each lost and gained; undefined for other errors. */
-function difference(expected?: string, actual?: string, diff?: string): string[] | undefined {
+function difference(expected: unknown, actual: unknown, diff?: string): string[] | undefined {
   if (expected === undefined || actual === undefined) return undefined;
-  const values = [`expected ${linesOf(expected).join(' ')}`, `received ${linesOf(actual).join(' ')}`];
+  const values = [
+    `expected ${linesOf(String(expected)).join(' ')}`,
+    `received ${linesOf(String(actual)).join(' ')}`,
+  ];
   if (values.every((value) => value.length <= reasonLength / 3)) return values;
   const changed = linesOf(diff ?? '').filter((line) => !/^(- Expected|\+ Received)/.test(line));
   const lines = ['-', '+'].flatMap((sign) => changed.find((line) => line.startsWith(`${sign} `)) ?? []);

@@ -82,6 +82,7 @@ describe('A run of vitest with the closing reporter', () => {
     const result = run(`${passes}
       describe('outer', () => {
         test('number', () => { expect(1, 'how many').toBe(2); });
+        test('bound', () => { expect(897.5).toBeLessThan(350); });
         test('object', () => { expect({ ...${long}, z: 2 }).toEqual(${long}); });
         test('thrown', () => { throw new Error('first\\nsecond\\n\\nthird\\nfourth ' + 'x'.repeat(1000)); });
       });
@@ -97,10 +98,11 @@ describe('A run of vitest with the closing reporter', () => {
         [
           '^\nFailed:',
           block('outer > number', 'how many: expected 1 to be 2.*', 'expected 2', 'received 1'),
+          block('outer > bound', 'expected 897.5 to be less than 350', 'expected 350', 'received 897.5'),
           block('outer > object', 'expected \\{.*\\} to deeply equal .*', '- "z": 1,', '\\+ "z": 2,'),
           block('outer > thrown', 'first', 'second', 'third'),
           block('hooked', 'no water'),
-          '1 passed, 4 failed, 1 skipped\n$',
+          '1 passed, 5 failed, 1 skipped\n$',
         ].join('\n'),
       ),
     );
