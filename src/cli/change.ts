@@ -27,7 +27,12 @@ export async function planFile(file: string, options: Options, streams: Streams)
     const absent = await absentAddresses(controller, change.steps);
     return { change, absent, plane: await planeText(controller, wanted) };
   });
-  await write(streams, options.output, changeValue(change, absent), () => changeText(change));
+  await write(
+    streams,
+    options.output,
+    changeValue(change, absent),
+    () => changeText(change) + concernsText(change),
+  );
   if (options.output === 'text') streams.stderr.write(plane + absentText(absent));
   return exitCodes.done;
 }
@@ -152,7 +157,7 @@ function absentText(absent: readonly AbsentAddress[]): string {
 }
 
 /** A change for a person: a line for each step, what it means for connections, and what it leaves alone. */
-export function changeText({ steps, strangers, concerns, kept, dropped, overrides }: Intention): string {
+export function changeText({ steps, strangers, kept, dropped, overrides }: Intention): string {
   const lines =
     steps.length === 0 ? ['Nothing to change: the data plane is as described.'] : stepLines(steps);
   for (const [what, operations] of [
@@ -163,9 +168,12 @@ export function changeText({ steps, strangers, concerns, kept, dropped, override
   lines.push(...overrides.map(overrideLine));
   if (strangers.length > 0)
     lines.push(`Left alone, because nobody described them: ${strangers.map(serviceKey).join(', ')}`);
-  if (concerns.length > 0) lines.push(`Needs a word (--yes): ${concerns.join('; ')}`);
   return `${lines.join('\n')}\n`;
 }
+
+/** What `apply` will ask about. */
+const concernsText = ({ concerns }: Change): string =>
+  concerns.length > 0 ? `Needs a word (--yes): ${concerns.join('; ')}\n` : '';
 
 function runtimeLine(operation: Operation): string {
   const { sign, what, detail } = bareStep(operation);

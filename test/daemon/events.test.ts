@@ -273,7 +273,10 @@ virtualServices:
       expect(site.run('headgate', 'apply', site.file).status).toBe(0);
       expect(site.rules().sort()).toEqual([...before, ...mail].sort());
       site.write(configuration('rr', one, two));
-      expect(site.run('headgate', 'apply', '--yes', site.file).status).toBe(0);
+      expect(site.run('headgate', 'plan', site.file).stdout).toContain('Needs a word (--yes): ');
+      const applied = site.run('headgate', 'apply', '--yes', site.file);
+      expect(applied).toMatchObject({ status: 0, stdout: expect.stringMatching(/Applied\.\n$/) });
+      expect(applied.stdout).not.toContain('--yes');
       expect(site.rules()).toEqual(ruled('rr', one!, two!));
       // Without a daemon.
       const refused = site.run('headgate', 'rollback', '1');
