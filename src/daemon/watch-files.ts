@@ -17,6 +17,8 @@ export type FileWatch = {
  */
 const settleMs = { neighbours: 10, closed: 10, unknown: 100, open: 1000 } as const;
 
+type FileState = Exclude<keyof typeof settleMs, 'neighbours'>;
+
 /** Calls `changed` when a file has changed and was left alone for a moment. */
 export function watchFiles(changed: () => void): FileWatch {
   let followed: readonly string[] = [];
@@ -24,13 +26,14 @@ export function watchFiles(changed: () => void): FileWatch {
   let settling: NodeJS.Timeout | undefined;
 
   /** `path` was written to and left alone for `quietMs` since: waits until that is over. */
-  function awaitEnd(path: string, quietMs = 0, wasOpen = false): void {
+  function awaitEnd(path: string, quietMs = 0, before?: FileState): void {
     settling = setTimeout(() => {
       const state = stateOf(path);
-      // Who has just closed it may have written until then, which the kernel is about to tell.
-      const quietNowMs = wasOpen && state !== 'open' ? 0 : quietMs + settleMs.closed;
+      // Who has just closed or filled it has written until then, which the kernel is about to tell.
+      const isNews = before !== undefined && before !== state;
+      const quietNowMs = isNews ? 0 : quietMs + settleMs.closed;
       if (quietNowMs >= settleMs[state]) changed();
-      else awaitEnd(path, quietNowMs, state === 'open');
+      else awaitEnd(path, quietNowMs, state);
     }, settleMs.closed);
   }
 
@@ -73,7 +76,7 @@ function isFilled(path: string): boolean {
   return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0;
 }
 
-function stateOf(path: string): keyof typeof settleMs {
+function stateOf(path: string): FileState {
   const isWritten = hasWriter(path);
   if (isWritten) return 'open';
   return isWritten === undefined || !isFilled(path) ? 'unknown' : 'closed';
