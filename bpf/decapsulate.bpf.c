@@ -42,6 +42,26 @@ struct {
 	__type(value, __u8);
 } vips SEC(".maps");
 
+/* Packets of one way that were found to be for us, and when: asking the kernel for each costs more than all the rest. */
+struct arrival {
+	struct address outer;
+	struct address inner;
+	__u64 seen;                  /* jiffies */
+	__u32 ifindex;
+	__u32 padding;
+};
+
+#define ARRIVALS 16
+/* How long that holds: between 64 ms and 640 ms. Other virtual addresses come with a program of their own. */
+#define ARRIVAL_JIFFIES 64
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, ARRIVALS);
+	__type(key, __u32);
+	__type(value, struct arrival);
+} arrivals SEC(".maps");
+
 /* What became of packets, by number. */
 enum outcome {
 	OUTCOME_DECAPSULATED = 0,
@@ -73,92 +93,111 @@ struct outer {
 	__u8 tos;
 };
 
-/* RFC 1071: over a header with its own right checksum the sum is all ones. */
-static __always_inline int is_intact(struct iphdr *ip)
+/* A header of the packet, brought into its linear part if it is not there. */
+static __always_inline void *header_at(struct __sk_buff *skb, __u32 offset, __u32 length)
 {
-	__u32 sum = bpf_csum_diff(0, 0, (__be32 *)ip, sizeof(*ip), 0);
+	void *start = (void *)(long)skb->data + offset;
 
-	sum = (sum & 0xffff) + (sum >> 16);
+	/* One register for what is compared and for what is read, or the verifier does not know that they are the same. */
+	asm volatile("" : "+r"(start));
+	if (start + length <= (void *)(long)skb->data_end)
+		return start;
+	if (bpf_skb_pull_data(skb, offset + length))
+		return NULL;
+	start = (void *)(long)skb->data + offset;
+	asm volatile("" : "+r"(start));
+	return start + length <= (void *)(long)skb->data_end ? start : NULL;
+}
+
+/* RFC 1071: over a header with its own right checksum the sum is all ones. */
+static __always_inline int is_intact(const struct iphdr *ip)
+{
+	const __be32 *word = (const __be32 *)ip;
+	__u64 sum = (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
+
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return sum == 0xffff;
+}
+
+static __always_inline void map_ipv4(struct address *address, __be32 word)
+{
+	address->word[2] = bpf_htonl(0xffff);
+	address->word[3] = word;
 }
 
 /* Outer headers with options are left to the kernel. */
 static __always_inline int read_outer_ipv4(struct __sk_buff *skb, __u32 l3, struct outer *outer)
 {
-	struct iphdr ip;
+	const struct iphdr *ip = header_at(skb, l3, sizeof(*ip));
 
-	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl != 5)
+	if (!ip || ip->version != 4 || ip->ihl != 5)
 		return 0;
-	if (ip.protocol != PROTOCOL_IPV4 && ip.protocol != PROTOCOL_IPV6)
+	if (ip->protocol != PROTOCOL_IPV4 && ip->protocol != PROTOCOL_IPV6)
 		return 0;
-	if (!is_intact(&ip))
+	if (!is_intact(ip))
 		return 0;
-	if (ip.frag_off & bpf_htons(FRAGMENTED)) {
+	if (ip->frag_off & bpf_htons(FRAGMENTED)) {
 		count(OUTCOME_FRAGMENT);
 		return 0;
 	}
 	outer->family = FAMILY_IPV4;
-	outer->length = sizeof(ip);
-	outer->protocol = ip.protocol;
-	outer->tos = ip.tos;
-	outer->destination.word[3] = ip.daddr;
+	outer->length = sizeof(*ip);
+	outer->protocol = ip->protocol;
+	outer->tos = ip->tos;
+	map_ipv4(&outer->destination, ip->daddr);
 	return 1;
 }
 
 /* Linux's own tunnels put a destination option first, the encapsulation limit (RFC 2473, 4.1.1). */
 static __always_inline int read_outer_ipv6(struct __sk_buff *skb, __u32 l3, struct outer *outer)
 {
-	struct ipv6hdr ip;
-	struct ipv6_opt_hdr option;
+	const struct ipv6hdr *ip = header_at(skb, l3, sizeof(*ip));
 
-	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) || ip.version != 6)
-		return 0;
-	outer->length = sizeof(ip);
-	outer->protocol = ip.nexthdr;
-	if (ip.nexthdr == NEXT_DESTINATION) {
-		if (bpf_skb_load_bytes(skb, l3 + sizeof(ip), &option, sizeof(option)))
-			return 0;
-		outer->length += (option.hdrlen + 1) * 8;
-		outer->protocol = option.nexthdr;
-	}
-	if (outer->protocol != PROTOCOL_IPV4 && outer->protocol != PROTOCOL_IPV6)
+	if (!ip || ip->version != 6)
 		return 0;
 	outer->family = FAMILY_IPV6;
-	outer->tos = ip.priority << 4 | ip.flow_lbl[0] >> 4;
-	__builtin_memcpy(&outer->destination, &ip.daddr, sizeof(outer->destination));
-	return 1;
+	outer->length = sizeof(*ip);
+	outer->protocol = ip->nexthdr;
+	outer->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+	__builtin_memcpy(&outer->destination, &ip->daddr, sizeof(outer->destination));
+	if (outer->protocol == NEXT_DESTINATION) {
+		const struct ipv6_opt_hdr *option = header_at(skb, l3 + sizeof(*ip), sizeof(*option));
+
+		if (!option)
+			return 0;
+		outer->length += (option->hdrlen + 1) * 8;
+		outer->protocol = option->nexthdr;
+	}
+	return outer->protocol == PROTOCOL_IPV4 || outer->protocol == PROTOCOL_IPV6;
 }
 
-/* Whether the inner packet goes to a virtual address; its congestion bits. */
-static __always_inline int read_inner(struct __sk_buff *skb, __u32 at, __u8 protocol, __u8 *ecn)
+/* Where the inner packet goes, and its congestion bits; 0 when it is none. */
+static __always_inline int read_inner(struct __sk_buff *skb, __u32 at, __u8 protocol, struct address *destination, __u8 *ecn)
 {
-	struct address destination = {};
-
 	if (protocol == PROTOCOL_IPV4) {
-		struct iphdr ip;
+		const struct iphdr *ip = header_at(skb, at, sizeof(*ip));
 
-		if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 4)
+		if (!ip || ip->version != 4)
 			return 0;
-		destination.word[2] = bpf_htonl(0xffff);
-		destination.word[3] = ip.daddr;
-		*ecn = ip.tos & ECN_MASK;
+		map_ipv4(destination, ip->daddr);
+		*ecn = ip->tos & ECN_MASK;
 	} else {
-		struct ipv6hdr ip;
+		const struct ipv6hdr *ip = header_at(skb, at, sizeof(*ip));
 
-		if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 6)
+		if (!ip || ip->version != 6)
 			return 0;
-		__builtin_memcpy(&destination, &ip.daddr, sizeof(destination));
-		*ecn = ip.flow_lbl[0] >> 4 & ECN_MASK;
+		__builtin_memcpy(destination, &ip->daddr, sizeof(*destination));
+		*ecn = ip->flow_lbl[0] >> 4 & ECN_MASK;
 	}
-	return bpf_map_lookup_elem(&vips, &destination) != 0;
+	return 1;
 }
 
 /*
  * Whether the outer packet has arrived. A host that does not forward here has no other use for it; on one that does, the
  * kernel says that it would not forward it.
  */
-static __always_inline int is_for_us(struct __sk_buff *skb, const struct outer *outer)
+static __always_inline int has_arrived(struct __sk_buff *skb, const struct outer *outer)
 {
 	struct bpf_fib_lookup fib = { .ifindex = skb->ifindex, .family = outer->family };
 	long result;
@@ -171,10 +210,39 @@ static __always_inline int is_for_us(struct __sk_buff *skb, const struct outer *
 	return result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
+static __always_inline int is_same(const struct address *one, const struct address *other)
+{
+	return one->word[3] == other->word[3] && one->word[2] == other->word[2] && one->word[1] == other->word[1] &&
+	       one->word[0] == other->word[0];
+}
+
+/* Whether the inner packet goes to a virtual address and the outer one has arrived. */
+static __always_inline int is_for_us(struct __sk_buff *skb, const struct outer *outer, const struct address *inner)
+{
+	__u32 mixed = bpf_ntohl(outer->destination.word[3] ^ inner->word[3]) ^ skb->ifindex;
+	__u32 place = mixed % ARRIVALS;
+	struct arrival *arrival = bpf_map_lookup_elem(&arrivals, &place);
+	__u64 now = bpf_jiffies64();
+
+	if (!arrival)
+		return 0;
+	if (now - arrival->seen < ARRIVAL_JIFFIES && arrival->ifindex == skb->ifindex &&
+	    is_same(&arrival->inner, inner) && is_same(&arrival->outer, &outer->destination))
+		return 1;
+	if (!bpf_map_lookup_elem(&vips, inner) || !has_arrived(skb, outer))
+		return 0;
+	arrival->outer = outer->destination;
+	arrival->inner = *inner;
+	arrival->ifindex = skb->ifindex;
+	arrival->seen = now;
+	return 1;
+}
+
 static __always_inline int decapsulate(struct __sk_buff *skb, __u32 l3)
 {
 	struct outer outer = {};
-	__u8 ecn = 0, becomes_ipv4;
+	struct address inner = {};
+	__u8 ecn = 0, becomes_ipv4, changes;
 	__be16 type;
 	long result;
 	int reenter = 0;
@@ -187,24 +255,25 @@ static __always_inline int decapsulate(struct __sk_buff *skb, __u32 l3)
 	} else if (skb->protocol != bpf_htons(ETH_P_IPV6) || !read_outer_ipv6(skb, l3, &outer)) {
 		return VERDICT_PASS;
 	}
-	if (!read_inner(skb, l3 + outer.length, outer.protocol, &ecn) || !is_for_us(skb, &outer))
+	if (!read_inner(skb, l3 + outer.length, outer.protocol, &inner, &ecn) || !is_for_us(skb, &outer, &inner))
 		return VERDICT_PASS;
 	/* RFC 6040, 4.2: congestion that the inner packet cannot carry on means loss. */
 	if ((outer.tos & ECN_MASK) == ECN_CE && !ecn)
 		goto drop;
 
 	becomes_ipv4 = outer.protocol == PROTOCOL_IPV4;
+	changes = becomes_ipv4 != (outer.family == FAMILY_IPV4);
 	type = becomes_ipv4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 	result = bpf_skb_adjust_room(skb, -(__s32)outer.length, BPF_ADJ_ROOM_MAC,
 				     BPF_F_ADJ_ROOM_FIXED_GSO | (becomes_ipv4 ? LEAVES_IPV4 : LEAVES_IPV6));
 	if (result == -EINVAL) {
 		/* Before Linux 6.3 the family stays: a second arrival reads it from the Ethernet header. */
 		result = bpf_skb_adjust_room(skb, -(__s32)outer.length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
-		reenter = becomes_ipv4 != (outer.family == FAMILY_IPV4);
+		reenter = changes;
 	}
 	if (result || (reenter && !l3))
 		goto drop;
-	if (l3 && bpf_skb_store_bytes(skb, ETHERNET_TYPE, &type, sizeof(type), 0))
+	if (changes && l3 && bpf_skb_store_bytes(skb, ETHERNET_TYPE, &type, sizeof(type), 0))
 		goto drop;
 	count(OUTCOME_DECAPSULATED);
 	if (reenter)

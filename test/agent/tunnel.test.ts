@@ -5,6 +5,7 @@ import { addressToBytes, parseAddress } from '../../src/model/address.ts';
 import { openFrameSocket } from '../../src/sys/raw.ts';
 import { getSocketOption } from '../../src/sys/socket.ts';
 import { writeSysctl } from '../../src/sys/sysctl.ts';
+import { until } from '../ha/link.ts';
 import { internetChecksum } from '../network/frames.ts';
 import { closeSocket, connectOn, freshPort, outcome, receive } from '../network/sockets.ts';
 import { requires } from '../requirements.ts';
@@ -101,13 +102,16 @@ requires(
 
   const linkOf = (node: string) => JSON.parse(run(lab, node, 'ip', '-j', 'link', 'show', 'dev', 'net'))[0];
 
-  /** Puts an IP packet in a frame from the client's `net` to the real server's. */
-  const send = (packet: Buffer) => {
+  /** Puts IP packets in frames from the client's `net` to the real server's, one right after the other. */
+  const send = (...packets: Buffer[]) => {
     const [from, to] = [linkOf('client'), linkOf('real')];
     const mac = ({ address }: { address: string }) => Buffer.from(address.replaceAll(':', ''), 'hex');
-    const type = Buffer.from(packet[0]! >> 4 === 4 ? '0800' : '86dd', 'hex');
+    const frames = packets.map((packet) => {
+      const type = Buffer.from(packet[0]! >> 4 === 4 ? '0800' : '86dd', 'hex');
+      return Buffer.concat([mac(to), mac(from), type, packet]);
+    });
     const socket = lab.inside('client', () => openFrameSocket(from.ifindex));
-    socket.send(Buffer.concat([mac(to), mac(from), type, packet]));
+    for (const frame of frames) socket.send(frame);
     socket.close();
   };
 
@@ -194,6 +198,27 @@ requires(
         run(lab, 'real', 'sysctl', '-q', '-w', 'net.ipv4.conf.all.accept_redirects=1');
       }
       expect(outcomes().decapsulated).toBe(1);
+    });
+
+    it.each(pairs)('tells it from what arrived a moment before: IPv%s, IPv%s', async (outer, inner) => {
+      await start();
+      forward(1);
+      try {
+        const { far, vip } = plans[inner];
+        const { from, to } = outerAddresses[outer];
+        const packet = (outside: string, inside: string) =>
+          ip(from, outside, innerProtocols[inner], ip(far, inside, 17, Buffer.alloc(8)));
+        const own = packet(to, vip);
+        // Addresses with the same end: what the program remembers of one lies where that of the other would.
+        const passing = packet({ 4: '10.92.0.27', 6: 'fd92::21' }[outer], vip);
+        const other = packet(to, { 4: '10.92.0.100', 6: 'fd92::100' }[inner]);
+        send(own, passing, own, other, own);
+        await until(() => outcomes().decapsulated >= 3, 'those for it are out');
+        expect(outcomes()).toEqual({ decapsulated: 3, fragments: 0, dropped: 0 });
+      } finally {
+        forward(0);
+        run(lab, 'real', 'sysctl', '-q', '-w', 'net.ipv4.conf.all.accept_redirects=1');
+      }
     });
   });
 
