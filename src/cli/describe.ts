@@ -69,6 +69,7 @@ function realServerRows({ service, report, inForce, configured, path, room }: Re
   return [
     ['service', `${service.name} ${service.address}, ${service.traffic}: ${service.trafficReason}`],
     ['state', `${report.state}: ${report.reason}`],
+    ...(report.check ? ([['check', report.check.says]] as Row[]) : []),
     ...(report.agent ? [agentRow(report.agent)] : []),
     ...compared(destinationSettings(inForce), configured && destinationSettings(configured)),
     ...(path ? pathRows(path, inForce, room) : []),

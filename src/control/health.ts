@@ -8,22 +8,15 @@ import { readCovers, readOverrides } from './override-store.ts';
 import { applyDecided } from './overrides.ts';
 import type { Wanted } from './wanted.ts';
 
-/** Whose quorum came and went. */
-export type HealthOutcome = {
-  readonly steps: number;
-  readonly lost: readonly string[];
-  readonly gained: readonly string[];
-};
-
 /**
  * Makes services what the health of their real servers says now. Only these are looked at, and nothing of the configuration
- * is read anew. Rejects with HG_APPLY_REFUSED, HG_STATE.
+ * is read anew. Resolves with the number of steps that took. Rejects with HG_APPLY_REFUSED, HG_STATE.
  */
 export async function putHealthInForce(
   controller: Controller,
   { names, pools }: Pick<Wanted, 'names' | 'pools'>,
   services: ReadonlySet<string>,
-): Promise<HealthOutcome> {
+): Promise<number> {
   const observed = await controller.read();
   const touched = {
     ...observed,
@@ -52,9 +45,5 @@ export async function putHealthInForce(
     },
   };
   await applyDecided(controller, change, decided, observed);
-  return {
-    steps: change.steps.length,
-    lost: covered.lost.filter((key) => !health.lost.includes(key)),
-    gained: health.lost.filter((key) => !lost.includes(key)),
-  };
+  return change.steps.length;
 }

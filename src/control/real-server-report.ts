@@ -39,6 +39,8 @@ export type CheckReport = {
   readonly heldUntil?: string;
   /** In two words: `ok 3 ms`, `failing 1/3`, `down 3/3`, `held`. */
   readonly word: string;
+  /** All of it: `down 3/3  http expect: got 503, want 200-299 (4 ms, 12s ago), down for 41s, next try in 3s`. */
+  readonly says: string;
   readonly last?: { readonly at: string; readonly result: CheckResult };
   /** When it is checked next; absent where nobody does. */
   readonly next?: string;
@@ -137,13 +139,13 @@ export function judgeRealServer(
       active,
       inactive,
       connectionsPerSecond: Number(one.rates.connections),
-      ...(health && { check: checkReport(health) }),
+      ...(health && { check: checkReport(health, surroundings) }),
       ...(agent && { agent: agentReport(agent, said) }),
     },
     problems: [...problems, ...silence],
   });
   if (health && !health.isUp && decision?.state !== 'maintenance') {
-    const what = downText(health, surroundings);
+    const what = checkText(health, surroundings);
     const drained = decision ? `; ${decisionText(decision)}` : '';
     const problem = {
       what: downProblem(health),
@@ -192,8 +194,9 @@ export function judgeRealServer(
     const remedy = 'raise its upper threshold, or add a real server';
     return found('overloaded', what, [{ what, remedy }]);
   }
-  const share =
-    said === '' ? '' : weight === weightUnder ? said : `weight ${weight} of ${weightUnder}: ${said}`;
+  const causes = [...(health?.share === undefined ? [] : ['slow start']), ...(said === '' ? [] : [said])];
+  const why = causes.join('; ');
+  const share = why === '' || weight === weightUnder ? why : `weight ${weight} of ${weightUnder}: ${why}`;
   const ways =
     health && health.against > 0
       ? failingText(health, surroundings)
@@ -203,8 +206,8 @@ export function judgeRealServer(
 
 type Now = Pick<Surroundings, 'isChecking' | 'nowMs'>;
 
-/** `down 3/3  http expect: got 503, want 200-299 (4 ms, 12s ago), down for 41s, next try in 3s`. */
-function downText(health: MemberHealth, now: Now): string {
+/** The check, how far it came, what came and was wanted, how long that took, since when, and when it is tried again. */
+function checkText(health: MemberHealth, now: Now): string {
   const { isChecking, nowMs } = now;
   const word = healthWord(health);
   const last = lastResultText(health, nowMs);
@@ -213,7 +216,7 @@ function downText(health: MemberHealth, now: Now): string {
     : health.nextMs === undefined
       ? 'it is not checked now'
       : `next try in ${span(health.nextMs - nowMs)}`;
-  const since = last === '' ? '' : `, down for ${span(nowMs - health.sinceMs)}`;
+  const since = last === '' ? '' : `, ${health.isUp ? 'up' : 'down'} for ${span(nowMs - health.sinceMs)}`;
   const held = health.isHeld ? `, ${heldText(health)}` : '';
   return `${word}${last === '' ? '' : `  ${last}`}${since}${held}, ${next}`;
 }
@@ -230,11 +233,11 @@ function downProblem(health: MemberHealth): string {
     : `it is down: ${type} ${last.result.phase}: ${last.result.reason}`;
 }
 
-function checkReport(health: MemberHealth): CheckReport {
+function checkReport(health: MemberHealth, now: Now): CheckReport {
   const { type, isUp, isHeld, sinceMs, heldUntilMs, last, nextMs } = health;
   const iso = (ms: number) => new Date(ms).toISOString();
   return {
-    ...{ type, isUp, since: iso(sinceMs), word: healthWord(health) },
+    ...{ type, isUp, since: iso(sinceMs), word: healthWord(health), says: checkText(health, now) },
     ...(isHeld && heldUntilMs !== undefined && { heldUntil: iso(heldUntilMs) }),
     ...(last && { last: { at: iso(last.atMs), result: last.result } }),
     ...(nextMs !== undefined && { next: iso(nextMs) }),

@@ -16,7 +16,13 @@ const service = (name: string, settings: Partial<ServiceReport> = {}): ServiceRe
   ...settings,
 });
 
-const check = (isUp: boolean) => ({ type: 'tcp', isUp, since: '2026-01-01T00:00:00Z', word: 'ok 3 ms' });
+const check = (isUp: boolean) => ({
+  type: 'tcp',
+  isUp,
+  since: '2026-01-01T00:00:00Z',
+  word: 'ok 3 ms',
+  says: '',
+});
 
 const report = (
   services: readonly ServiceReport[],

@@ -71,6 +71,8 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
   const touched = new Set<string>();
   const climbing = new Map<string, NodeJS.Timeout>();
   let due: NodeJS.Timeout | undefined;
+  /** Services, by serviceKey, that were without their quorum when that was last told. */
+  let told: ReadonlySet<string> | undefined;
   let isStopped = false;
 
   function onResult(key: string, found: CheckResult): number {
@@ -218,13 +220,21 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
     const services = new Set(touched);
     touched.clear();
     try {
-      const { lost, gained } = await putHealthInForce(controller(), wanted, services);
-      for (const key of lost) tellQuorum(key, 'quorum-lost');
-      for (const key of gained) tellQuorum(key, 'quorum-gained');
+      await putHealthInForce(controller(), wanted, services);
     } catch (error) {
       for (const key of services) touched.add(key);
       throw error;
     }
+    tellQuorums();
+  }
+
+  /** Whose quorum has come or gone, whoever did it: checks, agents, a person or a configuration. At the start nobody is told. */
+  function tellQuorums(): void {
+    const now = new Set(readHealth(controller()).lost);
+    const before = told ?? now;
+    told = now;
+    for (const key of now) if (!before.has(key)) tellQuorum(key, 'quorum-lost');
+    for (const key of before) if (!now.has(key)) tellQuorum(key, 'quorum-gained');
   }
 
   function tellQuorum(key: string, kind: 'quorum-lost' | 'quorum-gained'): void {
@@ -266,6 +276,7 @@ export function openChecks({ controller, turns, note, log, nowMs, runner: given 
         runner.start(watched.key, watched, was && soonMs);
         climb(watched);
       }
+      tellQuorums();
     },
     changed,
     outcomes,

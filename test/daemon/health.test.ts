@@ -82,6 +82,9 @@ requires(
       () => stateOf('web1'),
       (one) => /^ok \d+ ms$/.test(one?.check?.word ?? ''),
     );
+    expect(site.run('headgate', 'describe', 'web/web1').stdout).toMatch(
+      /^ {2}check +ok \d+ ms {2}tcp: connected \(\d+ ms, \d+s ago\), up for \d+s, next try in \d+s$/m,
+    );
     await site.kill('web1');
     const tookMs = await site.until(site.listed, (found) => found.web1 === undefined);
     expect(tookMs).toBeLessThan(longestMs + slackMs);
@@ -279,6 +282,41 @@ requires(
     ]);
     expect(JSON.parse(site.run('headgate', 'plan', site.file, '-o', 'json').stdout)).toMatchObject({
       ...{ steps: [], kept: [] },
+    });
+  });
+
+  it('a quorum that a person or the file takes away is told of as well, and so is its return', async () => {
+    const sorryServer = { address: `${addresses.sorry}:80` };
+    const quorum = (value: number) => site.write(configuration({ service: { quorum: value, sorryServer } }));
+    const told = () => events().filter((one) => one.startsWith('quorum'));
+    quorum(4);
+    await site.start();
+    expect(site.run('headgate', 'drain', 'web/web1', '--yes').status).toBe(0);
+    await site.until(told, (found) => found.length === 1);
+    expect(answers()).toEqual(new Set(['sorry']));
+    expect(site.run('headgate', 'ready', 'web/web1').status).toBe(0);
+    await site.until(told, (found) => found.length === 2);
+    quorum(7);
+    expect(site.run('headgate', 'reload', '--yes').status).toBe(0);
+    await site.until(told, (found) => found.length === 3);
+    expect(told()).toEqual([
+      'quorum-lost web has lost its quorum of 4, the sorry server takes over',
+      'quorum-gained web has its quorum of 4, the sorry server leaves',
+      'quorum-lost web has lost its quorum of 7, the sorry server takes over',
+    ]);
+  });
+
+  it('one that comes back has its weight step by step, and says why it has not all of it', async () => {
+    site.write(configuration({ check: { slowStart: '1h' }, servers: { web1: { weight: 100 } } }));
+    await site.start();
+    expect(site.listed()).toEqual({ web1: 100, web2: 3 });
+    await site.kill('web1');
+    await site.until(site.listed, isOut('web1'));
+    await site.serve('web1');
+    await site.until(site.listed, (found) => found.web1 === 10);
+    expect(stateOf('web1')).toMatchObject({
+      ...{ state: 'ready', weight: 10 },
+      reason: expect.stringMatching(/; weight 10 of 100: slow start$/),
     });
   });
 
