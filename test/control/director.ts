@@ -10,6 +10,8 @@ export type Director = {
   shell(line: string, node?: string): string;
   /** The answer and exit code of `headgate doctor -o json`. */
   examine(): { readonly exitCode: number; readonly findings: readonly Found[] };
+  /** What it finds under one name, and says so. */
+  find(id: string, what: RegExp): readonly Found[];
   down(): void;
 };
 export type Found = {
@@ -76,14 +78,16 @@ export function standUp(): Director {
     if (status !== 0) throw new Error(`${line}: status ${status}, ${stderr}${stdout}`);
     return stdout;
   };
+  const examine: Director['examine'] = () => {
+    const { status, stdout, stderr } = run('headgate doctor -o json', 'director');
+    if (stdout === '') throw new Error(`headgate doctor: status ${status}, ${stderr}`);
+    return { exitCode: status ?? -1, findings: JSON.parse(stdout).findings };
+  };
   return {
     lab,
     shell,
-    examine() {
-      const { status, stdout, stderr } = run('headgate doctor -o json', 'director');
-      if (stdout === '') throw new Error(`headgate doctor: status ${status}, ${stderr}`);
-      return { exitCode: status ?? -1, findings: JSON.parse(stdout).findings };
-    },
+    examine,
+    find: (id, what) => examine().findings.filter((one) => one.id === id && what.test(one.what)),
     down() {
       run('headgate clean-up', 'director');
       lab.down();
