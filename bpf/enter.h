@@ -118,6 +118,12 @@ __noinline __u32 push_entry(__u32 slot, const struct packet *packet, __u32 templ
 	return 0;
 }
 
+/* The method of a new connection; without a destination it passes through. */
+static __always_inline __u32 method_of(const struct destination *destination, __u32 slot)
+{
+	return slot ? destination->method : METHOD_BYPASS;
+}
+
 /*
  * Enters the connection that a packet opens, in the state that packet brings about: ip_vs_conn_new enters it in state
  * NONE and the same packet moves it on at once, unless it is only quoted. `ifindex` is where the packet came in,
@@ -138,8 +144,9 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	connection = connection_at(slot);
 	if (!slot || !connection)
 		return 0;
-	word = WORD_LIVE | destination->method << WORD_METHOD_SHIFT;
-	if (destination->method != METHOD_MASQUERADE)
+	word = WORD_LIVE | method_of(destination, destination_slot) << WORD_METHOD_SHIFT;
+	/* Only a destination says that replies are not seen (ip_vs_bind_dest). */
+	if (destination_slot && destination->method != METHOD_MASQUERADE)
 		word |= WORD_NO_OUTPUT;
 	state = STATE_NONE;
 	if (!packet->quoted || packet->protocol != IPPROTO_TCP)
@@ -197,7 +204,8 @@ __noinline __u32 enter_datagram(const struct packet *packet, __u32 destination_s
 	connection->real_port = real_port;
 	connection->timeout = settings.timeout[STATE_UDP];
 	connection->hop_ifindex = ifindex;
-	__sync_lock_test_and_set(&connection->word, WORD_ONE_PACKET | STATE_UDP | destination->method << WORD_METHOD_SHIFT);
+	__sync_lock_test_and_set(&connection->word, WORD_ONE_PACKET | STATE_UDP |
+						    method_of(destination, destination_slot) << WORD_METHOD_SHIFT);
 	return slot;
 }
 

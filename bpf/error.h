@@ -154,6 +154,8 @@ __noinline int pass_error(struct __sk_buff *skb, struct packet *outer, __u32 egr
 	destination = destination_at(connection->destination);
 	if (!destination)
 		return VERDICT_PASS;
+	if (is_bypass(connection))
+		return VERDICT_PASS;
 	if (destination->flags & DESTINATION_AVAILABLE)
 		count_packet(connection->destination, outer->length, reply);
 	rewrite.reply = reply;

@@ -14,7 +14,14 @@
 /* Answers of forward_request and meet_fate beside verdicts. */
 #define VERDICT_ANEW 0x100       /* the connection has ended: the packet is one without a connection */
 #define VERDICT_KEEP 0x101       /* the packet goes on */
+#define VERDICT_THROUGH 0x102    /* the packet goes on to where its client has sent it */
 #define END_TRIES 4
+
+/* 1 for a connection that never had a destination (sysctl cache_bypass). */
+static __always_inline int is_bypass(const struct connection *connection)
+{
+	return connection->word >> WORD_METHOD_SHIFT == METHOD_BYPASS;
+}
 
 static __always_inline int opens_connection(const struct packet *packet)
 {
@@ -29,7 +36,7 @@ static __always_inline int leaves_quiescent(const struct connection *connection)
 {
 	struct destination *destination;
 
-	if (!settings.expire_nodest_conn)
+	if (!settings.expire_nodest_conn || !connection->destination)
 		return 0;
 	destination = destination_at(connection->destination);
 	return destination && !destination->weight && fate_said(destination) == FATE_DROP;
@@ -50,7 +57,7 @@ static __always_inline int end_surely(struct connection *connection, __u32 slot)
 }
 
 /*
- * A packet of the client whose connection's destination is deleted: a verdict, or VERDICT_KEEP or VERDICT_ANEW. A new
+ * A packet of the client whose connection's destination is deleted, or never was: a verdict, or one of those above. A new
  * connection is never refused for an old one's sake: a SYN is scheduled anew also where connections are reset.
  */
 __noinline int meet_fate(struct __sk_buff *skb, const struct packet *packet, __u32 slot)
@@ -61,6 +68,8 @@ __noinline int meet_fate(struct __sk_buff *skb, const struct packet *packet, __u
 
 	if (!packet || !connection)
 		return VERDICT_DROP;
+	if (is_bypass(connection))
+		return VERDICT_THROUGH;
 	destination = destination_at(connection->destination);
 	if (!destination)
 		return VERDICT_DROP;

@@ -83,7 +83,7 @@ static __always_inline int send_to_be_cut(struct __sk_buff *skb, const struct pa
 	return send_to_turn(skb, packet, turn_mark(TURN_CUT, 0));
 }
 
-/* A packet from the client, on to its destination; VERDICT_ANEW when its connection has ended with it. */
+/* A packet from the client, on to its destination; or what meet_fate answers of its connection. */
 __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u32 slot, __u32 now)
 {
 	struct connection *connection = connection_at(slot);
@@ -315,6 +315,8 @@ static __always_inline __u32 came_in(const struct __sk_buff *skb, const struct p
 	return packet->routed ? 0 : skb->ifindex;
 }
 
+#include "bypass.h"
+
 enum say {
 	SAY_NONE = 0,                /* the packet is for somebody else */
 	SAY_OWN,
@@ -393,7 +395,7 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 		return leave_to_others(skb, packet, service);
 	destination = control ? destination_of(control) : choose(service, service_slot, packet);
 	if (!destination)
-		return refuse(skb, packet);
+		return pass_unserved(skb, packet, service_slot, now);
 	if (service->flags & SERVICE_PERSISTENT && !control) {
 		control = enter_template(service_slot, packet, destination);
 		destination = destination_of(control);
@@ -436,7 +438,7 @@ __noinline int pass_fragment(struct __sk_buff *skb, struct packet *packet, __u32
 		return VERDICT_PASS;
 	if (fragment->reply)
 		return forward_reply(skb, packet, fragment->slot, now_jiffies(), egress);
-	return egress ? VERDICT_PASS : forward_request(skb, packet, fragment->slot, now_jiffies());
+	return egress ? VERDICT_PASS : forward(skb, packet, fragment->slot, now_jiffies());
 }
 
 /* A packet that comes back from the internal veth to be fragmented; the first `gone` bytes of it have gone their way. */
@@ -465,7 +467,7 @@ static __always_inline int forward_again(struct __sk_buff *skb, __u32 gone)
 
 		slot = fragment && !fragment->reply ? fragment->slot : 0;
 	}
-	return slot ? forward_request(skb, &packet, slot, now) : VERDICT_DROP;
+	return slot ? forward(skb, &packet, slot, now) : VERDICT_DROP;
 }
 
 #endif

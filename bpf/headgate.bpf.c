@@ -140,7 +140,7 @@ static __always_inline int take_request(struct __sk_buff *skb, struct packet *pa
 		if (packet->protocol == IPPROTO_UDP && is_for_resident(skb, packet))
 			return pass_by(packet);
 		if (!connection || !is_reuse(skb, packet, connection)) {
-			result = forward_request(skb, packet, slot, now);
+			result = forward(skb, packet, slot, now);
 			if (result != VERDICT_ANEW)
 				return result;
 		} else if (end_connection(connection, connection->word)) {

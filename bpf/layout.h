@@ -24,6 +24,7 @@ enum method {
 	METHOD_MASQUERADE = 0,
 	METHOD_TUNNEL = 2,
 	METHOD_DIRECT_ROUTING = 3,
+	METHOD_BYPASS = 4,           /* of connections without a destination: to where the client has sent it (cache_bypass) */
 };
 
 /* TCP states by the kernel's numbers (include/net/ip_vs.h), and one for UDP. */
@@ -306,6 +307,7 @@ struct settings {
 	__u32 lblcr_expiration;
 	__u32 nat_icmp_send;
 	__u32 schedule_icmp;
+	__u32 cache_bypass;
 	__u32 half_open_share;       /* percent of the table; 0: no limit */
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */
 	__u32 reply_filter[FILTER_BITS / 32];   /* addresses that replies may come from */

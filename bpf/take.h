@@ -130,7 +130,8 @@ static __always_inline int enter_entry(const struct packet *key, const struct sy
 	/* Connections inherit the method of their destination (ip_vs_bind_dest). */
 	if (destination_slot)
 		word = (word & 0xffff) | destination->method << WORD_METHOD_SHIFT;
-	if (!(word & WORD_TEMPLATE) && word >> WORD_METHOD_SHIFT != METHOD_MASQUERADE)
+	if (!(word & WORD_TEMPLATE) && word >> WORD_METHOD_SHIFT != METHOD_MASQUERADE &&
+	    word >> WORD_METHOD_SHIFT != METHOD_BYPASS)
 		word |= WORD_NO_OUTPUT;
 	word |= WORD_LIVE | WORD_SYNCED;
 	if (!write_entry(connection, slot, key, destination, destination_slot, now))

@@ -91,6 +91,7 @@ const operation = z.discriminatedUnion('kind', [
       lblcr_expiration: whole.exactOptional(),
       nat_icmp_send: whole.exactOptional(),
       schedule_icmp: whole.exactOptional(),
+      cache_bypass: whole.exactOptional(),
       half_open_share: whole.exactOptional(),
     }),
   }),

@@ -36,6 +36,8 @@ export type Sysctls = {
   readonly nat_icmp_send: number;
   /** 1: what an ICMP error without a connection is about is scheduled as if the client had sent it. */
   readonly schedule_icmp: number;
+  /** 1: a packet for a mark that no real server serves goes on to where it was sent, and so do all of its connection. */
+  readonly cache_bypass: number;
   /** Ours: half-open TCP connections the table has at most, in percent of it; for a newer one the oldest goes. 0: no limit. */
   readonly half_open_share: number;
 };
@@ -57,6 +59,7 @@ export const sysctlDefaults: Sysctls = {
   lblcr_expiration: 86_400,
   nat_icmp_send: 0,
   schedule_icmp: 0,
+  cache_bypass: 0,
   half_open_share: 25,
 };
 
@@ -80,6 +83,7 @@ export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]
   lblcr_expiration: [0, longestSeconds],
   nat_icmp_send: [0, 1],
   schedule_icmp: [0, 1],
+  cache_bypass: [0, 1],
   half_open_share: [0, 50],
 };
 
@@ -113,7 +117,6 @@ export const fixedSysctls: Readonly<Record<string, FixedSysctl>> = {
   sync_threshold: bySync('threshold'),
   sync_refresh_period: bySync('refresh'),
   sync_retries: { value: '0', because: 'connection sync has no retries, it refreshes' },
-  cache_bypass: { value: '0', because: 'packets go to real servers of their service and to nobody else' },
   sloppy_sctp: { value: '0', because: 'our planes have no SCTP' },
   backup_only: {
     value: '0',

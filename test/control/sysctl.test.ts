@@ -32,6 +32,7 @@ requires(
       'net.ipv4.vs.lblcr_expiration = 86400',
       'net.ipv4.vs.nat_icmp_send = 0',
       'net.ipv4.vs.schedule_icmp = 0',
+      'net.ipv4.vs.cache_bypass = 0',
       'headgate.half_open_share = 25',
       '',
     ].join('\n');

@@ -212,7 +212,7 @@ requires(
       { state: 11 },
       { flags: syncFlags.onePacket },
       { flags: syncFlags.noClientPort },
-      { flags: syncFlags.bypass },
+      { flags: syncFlags.local },
       { flags: syncFlags.template, state: 2 },
       { flags: syncFlags.template, protocol: 0 },
       { protocol: 17, state: 1 },

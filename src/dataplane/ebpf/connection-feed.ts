@@ -15,7 +15,8 @@ const { WORD_STATE, WORD_LIVE, WORD_DEAD, WORD_INACTIVE, WORD_NO_OUTPUT, WORD_TE
   numbers.connection_word;
 const { WORD_METHOD_SHIFT } = numbers.connection_word;
 const { STATE_UDP, STATE_SYNACK, STATE_CLOSE } = numbers.state;
-const { METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING } = numbers.method;
+const { METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING, METHOD_BYPASS } = numbers.method;
+const methods: readonly number[] = [METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING, METHOD_BYPASS];
 
 /** As much as the program tells apart (LONGEST_TIMEOUT of bpf/persist.h). */
 const longestJiffies = 0xffe00000;
@@ -182,8 +183,7 @@ function wordOf({ protocol, flags, state, family, fwmark }: SyncedConnection): n
   const template = (flags & syncFlags.template) !== 0;
   if (flags & (syncFlags.onePacket | syncFlags.noClientPort)) return undefined;
   const method = flags & syncFlags.method;
-  if (method !== METHOD_MASQUERADE && method !== METHOD_TUNNEL && method !== METHOD_DIRECT_ROUTING)
-    return undefined;
+  if (!methods.includes(method)) return undefined;
   const shared = (method << WORD_METHOD_SHIFT) | (template ? WORD_TEMPLATE : 0);
   if (template)
     return state < states.template && (protocol !== 0 || fwmark !== 0) ? shared | state : undefined;
