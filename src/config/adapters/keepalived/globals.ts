@@ -135,21 +135,31 @@ const reasons: readonly (readonly [RegExp, string])[] = [
   [/snmp|traps|dbus/, 'neither SNMP nor D-Bus is spoken'],
   [/fifo_script/, 'whoever reads the pipe is started by the host'],
   [/fifo/, 'what becomes of services is told by "headgate events"'],
+  [/nftables|iptables|ipsets/, 'no rules of a firewall are needed'],
+  [/auto_priority/, 'its processes have the priority systemd gives them'],
   [
-    /process_name|priority$|_no_swap|_affinity|_rt_|rlimit|umask|core|supplementary/,
+    /process_name|_priority$|_no_swap|_affinity|_rt_|rlimit|umask|core|supplementary/,
     'systemd sets it: see packaging',
   ],
   [/rcv_bufs|rx_bufs/, 'buffers have the size they need'],
   [/^(startup|shutdown)_script/, 'systemd runs it: ExecStartPre, ExecStopPost'],
   [/^reload_|^config_save|^tmp_config/, '"headgate reload" takes a changed file, once it is sound'],
-  [/nftables|iptables|ipsets/, 'no rules of a firewall are needed'],
   [/^lvs_flush_on/, 'services stay when the daemon ends: "headgate clean-up" removes them'],
-  [/net_namespace|^instance$|pid_dir/, 'each network namespace has a director of its own'],
-  [/^vrrp_|garp|vmac|^v3_|advert|auto_priority|interface/, 'VRRP cannot say it here'],
+  [/net_namespace|namespace_with|^instance$|pid_dir/, 'each network namespace has a director of its own'],
+  [/linkbeat/, 'the kernel tells of every link'],
+  [/child_wait/, 'it ends when its work is done'],
+  [/notify_priority_changes/, 'only changes of the state are told'],
+  [
+    /log_all_failures|rs_init_notifies/,
+    'every result that changes a state is an event: see "headgate events"',
+  ],
+  [/^vrrp_|garp|vmac|^v3_|advert|vrids|igmp|interface/, 'VRRP cannot say it here'],
   [/dump_file|file_location|json_version|use_instance/, '"headgate status -o json" shows the state'],
+  [/iproute/, 'tables of routes are said by number'],
 ];
 
-function reasonFor(keyword: string): string {
+/** Why a keyword of `global_defs`, or one that may stand there as well, is not said. */
+export function reasonFor(keyword: string): string {
   const reason = reasons.find(([form]) => form.test(keyword))?.[1];
   return reason ?? `no configuration can say "${keyword}"`;
 }

@@ -156,7 +156,7 @@ export const grammar: Readonly<Record<BlockName, Readonly<Record<string, Entry>>
       lower_prio_no_advert higher_prio_send_advert owner_ignore_adverts virtual_router_id priority advert_int
       no_virtual_ipaddress promote_secondaries accept no_accept nopreempt preempt preempt_delay skip_check_adv_addr
       strict_mode debug ${notify} notify_master_rx_lower_pri kernel_rx_buf_size linkbeat_use_polling
-      lvs_sync_daemon_interface`),
+      lvs_sync_daemon_interface vmac_garp_intvl`),
     ...values('unicast_peer virtual_ipaddress virtual_ipaddress_excluded virtual_routes virtual_rules'),
     ...trackers,
     authentication: block('authentication'),
@@ -175,7 +175,7 @@ export const grammar: Readonly<Record<BlockName, Readonly<Record<string, Entry>>
     'process param_match weight quorum quorum_max fork_delay terminate_delay delay full_command',
   ),
   bfd_instance: words(
-    'neighbor_ip source_ip min_rx min_tx idle_tx multiplier passive ttl hoplimit max_hops multihop weight vrrp checker',
+    'neighbor_ip neighbour_ip source_ip min_rx min_tx idle_tx multiplier passive ttl hoplimit max_hops multihop weight vrrp checker',
   ),
   garp_group: { ...words('garp_interval gna_interval interface'), ...values('interfaces') },
   track_group: values('group'),

@@ -6,7 +6,7 @@ import { listAt, mapAt } from '../build-tree.ts';
 import { alertsNode } from './alerts.ts';
 import { readStatements, type Statement, type Value } from './blocks.ts';
 import type { Certificates, TrackFile } from './checker-context.ts';
-import { type Globals, newGlobals, readGlobals } from './globals.ts';
+import { type Globals, newGlobals, readGlobals, reasonFor } from './globals.ts';
 import { type Group, readGroup } from './groups.ts';
 import { notesOf } from './notes.ts';
 import { listed, nodesAt, routeNode, ruleNode, staticAddressNode } from './paths.ts';
@@ -158,11 +158,11 @@ function takeBlock(statement: Statement, parts: Parts, scope: Scope): void {
     case 'vrrp_sync_group':
       parts.syncGroups.push(statement);
       return;
-    default: {
-      const { keyword } = statement;
-      const reason = otherBlocks[keyword] ?? 'each network namespace has a director of its own';
-      ignoreAll([statement], reason, scope);
-    }
+    case 'include_check':
+      scope.notes.kept(statement.span, 'how includes are checked');
+      return;
+    default:
+      ignoreAll([statement], otherBlocks[statement.keyword] ?? reasonFor(statement.keyword), scope);
   }
 }
 
