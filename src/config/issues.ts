@@ -4,6 +4,7 @@ import { problemAt } from '../model/problem.ts';
 import { suggest } from '../model/suggest.ts';
 import { bare, keyForOldWord, valueForOldWord } from './old-words.ts';
 import { parseDurationMs } from './quantities.ts';
+import { checkKeys } from './schema/check.ts';
 import { oneOf } from './schema/keys.ts';
 import { described, nearestNode, nodeAt, type Path, type TreeNode } from './tree.ts';
 
@@ -61,9 +62,18 @@ function unknownKey(unknown: string, known: readonly string[], root: TreeNode, p
     return problemAt(span, 'HG_CONFIG_OLD_WORD', message, hint);
   }
   const near = sameLetters ?? suggest(unknown, known);
-  return near === undefined
+  const hint = near === undefined ? elsewhere(unknown, known) : `did you mean "${near}"?`;
+  return hint === undefined
     ? problemAt(span, 'HG_CONFIG_UNKNOWN_KEY', `key "${unknown}": not known here, wanted ${oneOf(known)}`)
-    : problemAt(span, 'HG_CONFIG_UNKNOWN_KEY', `key "${unknown}": not known here`, `did you mean "${near}"?`);
+    : problemAt(span, 'HG_CONFIG_UNKNOWN_KEY', `key "${unknown}": not known here`, hint);
+}
+
+/** Where a key belongs that was written beside the one it belongs into. */
+function elsewhere(unknown: string, known: readonly string[]): string | undefined {
+  if (known.includes('check') && checkKeys.includes(unknown))
+    return `it belongs into "check": { ${unknown}: ... }`;
+  if (known.includes('address') && unknown === 'port') return 'it belongs into "address", behind a colon';
+  return undefined;
 }
 
 /** What an issue wants, as half a sentence; the words to choose from, where there are some. */

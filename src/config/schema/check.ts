@@ -63,6 +63,9 @@ const common = {
   source: key(address.optional(), 'The address checks come from.', { leftOut: 'the kernel’s choice' }),
 };
 
+/** Keys of checks of every type. */
+export const checkKeys: readonly string[] = Object.keys(common);
+
 /** Where a check over the network goes. */
 const target = {
   address: key(address.optional(), 'The address that is checked.', { leftOut: 'that of the real server' }),
