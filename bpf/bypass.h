@@ -55,7 +55,7 @@ __noinline int pass_through(struct __sk_buff *skb, struct packet *packet, __u32 
 /* A packet from the client, on to where its connection goes. A call beside the other, not below it: stack is scarce. */
 static __always_inline int forward(struct __sk_buff *skb, struct packet *packet, __u32 slot, __u32 now)
 {
-	int result = forward_request(skb, packet, slot, now);
+	int result = pass_request(skb, packet, slot, now);
 
 	return result == VERDICT_THROUGH ? pass_through(skb, packet, slot, now) : result;
 }

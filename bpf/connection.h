@@ -242,6 +242,19 @@ static __always_inline void virtual_address(const struct connection *connection,
 		__builtin_memcpy(address->word, detail->virtual_head, sizeof(detail->virtual_head));
 }
 
+/* The client's address of a connection. */
+static __always_inline void client_address(const struct connection *connection, __u32 slot, struct address *address)
+{
+	struct connection_detail *detail;
+
+	address->word[3] = connection->client;
+	if (connection->family == 4)
+		return;
+	detail = detail_at(slot);
+	if (detail)
+		__builtin_memcpy(address->word, detail->client_head, sizeof(detail->client_head));
+}
+
 /* A destination's active (low half) and inactive connections (high half) as the one word they are changed by. */
 typedef __u64 __attribute__((may_alias)) counts_word;
 

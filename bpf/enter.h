@@ -3,6 +3,7 @@
 #ifndef HEADGATE_ENTER_H
 #define HEADGATE_ENTER_H
 
+#include "local.h"
 #include "state.h"
 #include "template.h"
 
@@ -121,7 +122,11 @@ __noinline __u32 push_entry(__u32 slot, const struct packet *packet, __u32 templ
 /* The method of a new connection; without a destination it passes through. */
 static __always_inline __u32 method_of(const struct destination *destination, __u32 slot)
 {
-	return slot ? destination->method : METHOD_BYPASS;
+	if (!slot)
+		return METHOD_BYPASS;
+	if (destination->method == METHOD_FULL_NAT && destination->full_nat & FULL_NAT_HERE)
+		return METHOD_MASQUERADE;
+	return destination->method;
 }
 
 /*
@@ -136,7 +141,7 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	struct destination *destination = destination_at(destination_slot);
 	__u32 now = now_jiffies();
 	struct connection *connection;
-	__u32 slot, same, word, state;
+	__u32 slot, same, word, state, method;
 
 	if (!packet || !destination)
 		return 0;
@@ -144,9 +149,10 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	connection = connection_at(slot);
 	if (!slot || !connection)
 		return 0;
-	word = WORD_LIVE | method_of(destination, destination_slot) << WORD_METHOD_SHIFT;
+	method = method_of(destination, destination_slot);
+	word = WORD_LIVE | method << WORD_METHOD_SHIFT;
 	/* Only a destination says that replies are not seen (ip_vs_bind_dest). */
-	if (destination_slot && destination->method != METHOD_MASQUERADE)
+	if (destination_slot && method != METHOD_MASQUERADE && method != METHOD_FULL_NAT)
 		word |= WORD_NO_OUTPUT;
 	state = STATE_NONE;
 	if (!packet->quoted || packet->protocol != IPPROTO_TCP)
@@ -159,6 +165,10 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	connection->real_port = real_port;
 	connection->timeout = packet->quoted ? QUOTED_SECONDS * settings.hz : settings.timeout[state & 15];
 	connection->hop_ifindex = ifindex;
+	if (is_full_nat(word) && !claim_local_end(slot, destination_slot)) {
+		free_slot(slot, connection);
+		return 0;
+	}
 	if (control && join_template(control)) {
 		struct connection_detail *detail = detail_at(slot);
 
@@ -179,6 +189,8 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	}
 	if (word & WORD_RULED)
 		leave_template(control);
+	if (is_full_nat(word))
+		release_local_end(slot);
 	take_back_entry(connection, slot, destination, word);
 	return same;
 }

@@ -11,37 +11,16 @@
 #include "fate.h"
 #include "forward.h"
 #include "fragment.h"
+#include "full-nat.h"
 #include "icmp.h"
 #include "lease.h"
+#include "leave.h"
 #include "mark.h"
 #include "persist.h"
 #include "sound.h"
 
 #define FTP_DATA_PORT 20
 #define FIRST_UNPRIVILEGED_PORT 1024
-
-static __always_inline int drop(__u32 event)
-{
-	count_event(event);
-	return VERDICT_DROP;
-}
-
-/* Sends a finished packet to its next hop. */
-static __always_inline int send_to_hop(struct __sk_buff *skb, const struct packet *packet, struct hop *hop)
-{
-	if (!packet->l3 && !add_ethernet(skb, hop->mac))
-		return VERDICT_DROP;
-	if (hop->kind == HOP_LOCAL)
-		return bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
-	switch (hop->neighbour) {
-	case NEIGHBOUR_CACHED:
-		return bpf_redirect(hop->ifindex, 0);
-	case NEIGHBOUR_ROUTE:
-		return bpf_redirect_neigh(hop->ifindex, NULL, 0, 0);
-	default:
-		return bpf_redirect_neigh(hop->ifindex, &hop->via, sizeof(hop->via), 0);
-	}
-}
 
 /* Rewrites a packet and sends it to its next hop. */
 static __always_inline int transmit(struct __sk_buff *skb, const struct packet *packet,
@@ -67,20 +46,6 @@ static __always_inline int transmit_tunnel(struct __sk_buff *skb, const struct p
 	if (!encapsulate(skb, packet, slot, destination, hop))
 		return VERDICT_DROP;
 	return send_to_hop(skb, packet, hop);
-}
-
-static __always_inline int refuse_too_big(struct __sk_buff *skb, const struct packet *packet, __u32 mtu)
-{
-	count_event(EVENT_TOO_BIG);
-	if (!packet->do_not_fragment)
-		return VERDICT_DROP;
-	return report(skb, packet, REPORT_TOO_BIG, mtu);
-}
-
-static __always_inline int send_to_be_cut(struct __sk_buff *skb, const struct packet *packet)
-{
-	count_event(EVENT_FRAGMENTED);
-	return send_to_turn(skb, packet, turn_mark(TURN_CUT, 0));
 }
 
 /* A packet from the client, on to its destination; or what meet_fate answers of its connection. */
@@ -181,7 +146,8 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 		/* Brought to the loopback device by an earlier pass, or sent there: it has arrived. */
 		if (!rewrite.translate && skb->ifindex == LOOPBACK_IFINDEX)
 			return VERDICT_PASS;
-		hop_to_client(skb, packet, rewrite.translate ? &address : &packet->source, connection, &hop, now);
+		hop_to_client(skb, packet, rewrite.translate ? &address : &packet->source, &packet->destination,
+			      connection, &hop, now);
 		/* What the kernel's ip_forward looks at before IPVS sees a reply. */
 		if (rewrite.translate && hop.kind != HOP_LOCAL) {
 			if (packet->ttl <= 1) {
@@ -219,6 +185,19 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 	if (!rewrite.translate && hop.kind != HOP_LOCAL)
 		return VERDICT_PASS;
 	return transmit(skb, packet, &rewrite, &hop);
+}
+
+static __always_inline int has_full_nat(__u32 slot)
+{
+	struct connection *connection = connection_at(slot);
+
+	return connection && is_full_nat(connection->word);
+}
+
+/* A packet from the client of a connection, as its method has it. */
+static __always_inline int pass_request(struct __sk_buff *skb, struct packet *packet, __u32 slot, __u32 now)
+{
+	return has_full_nat(slot) ? forward_full_request(skb, packet, slot, now) : forward_request(skb, packet, slot, now);
 }
 
 /* 1 when the virtual address is the director's own; asked of the kernel once a second. */
@@ -417,7 +396,7 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 		return VERDICT_KEEP;
 	if (packet->protocol == IPPROTO_TCP)
 		limit_half_open(slot);
-	result = forward_request(skb, packet, slot, now);
+	result = pass_request(skb, packet, slot, now);
 	if (one_packet)
 		leave_datagram(packet, slot);
 	/* A destination that is deleted this very moment. */
@@ -436,6 +415,8 @@ __noinline int pass_fragment(struct __sk_buff *skb, struct packet *packet, __u32
 		return egress ? VERDICT_PASS : drop(EVENT_FRAGMENT_LOST);
 	if (!fragment->slot)
 		return VERDICT_PASS;
+	if (fragment->reply && has_full_nat(fragment->slot))
+		return egress ? VERDICT_PASS : forward_full_reply(skb, packet, fragment->slot, now_jiffies());
 	if (fragment->reply)
 		return forward_reply(skb, packet, fragment->slot, now_jiffies(), egress);
 	return egress ? VERDICT_PASS : forward(skb, packet, fragment->slot, now_jiffies());
@@ -459,6 +440,9 @@ static __always_inline int forward_again(struct __sk_buff *skb, __u32 gone)
 	slot = first ? find_from(&packet, *first, 1, now) : 0;
 	if (slot)
 		return forward_reply(skb, &packet, slot, now, 0);
+	slot = settings.local_ports ? find_by_local_end(&packet, now) : 0;
+	if (slot)
+		return forward_full_reply(skb, &packet, slot, now);
 	first = chain_of(&packet, 0);
 	slot = first ? find_from(&packet, *first, 0, now) : 0;
 	if (!slot) {

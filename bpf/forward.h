@@ -147,8 +147,8 @@ static __always_inline void hop_to_destination(struct __sk_buff *skb, const stru
 
 /* The way to the client of a connection, from its cache or looked up every second or so. */
 static __always_inline void hop_to_client(struct __sk_buff *skb, const struct packet *packet,
-					  const struct address *source, struct connection *connection, struct hop *hop,
-					  __u32 now)
+					  const struct address *source, const struct address *client,
+					  struct connection *connection, struct hop *hop, __u32 now)
 {
 	__u16 moment = now >> HOP_SHIFT;
 
@@ -157,7 +157,7 @@ static __always_inline void hop_to_client(struct __sk_buff *skb, const struct pa
 		int complete;
 
 		hop->length = segment_length(skb, packet);
-		complete = find_hop(skb, source, &packet->destination, hop, packet->family);
+		complete = find_hop(skb, source, client, hop, packet->family);
 
 		if (!hop->refused) {
 			if (!complete && hop->kind != HOP_LOCAL)

@@ -36,6 +36,7 @@
 #include "reset.h"
 #include "stray.h"
 #include "error.h"
+#include "full-error.h"
 #include "tunnel-error.h"
 #include "xdp.h"
 #include "take.h"
@@ -140,7 +141,11 @@ static __always_inline int take_request(struct __sk_buff *skb, struct packet *pa
 		if (packet->protocol == IPPROTO_UDP && is_for_resident(skb, packet))
 			return pass_by(packet);
 		if (!connection || !is_reuse(skb, packet, connection)) {
-			result = forward(skb, packet, slot, now);
+			result = is_full_nat(connection ? connection->word : 0)
+					 ? forward_full_request(skb, packet, slot, now)
+					 : forward_request(skb, packet, slot, now);
+			if (result == VERDICT_THROUGH)
+				result = pass_through(skb, packet, slot, now);
 			if (result != VERDICT_ANEW)
 				return result;
 		} else if (end_connection(connection, connection->word)) {
@@ -176,7 +181,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 			__builtin_memset(&packet, 0, sizeof(packet));
 			read_packet(skb, l3, &packet);
 		}
-		return pass_error(skb, &packet, 0);
+		result = settings.local_ports ? pass_full_error(skb, &packet) : VERDICT_PASS;
+		return result == VERDICT_PASS ? pass_error(skb, &packet, 0) : result;
 	}
 	if (result == PARSED_MALFORMED || result == PARSED_SHORT)
 		count_event(EVENT_MALFORMED);
@@ -195,6 +201,9 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 		slot = first ? find_from(&packet, *first, 1, now) : 0;
 		if (slot)
 			return forward_reply(skb, &packet, slot, now, 0);
+		slot = settings.local_ports ? find_by_local_end(&packet, now) : 0;
+		if (slot)
+			return forward_full_reply(skb, &packet, slot, now);
 		if (settings.nat_icmp_send && is_stray(&packet) && !is_awaited(&packet))
 			return refuse_stray(skb, &packet);
 		if (!(sides & SIDE_REQUEST)) {

@@ -19,12 +19,30 @@ struct address {
 	__be32 word[4];
 };
 
-/* Forwarding methods by the kernel's numbers (include/uapi/linux/ip_vs.h, IP_VS_CONN_F_*). */
+/* Forwarding methods by the kernel's numbers (include/uapi/linux/ip_vs.h, IP_VS_CONN_F_*), and one the kernel has not. */
 enum method {
 	METHOD_MASQUERADE = 0,
 	METHOD_TUNNEL = 2,
 	METHOD_DIRECT_ROUTING = 3,
 	METHOD_BYPASS = 4,           /* of connections without a destination: to where the client has sent it (cache_bypass) */
+	METHOD_FULL_NAT = 5,
+};
+
+#define LOCAL_PLACES 8
+
+/* destination.full_nat */
+enum full_nat {
+	FULL_NAT_TCP_OPTION = 1,     /* the real server hears the client's address by a TCP option */
+	FULL_NAT_HERE = 2,           /* the real server is the director itself: connections are masqueraded */
+	FULL_NAT_GIVEN = 4,          /* the local addresses are configured ones, not the route's */
+};
+
+/* connection_detail.local: the director's end of a connection with full NAT, 0: none. */
+enum local_word {
+	LOCAL_PORT = 0xffff,         /* network order */
+	LOCAL_ADDRESS_SHIFT = 16,    /* place in local_addresses */
+	LOCAL_ADDRESS_MASK = 0xff,
+	LOCAL_ANSWERED = 1 << 24,    /* the real server has taken the connection */
 };
 
 /* TCP states by the kernel's numbers (include/net/ip_vs.h), and one for UDP. */
@@ -91,7 +109,7 @@ struct connection_detail {
 	__be32 real_head[3];
 	__u32 fwmark;
 	__u32 control;               /* slot of the template that rules this connection */
-	__u32 sequence;              /* reference to sequence deltas of a rewritten stream */
+	__u32 local;                 /* enum local_word */
 	__u32 synced;                /* jiffies when another director told of it last */
 	__u32 limbo;                 /* of a resting slot: next of the sweeper's list */
 	__u32 generation;            /* how many connections the slot has held before */
@@ -139,6 +157,8 @@ struct destination {
 	struct address hop_via;      /* address of the next hop: a gateway or the destination itself */
 	__u32 hop_via_family;        /* address family of hop_via */
 	struct address tunnel_source; /* (user: a first one) source of the outer header */
+	__u32 full_nat;              /* (user) enum full_nat */
+	__u8 local[LOCAL_PLACES];    /* (user) places in local_addresses, repeated to fill all; the first 0: there is none */
 };
 
 /* Packets and bytes of one destination on one CPU; the sums over services are made when they are read. */
@@ -309,6 +329,8 @@ struct settings {
 	__u32 schedule_icmp;
 	__u32 cache_bypass;
 	__u32 half_open_share;       /* percent of the table; 0: no limit */
+	__u32 local_ports;           /* how many ports full NAT has of each local address, 0: it is not used */
+	__u32 local_port_first;
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */
 	__u32 reply_filter[FILTER_BITS / 32];   /* addresses that replies may come from */
 };
@@ -362,7 +384,19 @@ enum event {
 	EVENT_ENTRY_DROPPED,         /* ended by drop_entry */
 	EVENT_REFUSED,               /* new connections refused by drop_packet */
 	EVENT_STRAY,                 /* dropped: of a masqueraded real server, for nobody (nat_icmp_send) */
+	EVENT_NO_LOCAL_END,          /* new connections refused: no port of a local address found for full NAT */
 	EVENT_COUNT,
+};
+
+/* What replies of a connection with full NAT are found by: the director's end and the real server's. */
+struct local_end {
+	struct address local;
+	struct address real;
+	__be16 local_port;
+	__be16 real_port;
+	__u8 protocol;
+	__u8 family;
+	__u16 zero;
 };
 
 struct fragment_key {

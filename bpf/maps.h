@@ -119,6 +119,23 @@ struct {
 	__type(value, struct address);
 } real_services SEC(".maps");
 
+/* The director's end of each connection with full NAT -> its slot. As many as the table has connections. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65537);
+	__type(key, struct local_end);
+	__type(value, __u32);
+} local_ends SEC(".maps");
+
+/* (user) The director's own addresses that full NAT takes; place 0 is never used, and what stands in a place stays. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LOCAL_ADDRESS_MASK + 1);
+	__type(key, __u32);
+	__type(value, struct address);
+} local_addresses SEC(".maps");
+
 struct hash_table {
 	__u32 destination[HASH_TABLE_SIZE]; /* (user) slots, 0: none */
 };
@@ -221,6 +238,8 @@ const struct {
 	enum connection_hash connection_hash;
 	enum catch catch;
 	enum sync sync;
+	enum full_nat full_nat;
+	enum local_word local_word;
 } vocabulary;
 
 /* Fixed when the program is loaded. */

@@ -93,13 +93,22 @@ __noinline int become_reset(struct __sk_buff *skb, const struct reset *reset)
  * (RFC 9293, 3.10.5: SEQ=SND.NXT), so a server that has got what came before takes it at once (RFC 5961, 3.2).
  */
 static __always_inline void reset_server(struct __sk_buff *skb, const struct packet *packet, struct reset *reset,
-					 const struct connection *connection, const struct destination *destination)
+					 const struct connection *connection, __u32 slot,
+					 const struct destination *destination)
 {
 	__u32 method = connection->word >> WORD_METHOD_SHIFT;
 
 	reset->source = packet->source;
 	reset->source_port = packet->source_port;
-	if (method == METHOD_MASQUERADE) {
+	if (method == METHOD_FULL_NAT) {
+		struct local_end key = {};
+
+		if (!key_of_local_end(connection, slot, &key))
+			return;
+		reset->source = key.local;
+		reset->source_port = key.local_port;
+	}
+	if (method == METHOD_MASQUERADE || method == METHOD_FULL_NAT) {
 		reset->destination = destination->address;
 		reset->destination_port = connection->real_port;
 	} else {
@@ -150,7 +159,7 @@ __noinline int make_reset(struct __sk_buff *skb)
 	reset.family = packet.family;
 	reset.sequence = segment.sequence;
 	reset.acknowledgement = packet.tcp_flags & TCP_ACK ? segment.acknowledgement : 0;
-	reset_server(skb, &packet, &reset, connection, destination);
+	reset_server(skb, &packet, &reset, connection, slot, destination);
 
 	/* RFC 9293, 3.10.7.1: what a segment gets that belongs to no connection. */
 	if (packet.tcp_flags & TCP_RST)

@@ -10,6 +10,7 @@
 #include "connection.h"
 #include "defence.h"
 #include "estimate.h"
+#include "local.h"
 #include "orphan.h"
 #include "template.h"
 
@@ -150,6 +151,8 @@ static long visit_slot(__u32 index, struct sweep *sweep)
 		if (!(word & WORD_TEMPLATE && ruled_by(slot)) && unlink_connection(connection, slot)) {
 			if (word & WORD_RULED)
 				leave_ruler(slot);
+			if (is_full_nat(word) && !(word & WORD_TEMPLATE))
+				release_local_end(slot);
 			enter_limbo(connection, slot, sweep->now);
 			return 0;
 		}

@@ -121,10 +121,15 @@ static __always_inline int enter_entry(const struct packet *key, const struct sy
 				       __u32 destination_slot, __u32 now)
 {
 	struct destination *destination = destination_at(destination_slot);
-	__u32 slot = take_slot(), same, word;
-	struct connection *connection = connection_at(slot);
+	__u32 slot, same, word;
+	struct connection *connection;
 
-	if (!slot || !connection || !destination)
+	/* The real server knows such a connection by a local end of the other director. */
+	if (!destination || (destination->method == METHOD_FULL_NAT && !(entry->word & WORD_TEMPLATE)))
+		return 0;
+	slot = take_slot();
+	connection = connection_at(slot);
+	if (!slot || !connection)
 		return 0;
 	word = entry->word;
 	/* Connections inherit the method of their destination (ip_vs_bind_dest). */

@@ -45,6 +45,8 @@ const enums = [
   'connection_hash',
   'catch',
   'sync',
+  'full_nat',
+  'local_word',
 ];
 
 /** Compiles one source to an object without debug sections but with BTF; paths inside do not depend on where it stands. */

@@ -1,6 +1,7 @@
 import { numbers } from '../../src/dataplane/ebpf/layout.generated.ts';
 import { mapRecords, type Records } from '../../src/dataplane/ebpf/records.ts';
-import { openTables, type TableMaps } from '../../src/dataplane/ebpf/tables.ts';
+import type { TableMaps } from '../../src/dataplane/ebpf/table-maps.ts';
+import { openTables } from '../../src/dataplane/ebpf/tables.ts';
 import { parseAddress } from '../../src/model/address.ts';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../src/model/connection-states.ts';
 import type { ForwardingMethod, Protocol } from '../../src/model/virtual-service.ts';
@@ -175,6 +176,7 @@ export function loadDirector(
     serviceBaselines: mapRecords(map('service_baselines'), 'counters'),
     destinationCounters: map('destination_counters'),
     serviceIndex: map('service_index'),
+    localAddresses: map('local_addresses'),
   };
   const hertz = ticksPerSecond();
   settings.set(0, 'hz', hertz);

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { type Address, parseAddress } from '../model/address.ts';
 import { isReason, overrideStates } from '../model/override.ts';
 import type { Operation } from '../model/table.ts';
-import { schedulerNames, whenGoneWords } from '../model/virtual-service.ts';
+import { clientAddressWords, methodNames, schedulerNames, whenGoneWords } from '../model/virtual-service.ts';
 
 /** What clients may send. The table's own rules (src/model/validate.ts) come after these. */
 
@@ -39,7 +39,7 @@ const service = z.strictObject({
 const destination = z.strictObject({
   address,
   port: whole,
-  method: z.enum(['masquerade', 'direct-routing', 'tunnel']),
+  method: z.enum(methodNames),
   weight: whole,
   upperThreshold: whole,
   lowerThreshold: whole,
@@ -49,6 +49,9 @@ const destination = z.strictObject({
       port: whole,
       checksum: z.enum(['none', 'checksum', 'remote']),
     })
+    .exactOptional(),
+  fullNat: z
+    .strictObject({ localAddresses: z.array(address), clientAddress: z.enum(clientAddressWords) })
     .exactOptional(),
 });
 

@@ -133,6 +133,7 @@ function persistenceText({
 function destinationSettings({
   method,
   tunnel,
+  fullNat,
   weight,
   upperThreshold,
   lowerThreshold,
@@ -141,6 +142,10 @@ function destinationSettings({
   const lower = lowerThreshold > 0 ? `, again ready below ${lowerThreshold}` : '';
   return {
     method: tunnel ? `${method} ${tunnel.type}${tunnel.port > 0 ? `, port ${tunnel.port}` : ''}` : method,
+    ...(fullNat && {
+      'local address': fullNat.localAddresses.join(', ') || 'the one its route prefers',
+      'client address': fullNat.clientAddress,
+    }),
     weight: String(weight),
     thresholds: `${upper}${upperThreshold > 0 ? lower : ''}`,
   };

@@ -80,6 +80,8 @@ const methods = {
   masquerade: 'masquerade: address and port are rewritten, and replies come back through this host',
   'direct-routing':
     'direct routing: the packet is handed on as it is, and the real server answers the client',
+  'full-nat':
+    'full NAT: both addresses and ports are rewritten, and the real server answers to an address of this host',
   tunnel: 'tunnel: the packet travels in another one, and the real server answers the client',
 } as const;
 

@@ -49,6 +49,7 @@ const forwardWords: Readonly<Record<ForwardingMethod, string>> = {
   masquerade: 'Masq',
   'direct-routing': 'Route',
   tunnel: 'Tunnel',
+  'full-nat': 'FullNat',
 };
 
 function destinationLine({ destination, activeConnections, inactiveConnections }: DestinationState): string {

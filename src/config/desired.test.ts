@@ -44,6 +44,18 @@ describe('toDesired()', () => {
     });
   });
 
+  test('full NAT: a real server has its own settings, else the service’s', () => {
+    const { destinations } = first(
+      'address: 192.0.2.1:80, method: full-nat, fullNat: { clientAddress: tcp-option }, realServers: [{ address: 10.0.0.1:8080 }, { address: 10.0.0.2, fullNat: { localAddresses: [10.0.0.254] } }, { address: 10.0.0.3, method: masquerade }]',
+    );
+    expect(destinations).toMatchObject([
+      { port: 8080, fullNat: { localAddresses: [], clientAddress: 'tcp-option' } },
+      { port: 80, fullNat: { localAddresses: ['10.0.0.254'], clientAddress: 'hidden' } },
+      { port: 80, method: 'masquerade' },
+    ]);
+    expect(destinations[2]).not.toHaveProperty('fullNat');
+  });
+
   test('gives each address its entry, with the real servers of its family', () => {
     const { services } = desired(
       service(

@@ -107,12 +107,13 @@ export function serves(
 
 /** A real server, or the sorry server, of a service in the words of the model. */
 export function memberOf(
-  member: Pick<RealServerConfiguration, 'address' | 'method' | 'tunnel'> &
+  member: Pick<RealServerConfiguration, 'address' | 'method' | 'tunnel' | 'fullNat'> &
     Partial<Pick<RealServerConfiguration, 'weight' | 'upperThreshold' | 'lowerThreshold'>>,
   service: ServiceConfiguration,
 ): RealServer {
   const method = member.method ?? service.method;
   const tunnel = member.tunnel ?? service.tunnel;
+  const fullNat = member.fullNat ?? service.fullNat;
   return {
     address: member.address.address,
     method,
@@ -121,6 +122,7 @@ export function memberOf(
     lowerThreshold: member.lowerThreshold ?? 0,
     ...(member.address.port !== undefined && { port: member.address.port }),
     ...(method === 'tunnel' && tunnel && { tunnel: tunnelOf(tunnel) }),
+    ...(method === 'full-nat' && fullNat && { fullNat }),
   };
 }
 

@@ -43,7 +43,7 @@ const mistakes: readonly (readonly [from: string, to: string, code: string, mess
   ['weight: 3 }', 'weight: 3, agent: { interval: ^1ms } }', 'HG_CONFIG_VALUE', '"interval": wanted a duration from 100ms to 1h', ''],
   ['weight: 3 }', 'weight: 3, agent: ^nobody }', 'HG_CONFIG_VALUE', '"agent": wanted keys and values, or none', ''],
   ['scheduler: wrr', 'scheduler: ^wwr', 'HG_CONFIG_VALUE', '"scheduler": wanted one of rr, wrr,', 'did you mean "wrr"?'],
-  ['method: masquerade', 'method: ^NAT', 'HG_CONFIG_VALUE', '"method": wanted one of masquerade, direct-routing, tunnel, found "NAT"', 'did you mean "masquerade"?'],
+  ['method: masquerade', 'method: ^NAT', 'HG_CONFIG_VALUE', '"method": wanted one of masquerade, direct-routing, tunnel, full-nat, found "NAT"', 'did you mean "masquerade"?'],
   ['weight: 3', 'weight: ^"3"', 'HG_CONFIG_VALUE', '"weight": wanted a whole number from 0 to 65535, found "3"', 'write it without quotes'],
   ['weight: 3', 'weight: ^65536', 'HG_CONFIG_VALUE', '"weight": wanted a whole number from 0 to 65535, found 65536', 'Write'],
   ['weight: 3', '^weight: ', 'HG_CONFIG_VALUE', '"weight": wanted a whole number from 0 to 65535, found nothing', 'Write'],

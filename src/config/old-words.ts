@@ -72,6 +72,8 @@ const valueWords: Readonly<Record<string, string>> = {
   droute: 'direct-routing',
   dsr: 'direct-routing',
   external: 'script',
+  fnat: 'full-nat',
+  fullnat: 'full-nat',
   gate: 'direct-routing',
   gatewaying: 'direct-routing',
   httpget: 'http',

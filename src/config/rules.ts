@@ -4,7 +4,7 @@ import { placeOf, problemAt, type Span } from '../model/problem.ts';
 import { destinationKey, serviceFamily, serviceKey } from '../model/service-id.ts';
 import type { ServiceEntry } from '../model/table.ts';
 import { checkOperation } from '../model/validate.ts';
-import type { ServiceId } from '../model/virtual-service.ts';
+import { type ServiceId, translates } from '../model/virtual-service.ts';
 import { problemsOfAlerts } from './alert-rules.ts';
 import { entriesOf, serves, serviceIdsOf } from './desired.ts';
 import { problemsOfFailover } from './failover-rules.ts';
@@ -227,15 +227,17 @@ function judgeMember(
   }
   const { port } = member.address;
   const other = ids.find((id) => id.kind === 'address' && port !== undefined && id.port !== port);
-  if (method !== 'masquerade' && other?.kind === 'address')
+  if (!translates(method) && other?.kind === 'address')
     report(
       [...path, 'address'],
       `${what}: ${method} cannot change the port, wanted ${other.port === 0 ? 'none' : other.port}, found ${port}`,
-      'leave the port out, or use method masquerade',
+      'leave the port out, or use method masquerade or full-nat',
     );
   if (member.tunnel && method !== 'tunnel')
     report([...path, 'tunnel'], `${what}: "tunnel" wants method tunnel, found ${method}`);
   if (member.tunnel) judgeTunnel(member.tunnel, [...path, 'tunnel'], report);
+  if (member.fullNat && method !== 'full-nat')
+    report([...path, 'fullNat'], `${what}: "fullNat" wants method full-nat, found ${method}`);
 }
 
 function judgeTunnel(tunnel: NonNullable<ServiceConfiguration['tunnel']>, path: Path, report: Report): void {

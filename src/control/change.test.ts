@@ -59,6 +59,19 @@ describe('a change, told', () => {
     });
   });
 
+  test('full NAT: from where, and how the client is told', async () => {
+    const fullNat = (settings: string) =>
+      web(`{ name: web1, address: 10.0.0.11:80, method: full-nat, ${settings} }`);
+    const given = fullNat('fullNat: { localAddresses: [10.0.0.2, 10.0.0.3], clientAddress: tcp-option }');
+    expect((await told(openMemoryPlane(), given)).lines.at(-1)).toBe(
+      '+ web/web1 10.0.0.11:80 full-nat, from 10.0.0.2 and 10.0.0.3, client by tcp-option, weight 1',
+    );
+    const memory = await plane(fullNat('fullNat: { clientAddress: proxy-protocol }'));
+    expect((await told(memory, fullNat('weight: 1'))).lines).toEqual([
+      '~ web/web1 full-nat, client by proxy-protocol -> client hidden',
+    ]);
+  });
+
   test('says what becomes of connections', async () => {
     const memory = await plane(web(`${one}, ${two}`), 5);
     expect(await told(memory, web(`{ name: web1, address: 10.0.0.11:80, weight: 0 }, ${two}`))).toEqual({

@@ -12,6 +12,7 @@ import type {
 import type {
   Destination,
   DestinationId,
+  FullNat,
   ServiceId,
   VirtualService,
   WhenGone,
@@ -315,12 +316,17 @@ function settingsText(service: VirtualService): string {
 function destinationSettings({
   method,
   tunnel,
+  fullNat,
   weight,
   upperThreshold,
   lowerThreshold,
   expiresTemplates,
 }: Destination): Settings {
-  const how = tunnel ? `${method} ${tunnel.type}${tunnel.port > 0 ? ` port ${tunnel.port}` : ''}` : method;
+  const how = tunnel
+    ? `${method} ${tunnel.type}${tunnel.port > 0 ? ` port ${tunnel.port}` : ''}`
+    : fullNat
+      ? `${method}, ${fullNatText(fullNat)}`
+      : method;
   return {
     method: how,
     weight: `weight ${weight}`,
@@ -329,6 +335,13 @@ function destinationSettings({
     ...(expiresTemplates && { clients: 'persistent clients stay away' }),
   };
 }
+
+/** From where, and what the real server hears of the client. */
+const fullNatText = ({ localAddresses, clientAddress }: FullNat): string =>
+  [
+    ...(localAddresses.length > 0 ? [`from ${localAddresses.join(' and ')}`] : []),
+    clientAddress === 'hidden' ? 'client hidden' : `client by ${clientAddress}`,
+  ].join(', ');
 
 const settingsOf = (destination: Destination): string =>
   Object.values(destinationSettings(destination)).join(', ');

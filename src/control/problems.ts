@@ -1,3 +1,4 @@
+import { fullNatWords } from '../config/ipvsadm/full-nat-words.ts';
 import { type Address, familyOf } from '../model/address.ts';
 import { type Disagreement, disagreementText } from '../model/agreement.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
@@ -81,7 +82,12 @@ export function nobodyProblem(
   };
 }
 
-const methodWords = { masquerade: '-m', 'direct-routing': '-g', tunnel: '-i' } as const;
+const methodWords = {
+  masquerade: '-m',
+  'direct-routing': '-g',
+  tunnel: '-i',
+  'full-nat': '--full-nat',
+} as const;
 const checksumWords = { none: '--tun-nocsum', checksum: '--tun-csum', remote: '--tun-remcsum' } as const;
 
 /** How ipvsadm names a service. */
@@ -93,7 +99,7 @@ function serviceWords(id: ServiceId): string {
 
 /** All of a real server's settings for ipvsadm, whose -e puts those that are left out back to the default. */
 function ruleWords(id: ServiceId, destination: Destination): string {
-  const { method, tunnel, weight, upperThreshold, lowerThreshold } = destination;
+  const { method, tunnel, fullNat, weight, upperThreshold, lowerThreshold } = destination;
   return [
     `${serviceWords(id)} -r ${destinationKey(destination)} ${methodWords[method]} -w ${weight}`,
     ...(upperThreshold > 0 ? [`-x ${upperThreshold}`] : []),
@@ -101,7 +107,9 @@ function ruleWords(id: ServiceId, destination: Destination): string {
     ...(tunnel && tunnel.type !== 'ipip' ? [`--tun-type ${tunnel.type}`] : []),
     ...(tunnel && tunnel.port > 0 ? [`--tun-port ${tunnel.port}`] : []),
     ...(tunnel && tunnel.type !== 'ipip' ? [checksumWords[tunnel.checksum]] : []),
-  ].join(' ');
+  ]
+    .join(' ')
+    .concat(fullNat ? fullNatWords(fullNat) : '');
 }
 
 /** Bytes of the outer header. */

@@ -1,4 +1,4 @@
-import type { ForwardingMethod, SchedulerName } from '../model/virtual-service.ts';
+import type { KernelMethod, SchedulerName } from '../model/virtual-service.ts';
 
 /** A whole cluster as data: what `headgate lab up` reads from a file, or finds among the built-in ones. */
 export type Cluster = {
@@ -49,7 +49,7 @@ export type ClusterService = {
   readonly address: string;
   readonly port: number;
   readonly scheduler: SchedulerName;
-  readonly method: ForwardingMethod;
+  readonly method: KernelMethod;
   /** What its real servers answer over TCP: web pages, or a line with their name and then every byte back. */
   readonly serves: (typeof contents)[number];
   readonly realServers: readonly ClusterRealServer[];
@@ -101,12 +101,9 @@ export function servingNodes(cluster: Cluster): string[] {
 }
 
 /** The virtual addresses a node has to hold without answering ARP, with the method they are reached by. */
-export function quietAddresses(
-  cluster: Cluster,
-  node: string,
-): { address: string; method: ForwardingMethod }[] {
+export function quietAddresses(cluster: Cluster, node: string): { address: string; method: KernelMethod }[] {
   if (node === workingDirector(cluster).name && !isPair(cluster)) return [];
-  const found = new Map<string, ForwardingMethod>();
+  const found = new Map<string, KernelMethod>();
   for (const { address, method, realServers } of cluster.services)
     if (method !== 'masquerade' && realServers.some((server) => server.node === node))
       found.set(address, method);

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ForwardingMethod } from '../model/virtual-service.ts';
+import type { KernelMethod } from '../model/virtual-service.ts';
 import { findLink, type Link } from '../sys/netlink/link.ts';
 import { listNeighbours } from '../sys/netlink/neighbour.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
@@ -37,7 +37,7 @@ export type ServiceStatus = {
   readonly protocol: string;
   readonly address: string;
   readonly scheduler: string;
-  readonly method: ForwardingMethod;
+  readonly method: KernelMethod;
   readonly realServers: readonly RealServerStatus[];
 };
 

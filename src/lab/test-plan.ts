@@ -1,7 +1,7 @@
 import { type Address, parseAddress } from '../model/address.ts';
 import { startScheduler } from '../model/schedulers/by-name.ts';
 import type { DestinationView } from '../model/schedulers/scheduler.ts';
-import type { ForwardingMethod, SchedulerName } from '../model/virtual-service.ts';
+import type { KernelMethod, SchedulerName } from '../model/virtual-service.ts';
 import { schedulerNames } from '../model/virtual-service.ts';
 import type { Cluster, ClusterNode } from './cluster.ts';
 
@@ -24,7 +24,7 @@ const virtual = {
 } as const;
 
 /** A cluster for one method and scheduler: three real servers of the weights 3, 2 and 1, behind a service on `port`. */
-export function testCluster(method: ForwardingMethod, scheduler: SchedulerName, port = 80): Cluster {
+export function testCluster(method: KernelMethod, scheduler: SchedulerName, port = 80): Cluster {
   const masquerade = method === 'masquerade';
   const network = masquerade ? '10.78.2' : '10.78.1';
   const addressOf = (i: number) => `${network}.${11 + i}`;

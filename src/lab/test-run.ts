@@ -1,4 +1,4 @@
-import type { ForwardingMethod, SchedulerName } from '../model/virtual-service.ts';
+import type { KernelMethod, SchedulerName } from '../model/virtual-service.ts';
 import { setOffloads } from '../sys/ethtool.ts';
 import { netnsPath, withNetns } from '../sys/netns.ts';
 import { bridgePort } from './build.ts';
@@ -21,7 +21,7 @@ import {
 
 /** What is run through every method, with offloads on and off, for every scheduler. */
 export type TestOrder = {
-  readonly methods: readonly ForwardingMethod[];
+  readonly methods: readonly KernelMethod[];
   readonly schedulers: readonly SchedulerName[];
   readonly offloads: readonly ('on' | 'off')[];
   readonly connections: number;
@@ -32,7 +32,7 @@ export type TestOrder = {
 };
 
 export type TestRow = {
-  readonly method: ForwardingMethod;
+  readonly method: KernelMethod;
   readonly offloads?: 'on' | 'off';
   readonly scheduler?: SchedulerName;
   /** Who answered, in order. */
@@ -92,7 +92,7 @@ const portOfRow = (order: TestOrder, offloads: number, scheduler: number): numbe
   firstPort + offloads * order.schedulers.length + scheduler;
 
 /** A cluster that serves on port 80 and on every row's port. */
-function clusterOfAll(method: ForwardingMethod, order: TestOrder): Cluster {
+function clusterOfAll(method: KernelMethod, order: TestOrder): Cluster {
   const rows = order.offloads.flatMap((_, o) =>
     order.schedulers.flatMap((name, s) => testCluster(method, name, portOfRow(order, o, s)).services),
   );
@@ -101,7 +101,7 @@ function clusterOfAll(method: ForwardingMethod, order: TestOrder): Cluster {
 }
 
 async function testMethod(
-  method: ForwardingMethod,
+  method: KernelMethod,
   cluster: Cluster,
   order: TestOrder,
   headgate: Headgate,
@@ -130,11 +130,7 @@ async function testMethod(
 }
 
 async function testScheduler(
-  {
-    method,
-    offloads,
-    scheduler,
-  }: { method: ForwardingMethod; offloads: 'on' | 'off'; scheduler: SchedulerName },
+  { method, offloads, scheduler }: { method: KernelMethod; offloads: 'on' | 'off'; scheduler: SchedulerName },
   port: number,
   headgate: Headgate,
   traffic: {

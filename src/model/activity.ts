@@ -20,6 +20,7 @@ export const planeEvents = [
   'half_open_ended',
   'entry_dropped',
   'refused',
+  'no_local_end',
   'connect_failed',
   'datagram_dropped',
   'accept_failed',

@@ -2,6 +2,7 @@ import { type Address, addressToBytes, familyOf } from './address.ts';
 import type {
   Destination,
   DestinationId,
+  FullNat,
   Protocol,
   ServiceId,
   Tunnel,
@@ -73,7 +74,17 @@ export function equalDestination(a: Destination, b: Destination): boolean {
     a.upperThreshold === b.upperThreshold &&
     a.lowerThreshold === b.lowerThreshold &&
     a.expiresTemplates === b.expiresTemplates &&
-    equalTunnel(a.tunnel, b.tunnel)
+    equalTunnel(a.tunnel, b.tunnel) &&
+    equalFullNat(a.fullNat, b.fullNat)
+  );
+}
+
+function equalFullNat(a: FullNat | undefined, b: FullNat | undefined): boolean {
+  return (
+    a === b ||
+    (a?.clientAddress === b?.clientAddress &&
+      a?.localAddresses.length === b?.localAddresses.length &&
+      a?.localAddresses.every((address, i) => address === b?.localAddresses[i]) === true)
   );
 }
 

@@ -165,3 +165,66 @@ describe('a real server', () => {
     );
   });
 });
+
+describe('full NAT', () => {
+  const fullNat = (text: string, settings: Partial<NonNullable<Destination['fullNat']>> = {}): Destination =>
+    masquerade(text, {
+      method: 'full-nat',
+      fullNat: { localAddresses: [], clientAddress: 'hidden', ...settings },
+    });
+  const udp: AddressServiceId = { ...four, protocol: 'udp' };
+  const withUdp: Table = {
+    services: [{ service: service(udp), destinations: [fullNat('10.1.0.9')] }, ...table.services],
+  };
+  const detailOf = (operation: Operation) => checkOperation(operation, withUdp)?.detail;
+
+  it.each([
+    [four, fullNat('10.1.0.2')],
+    [four, fullNat('10.1.0.2', { localAddresses: [address('10.1.0.254')], clientAddress: 'tcp-option' })],
+    [six, fullNat('fd01::2', { localAddresses: [address('fd01::fe')], clientAddress: 'proxy-protocol' })],
+    [udp, fullNat('10.1.0.2')],
+  ] as const)('is taken: %j %j', (id, destination) => {
+    expect(detailOf(add(id, destination))).toBeUndefined();
+  });
+
+  it.each([
+    [four, masquerade('10.1.0.2', { method: 'full-nat' }), 'method full-nat needs its full-nat settings'],
+    [four, { ...fullNat('10.1.0.2'), method: 'masquerade' }, 'method masquerade takes no full-nat settings'],
+    [
+      six,
+      fullNat('fd01::2', { localAddresses: [address('10.1.0.254')] }),
+      'local address 10.1.0.254: wanted a unicast address of the family of fd01::2',
+    ],
+    [
+      four,
+      fullNat('10.1.0.2', { localAddresses: Array(9).fill(address('10.1.0.254')) }),
+      'the number of local addresses 9 is outside 0..8',
+    ],
+    [
+      udp,
+      fullNat('10.1.0.2', { clientAddress: 'tcp-option' }),
+      'client address by tcp-option: wanted a service over tcp, found udp',
+    ],
+  ] as const)('is refused: %j %j', (id, destination, detail) => {
+    expect(detailOf(add(id, destination as Destination))).toBe(detail);
+  });
+
+  it('and one-packet scheduling do not go together', () => {
+    const onePacket = service(udp, { onePacket: true });
+    const said = 'one-packet scheduling remembers no connection, and full NAT finds no client without one';
+    expect(detailOf({ kind: 'edit-service', service: onePacket })).toBe(said);
+    const operation = add(udp, fullNat('10.1.0.2'));
+    expect(checkOperation(operation, { services: [{ service: onePacket, destinations: [] }] })?.detail).toBe(
+      said,
+    );
+  });
+
+  it('keeps a port of its own, and settings that are left out are the plainest', () => {
+    expect(
+      destinationOf({ address: address('10.1.0.2'), port: 8080, method: 'full-nat' }, four),
+    ).toMatchObject({
+      port: 8080,
+      fullNat: { localAddresses: [], clientAddress: 'hidden' },
+    });
+  });
+});

@@ -5,6 +5,7 @@ import type { Operation, Refusal, RefusalReason, ServiceEntry, Table } from './t
 import {
   type Destination,
   type DestinationId,
+  mostLocalAddresses,
   type ServiceId,
   schedulerNames,
   type Timeouts,
@@ -38,7 +39,7 @@ export function checkOperation(operation: Operation, table: Table, host: Host = 
     case 'edit-service': {
       const entry = findService(table, operation.service.id);
       if (!entry) return refuse('no-such-service', operation.service.id);
-      return checkService(operation.service);
+      return checkService(operation.service) ?? checkOnePacket(operation.service, entry.destinations);
     }
     case 'delete-service':
       return findService(table, operation.id) ? undefined : refuse('no-such-service', operation.id);
@@ -135,11 +136,48 @@ function checkSettings(destination: Destination, entry: ServiceEntry, host: Host
       detail: `method ${method} ${tunnel ? 'takes no' : 'needs its'} tunnel settings`,
     };
   }
+  const refusal = checkFullNat(destination, entry);
+  if (refusal) return refusal;
   if (tunnel && !isPort(tunnel.port)) return outsideRange('tunnel port', tunnel.port, 0, 65535);
   if (tunnel?.type === 'gue' && tunnel.port === 0) {
     return { reason: 'invalid', detail: 'a gue tunnel needs a UDP port: found 0' };
   }
   return undefined;
+}
+
+/** Ours: IPVS has no such method. */
+function checkFullNat(destination: Destination, { service }: ServiceEntry): Refusal | undefined {
+  const { method, fullNat } = destination;
+  if ((method === 'full-nat') !== (fullNat !== undefined)) {
+    const detail = `method ${method} ${fullNat ? 'takes no' : 'needs its'} full-nat settings`;
+    return { reason: 'invalid', detail };
+  }
+  if (!fullNat) return undefined;
+  const { localAddresses, clientAddress } = fullNat;
+  if (localAddresses.length > mostLocalAddresses)
+    return outsideRange('the number of local addresses', localAddresses.length, 0, mostLocalAddresses);
+  const other = localAddresses.find(
+    (address) => familyOf(address) !== familyOf(destination.address) || !isUnicast(address),
+  );
+  if (other !== undefined) {
+    const detail = `local address ${other}: wanted a unicast address of the family of ${destination.address}`;
+    return { reason: 'invalid', detail };
+  }
+  const { id } = service;
+  if (clientAddress !== 'hidden' && id.kind === 'address' && id.protocol !== 'tcp') {
+    const detail = `client address by ${clientAddress}: wanted a service over tcp, found ${id.protocol}`;
+    return { reason: 'invalid', detail };
+  }
+  return checkOnePacket(service, [destination]);
+}
+
+function checkOnePacket(
+  { onePacket }: VirtualService,
+  destinations: readonly Destination[],
+): Refusal | undefined {
+  if (!onePacket || !destinations.some(({ method }) => method === 'full-nat')) return undefined;
+  const detail = 'one-packet scheduling remembers no connection, and full NAT finds no client without one';
+  return { reason: 'invalid', detail };
 }
 
 function checkAddress(address: Address, host: Host): Refusal | undefined {

@@ -57,8 +57,33 @@ export type VirtualService = {
   readonly whenGone?: WhenGone;
 };
 
-/** How packets reach a real server (ipvsadm -m, -g, -i). */
-export type ForwardingMethod = 'masquerade' | 'direct-routing' | 'tunnel';
+/**
+ * How packets reach a real server: ipvsadm's -m, -g and -i, and `full-nat`, which IPVS does not have: the source is translated
+ * too, to an address of the director, so that the real server needs no way back through it.
+ */
+export const methodNames = ['masquerade', 'direct-routing', 'tunnel', 'full-nat'] as const;
+export type ForwardingMethod = (typeof methodNames)[number];
+
+/** The methods that IPVS has. */
+export type KernelMethod = Exclude<ForwardingMethod, 'full-nat'>;
+
+/** Whether a method translates the destination, and with it the port. */
+export const translates = (method: ForwardingMethod): boolean =>
+  method === 'masquerade' || method === 'full-nat';
+
+/**
+ * How a real server behind full NAT hears of the client: not at all, by a TCP option in the first segments, or by the PROXY
+ * protocol's version 2 before the first byte.
+ */
+export const clientAddressWords = ['hidden', 'tcp-option', 'proxy-protocol'] as const;
+
+/** Full NAT to one real server. */
+export type FullNat = {
+  /** Addresses of the director that the real server sees, at most `mostLocalAddresses`; none: the one its route prefers. */
+  readonly localAddresses: readonly Address[];
+  readonly clientAddress: (typeof clientAddressWords)[number];
+};
+export const mostLocalAddresses = 8;
 
 /** Encapsulation of the `tunnel` method. */
 export type Tunnel = {
@@ -82,6 +107,8 @@ export type Destination = DestinationId & {
   readonly lowerThreshold: number;
   /** Present exactly when the method is `tunnel`. */
   readonly tunnel?: Tunnel;
+  /** Present exactly when the method is `full-nat`. */
+  readonly fullNat?: FullNat;
   /**
    * While the weight is 0, persistence brings nobody back: the sysctl expire_quiescent_template for this one. IPVS has no
    * such setting, and no configuration: maintenance sets it.

@@ -11,6 +11,9 @@ import type { Rig, Subject } from './rig.ts';
 
 const { STATE_CLOSE } = numbers.state;
 
+/** The director's addresses towards real servers: what full NAT speaks from (test/packets/world.ts). */
+const directors: ReadonlySet<string> = new Set(['10.1.0.1', 'fd10::1']);
+
 /** The mark of a packet that is to be answered with an ICMP error. */
 const refusedMark = 0x48010000;
 /** And of one that is to become resets. */
@@ -29,19 +32,26 @@ async function start(): Promise<Rig> {
     ...openPlaces(),
     async open({ protocol, address, port }, client) {
       const [from, to] = [at(client.address, client.port), at(address, port)];
-      const make = (to: string, flags: string, ttl: number): Packet =>
-        protocol === 'tcp' ? tcp(from, to, flags, { ttl }) : udp(from, to, { payload: text('hello'), ttl });
+      const make = (to: string, flags: string, ttl: number, source = from): Packet =>
+        protocol === 'tcp'
+          ? tcp(source, to, flags, { ttl })
+          : udp(source, to, { payload: text('hello'), ttl });
+      /** Where the real server answers: to the client, or to the director's end with full NAT. */
+      let answerTo = from;
       const send = (flags: string) => {
         const outcome = harness.receive('c0', make(to, flags, 64));
         // The turn through the internal veth, which a test run does not take by itself.
         if (outcome.mark === resetMark) harness.run('headgate_report', outcome.bytes, { mark: resetMark });
-        return receiverOf(outcome, (server) => make(at(server.address, server.port), flags, 63));
+        return receiverOf(outcome, (server, source) => {
+          if (directors.has(source.address)) answerTo = at(source.address, source.port);
+          return make(at(server.address, server.port), flags, 63, answerTo);
+        });
       };
       harness.clearIcmpLimits();
       const server = send('S');
       if (server === undefined) return undefined;
       const back = at(server.address, server.port);
-      const reply = (flags: string) => harness.receive('r0', tcp(back, from, flags));
+      const reply = (flags: string) => harness.receive('r0', tcp(back, answerTo, flags));
       if (protocol === 'tcp') {
         reply('SA');
         send('A');
@@ -76,13 +86,17 @@ async function start(): Promise<Rig> {
 }
 
 /** Who gets a packet; undefined: nobody. What leaves must be what was sent, to its receiver, one hop on. */
-function receiverOf(outcome: Outcome, wanted: (server: DestinationId) => Packet): DestinationId | undefined {
+function receiverOf(
+  outcome: Outcome,
+  wanted: (server: DestinationId, source: DestinationId) => Packet,
+): DestinationId | undefined {
   if (outcome.mark === refusedMark || outcome.mark === resetMark || outcome.verdict !== 'redirect')
     return undefined;
   const found = outcome.bytes.subarray(14);
   const ip = decode(found)!;
   const server = { address: ip.destination, port: found.readUInt16BE(ip.transport + 2) };
-  if (!found.equals(encode(wanted(server)))) throw new Error(`sent on as ${found.toString('hex')}`);
+  const source = { address: ip.source, port: found.readUInt16BE(ip.transport) };
+  if (!found.equals(encode(wanted(server, source)))) throw new Error(`sent on as ${found.toString('hex')}`);
   return server;
 }
 

@@ -133,12 +133,15 @@ async function start(): Promise<Rig> {
 
 const keyOf = new WeakMap<Conversation, string>();
 
+const noFullNat = 'the kernel’s IPVS has no such method';
 const oneRule =
   'IPVS has one rule for all services, the sysctl expire_nodest_conn; the plane says that it does not act on this one';
 
 export const ipvs: Subject = {
   name: 'ipvs',
   deviations: {
+    'full NAT carries and counts connections as masquerading does': noFullNat,
+    'full NAT keeps a client’s datagrams together, and takes no one-packet service': noFullNat,
     'keep: connections of a deleted destination go on to it': oneRule,
     'expire, reset: a connection of a deleted destination ends, its client finds another': oneRule,
     'expire: a datagram of a deleted destination’s client goes to another at once': oneRule,

@@ -1,4 +1,5 @@
 import { destinationRules } from './rules-of-destinations.ts';
+import { fullNatRules } from './rules-of-full-nat.ts';
 import { persistenceRules } from './rules-of-persistence.ts';
 import { tableRules } from './rules-of-tables.ts';
 import { thresholdRules } from './rules-of-thresholds.ts';
@@ -10,6 +11,7 @@ import { thresholdRules } from './rules-of-thresholds.ts';
 export const rules = {
   ...tableRules,
   ...destinationRules,
+  ...fullNatRules,
   ...persistenceRules,
   ...thresholdRules,
 } as const;

@@ -1,12 +1,13 @@
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { addressFromBytes } from '../../src/model/address.ts';
 import { readOffloads } from '../../src/sys/ethtool.ts';
 import { linkIndex, setLink } from '../../src/sys/netlink/link.ts';
 import { withNetlink } from '../../src/sys/netlink/socket.ts';
 import { netnsPath } from '../../src/sys/netns.ts';
 import { writeSysctl } from '../../src/sys/sysctl.ts';
 import { requires } from '../requirements.ts';
-import { arrived, isTransportChecksumRight, watch } from './frames.ts';
+import { arrived, type IpPacket, isTransportChecksumRight, watch } from './frames.ts';
 import { at, finishedByDirector, linkKinds, plans, type Site, standUp, verifiedByDirector } from './site.ts';
 import { askTcp, askUdp, freshPort, streamOn, tally } from './sockets.ts';
 import { download, patternDigest, upload } from './transfer.ts';
@@ -56,15 +57,19 @@ requires(
       { method: 'masquerade', flag: '-m', legs: 'two legs', vip: 'vip', real: 'backOf' },
       { method: 'direct-routing', flag: '-g', legs: 'two legs', vip: 'sharedVip', real: 'backOf' },
       { method: 'direct-routing', flag: '-g', legs: 'one leg', vip: 'sharedVip', real: 'frontOf' },
+      // The real servers' answers to the client would go past the director: they see none of it.
+      { method: 'full-nat', flag: '--full-nat', legs: 'one leg', vip: 'vip', real: 'frontOf' },
     ] as const;
 
     describe.each(methods)('$method, $legs', ({ method, flag, legs, vip, real }) => {
       describe.each([4, 6] as const)('IPv%i', (family) => {
         const plan = plans[family];
         const address = plan[vip];
-        // Masquerading alone may change the port: there every service listens on another one.
+        // Where the port is translated every service listens on another one.
         const ports =
-          method === 'masquerade' ? { http: 8080, tcp: 7007, udp: 5353 } : { http: 80, tcp: 7, udp: 5300 };
+          method === 'masquerade' || method === 'full-nat'
+            ? { http: 8080, tcp: 7007, udp: 5353 }
+            : { http: 80, tcp: 7, udp: 5300 };
 
         /** Sets the table up, and with it what the data plane needs of the host. */
         const table = () => {
@@ -157,6 +162,64 @@ requires(
       const open = () => streamOn(site.lab, 'client', { address: vip, port: 80 });
       expect(await download(open(), megabytes20)).toEqual(expected);
       expect(await upload(open(), megabytes20)).toEqual(expected);
+    });
+  });
+});
+
+requires(
+  'root',
+  'netns',
+  'bpf',
+)('full NAT with the client’s address in a TCP option', () => {
+  const optionOf = ({ payload }: IpPacket): Buffer | undefined => {
+    const options = payload.subarray(20, (payload[12]! >> 4) * 4);
+    return options[0] === 254 ? options.subarray(0, options[1]) : undefined;
+  };
+
+  describe.each([...linkKinds, finishedByDirector, verifiedByDirector])('$links', (kind) => {
+    let site: Site;
+    beforeAll(async () => {
+      site = await standUp('option', kind, { started: [1] });
+      site.rules(
+        ...[plans[4], plans[6]].flatMap(({ vip, frontOf }) => [
+          `-A -t ${at(vip, 80)} -s rr`,
+          `-a -t ${at(vip, 80)} -r ${at(frontOf(1), 8080)} --full-nat --client-address tcp-option`,
+        ]),
+      );
+    });
+    afterAll(() => site?.down());
+
+    it('is listed, saved and restored', () => {
+      expect(site.ipvsadm('-L', '-n')).toContain(
+        `${at(plans[4].frontOf(1), 8080)}`.padEnd(29).concat('FullNat'),
+      );
+      const saved = site.ipvsadm('-S', '-n');
+      expect(saved).toContain('--full-nat -w 1 --client-address tcp-option');
+      site.rules(...saved.trim().split('\n'));
+      expect(site.ipvsadm('-S', '-n')).toBe(saved);
+    });
+
+    it.each([4, 6] as const)('says who the client is, and carries 20 MB, IPv%i', async (family) => {
+      const { vip, front } = plans[family];
+      const wire = watch(site, 'real1', 'front');
+      try {
+        const open = () => streamOn(site.lab, 'client', { address: vip, port: 80 });
+        const socket = open();
+        const [first] = arrived(wire, (packet) =>
+          packet.family === family && packet.protocol === 6 && optionOf(packet) ? packet : undefined,
+        );
+        expect(first!.source).toBe(front);
+        const option = optionOf(first!)!;
+        expect(option[1]).toBe(family === 4 ? 8 : 20);
+        expect(option.readUInt16BE(2)).toBe(socket.localPort);
+        expect(addressFromBytes(option.subarray(4))).toBe(socket.localAddress);
+        if (kind !== linkKinds[0]) expect(isTransportChecksumRight(first!)).toBe(true);
+        const expected = { bytes: megabytes20, sha256: patternDigest(megabytes20) };
+        expect(await download(socket, megabytes20)).toEqual(expected);
+        expect(await upload(open(), megabytes20)).toEqual(expected);
+      } finally {
+        wire.close();
+      }
     });
   });
 });

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { encodeServiceKey } from '../../src/dataplane/ebpf/encoding.ts';
 import { numbers } from '../../src/dataplane/ebpf/layout.generated.ts';
 import { mapRecords, type Records } from '../../src/dataplane/ebpf/records.ts';
-import { openTables, type TableMaps } from '../../src/dataplane/ebpf/tables.ts';
+import type { TableMaps } from '../../src/dataplane/ebpf/table-maps.ts';
+import { openTables } from '../../src/dataplane/ebpf/tables.ts';
 import { parseAddress } from '../../src/model/address.ts';
 import type { Destination, VirtualService } from '../../src/model/virtual-service.ts';
 import { requires } from '../requirements.ts';
@@ -49,6 +50,7 @@ requires(
       serviceBaselines: keep(mapRecords(map('service_baselines'), 'counters')),
       destinationCounters: map('destination_counters'),
       serviceIndex: map('service_index'),
+      localAddresses: map('local_addresses'),
     };
   });
   afterAll(async () => {

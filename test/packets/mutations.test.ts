@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { encodeAddress } from '../../src/dataplane/ebpf/encoding.ts';
-import { filterBit } from '../../src/dataplane/ebpf/tables.ts';
+import { filterBit } from '../../src/dataplane/ebpf/filter-bit.ts';
 import { tcpStateNames } from '../../src/model/connection-states.ts';
 import { requires } from '../requirements.ts';
 import { disagreement } from './agreement.ts';

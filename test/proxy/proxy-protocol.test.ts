@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { DestinationId } from '../../src/model/virtual-service.ts';
+import type { DestinationId, FullNat } from '../../src/model/virtual-service.ts';
 import { requires } from '../requirements.ts';
 import { add, freePort, loopback, openSite, type Site, until } from './site.ts';
 
@@ -30,13 +30,15 @@ const cases = [
   ['v2', '127.0.0.1'],
   ['v1', '::1'],
   ['v2', '::1'],
+  ['full NAT', '127.0.0.1'],
 ] as const;
 
 /** What a real server answers that was told of its client: `client port, virtual address`. */
-async function answerThrough(version: 'v1' | 'v2', host: string, server: DestinationId) {
-  site = openSite({ proxyProtocol: version });
+async function answerThrough(version: 'v1' | 'v2' | 'full NAT', host: string, server: DestinationId) {
+  site = openSite(version === 'full NAT' ? {} : { proxyProtocol: version });
   const id = await site.service({ host });
-  await site.change(add(id, server));
+  const fullNat = { localAddresses: [], clientAddress: 'proxy-protocol' } as const;
+  await site.change(add(id, server, version === 'full NAT' ? { method: 'full-nat', fullNat } : {}));
   const client = await site.client(id);
   client.socket.write('GET / HTTP/1.0\r\n\r\n');
   const line = await until(() => {
@@ -119,5 +121,35 @@ frontend told
     await start('haproxy', ['-db', '-f', file], server);
     const { line, wanted } = await answerThrough(version, host, server);
     expect(line).toBe(wanted);
+  });
+});
+
+describe('full NAT on sockets', () => {
+  test('real servers see the local addresses, and nothing before the first byte', async () => {
+    site = openSite();
+    const server = await site.server('real');
+    const id = await site.service();
+    const fullNat = { localAddresses: [loopback('127.0.0.77')], clientAddress: 'hidden' } as const;
+    await site.change(add(id, server, { method: 'full-nat', fullNat }));
+    const client = await site.client(id);
+    expect(await client.line()).toBe('real');
+    expect(server.sockets.map(({ remoteAddress }) => remoteAddress)).toEqual(['127.0.0.77']);
+    client.socket.end('what the client says\n');
+    expect(await client.ended).toBe('end');
+    expect(client.text()).toBe('real\nwhat the client says\n');
+  });
+
+  test('what sockets cannot do is refused', async () => {
+    site = openSite();
+    const server = await site.server('real');
+    const [tcp, udp] = [await site.service(), await site.service({ protocol: 'udp' })];
+    const apply = async (id: typeof tcp, fullNat: FullNat) =>
+      (await site!.plane.apply([add(id, server, { method: 'full-nat', fullNat })]))[0]?.detail;
+    expect(await apply(tcp, { localAddresses: [], clientAddress: 'tcp-option' })).toContain(
+      'wanted clientAddress proxy-protocol or hidden',
+    );
+    expect(await apply(udp, { localAddresses: [loopback('127.0.0.77')], clientAddress: 'hidden' })).toContain(
+      'wanted no local addresses',
+    );
   });
 });

@@ -189,6 +189,7 @@ const forwardWords: Readonly<Record<ForwardingMethod, string>> = {
   masquerade: 'Masq',
   'direct-routing': 'Route',
   tunnel: 'Tunnel',
+  'full-nat': 'FullNat',
 };
 
 function destinationLine(name: string, state: DestinationState, options: ListOptions): string {

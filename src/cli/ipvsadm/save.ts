@@ -1,3 +1,4 @@
+import { fullNatWords } from '../../config/ipvsadm/full-nat-words.ts';
 import type { DestinationState, ServiceState } from '../../model/table.ts';
 import type { ForwardingMethod, Tunnel, VirtualService } from '../../model/virtual-service.ts';
 import { flagWords, type Label, labels, maskText, portProtocol } from './labels.ts';
@@ -51,6 +52,7 @@ const methodOptions: Readonly<Record<ForwardingMethod, string>> = {
   masquerade: '-m',
   'direct-routing': '-g',
   tunnel: '-i',
+  'full-nat': '--full-nat',
 };
 const checksumOptions: Readonly<Record<Tunnel['checksum'], string>> = {
   none: '--tun-nocsum',
@@ -59,7 +61,8 @@ const checksumOptions: Readonly<Record<Tunnel['checksum'], string>> = {
 };
 
 function serverSettings({ destination }: DestinationState): string {
-  return `${methodOptions[destination.method]} -w ${destination.weight}${destination.tunnel ? tunnelSettings(destination.tunnel) : ''}`;
+  const { method, weight, tunnel, fullNat } = destination;
+  return `${methodOptions[method]} -w ${weight}${tunnel ? tunnelSettings(tunnel) : ''}${fullNat ? fullNatWords(fullNat) : ''}`;
 }
 
 function tunnelSettings({ type, port, checksum }: Tunnel): string {

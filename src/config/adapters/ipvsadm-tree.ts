@@ -4,6 +4,7 @@ import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import {
   type Destination,
   type ForwardingMethod,
+  type FullNat,
   type Persistence,
   schedulerNames,
   type Timeouts,
@@ -160,6 +161,21 @@ function tunnelNode({ type, port, checksum }: Tunnel, span: Span): MapNode {
   });
 }
 
+/** Undefined where it says nothing that is not taken for granted. */
+function fullNatNode({ localAddresses, clientAddress }: FullNat, span: Span): MapNode | undefined {
+  if (localAddresses.length === 0 && clientAddress === 'hidden') return undefined;
+  return mapAt(span, {
+    localAddresses:
+      localAddresses.length === 0
+        ? undefined
+        : listAt(
+            span,
+            localAddresses.map((address) => scalarAt(span, address)),
+          ),
+    clientAddress: clientAddress === 'hidden' ? undefined : clientAddress,
+  });
+}
+
 function realServerNode(
   { destination, span }: Member,
   { id }: VirtualService,
@@ -172,6 +188,7 @@ function realServerNode(
     weight: destination.weight === 1 ? undefined : destination.weight,
     method: destination.method === method ? undefined : destination.method,
     tunnel: own && tunnelNode(own, span),
+    fullNat: destination.fullNat && fullNatNode(destination.fullNat, span),
     upperThreshold: destination.upperThreshold === 0 ? undefined : destination.upperThreshold,
     lowerThreshold: destination.lowerThreshold === 0 ? undefined : destination.lowerThreshold,
   });

@@ -37,6 +37,26 @@ const yamlOf = (text: string, environment = {}) => {
   expect(problems).toEqual([]);
   return yaml!.replace(/^# Imported.*\n\n/, '');
 };
+test('full NAT, which headgate ipvsadm has and ipvsadm does not', () => {
+  const server = 'ipvsadm -a -t 192.0.2.10:80 -r';
+  const yaml = yamlOf(
+    [
+      'ipvsadm -A -t 192.0.2.10:80',
+      `${server} 10.0.0.11:8080 --full-nat`,
+      `${server} 10.0.0.12 --full-nat --local-addresses 10.0.0.2,10.0.0.3 --client-address tcp-option`,
+    ].join('\n'),
+  );
+  const { configuration } = loadConfiguration('h.yaml', { files: machine({ 'h.yaml': yaml }) });
+  expect(toDesired(configuration!).services[0]!.destinations).toMatchObject([
+    { port: 8080, method: 'full-nat', fullNat: { localAddresses: [], clientAddress: 'hidden' } },
+    {
+      port: 80,
+      method: 'full-nat',
+      fullNat: { localAddresses: ['10.0.0.2', '10.0.0.3'], clientAddress: 'tcp-option' },
+    },
+  ]);
+});
+
 const notesOf = (text: string) =>
   imported(text).notes.map(({ line, kind, reason }) => `${line} ${kind}: ${reason}`);
 const places = (problems: readonly Problem[]) =>

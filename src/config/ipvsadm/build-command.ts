@@ -1,11 +1,12 @@
 import { familyOf } from '../../model/address.ts';
-import type {
-  Destination,
-  DestinationId,
-  SchedulerName,
-  ServiceId,
-  Tunnel,
-  VirtualService,
+import {
+  type Destination,
+  type DestinationId,
+  type SchedulerName,
+  type ServiceId,
+  type Tunnel,
+  translates,
+  type VirtualService,
 } from '../../model/virtual-service.ts';
 import { type Command, type ListOptions, listFormats } from './command.ts';
 import type { Draft } from './draft.ts';
@@ -99,16 +100,22 @@ function buildDestination(draft: Draft): Destination {
   }
   if (tunnelOptions && draft.method !== 'tunnel')
     throw badArgument('Tunnel options conflict with forward method');
+  if (
+    (draft.given.has('local-addresses') || draft.given.has('client-address')) &&
+    draft.method !== 'full-nat'
+  )
+    throw badArgument('Full NAT options conflict with forward method');
   checkTunnelOptions(draft.tunnelType, draft.given);
   return {
     address,
     // Only masquerading can change the port: the other methods leave the packet as it is. A mark has no port.
-    port: id.kind === 'address' && draft.method !== 'masquerade' ? id.port : port,
+    port: id.kind === 'address' && !translates(draft.method) ? id.port : port,
     method: draft.method,
     weight: draft.weight,
     upperThreshold: draft.upperThreshold,
     lowerThreshold: draft.lowerThreshold,
     ...(draft.method === 'tunnel' ? { tunnel: buildTunnel(draft) } : {}),
+    ...(draft.method === 'full-nat' ? { fullNat: draft.fullNat } : {}),
   };
 }
 

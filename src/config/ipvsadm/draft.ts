@@ -1,6 +1,7 @@
 import type {
   DestinationId,
   ForwardingMethod,
+  FullNat,
   SchedulerFlags,
   ServiceId,
 } from '../../model/virtual-service.ts';
@@ -26,6 +27,7 @@ export type Draft = {
   lowerThreshold: number;
   tunnelType: TunnelType;
   tunnelPort: number;
+  fullNat: FullNat;
   daemon: { -readonly [Key in keyof SyncDaemon]: SyncDaemon[Key] };
   readonly formats: Set<ListFormat>;
   timeouts?: readonly [tcp: number, tcpFin: number, udp: number];
@@ -47,6 +49,7 @@ export function newDraft(): Draft {
     lowerThreshold: 0,
     tunnelType: 'ipip',
     tunnelPort: 0,
+    fullNat: { localAddresses: [], clientAddress: 'hidden' },
     daemon: { role: 'master', interface: '', syncId: 0 },
     formats: new Set(),
   };

@@ -1,5 +1,10 @@
 import { type Address, addressToBytes, familyOf, isMulticast, parseAddress } from '../../model/address.ts';
-import type { ForwardingMethod, Protocol, SchedulerFlags } from '../../model/virtual-service.ts';
+import {
+  clientAddressWords,
+  type ForwardingMethod,
+  type Protocol,
+  type SchedulerFlags,
+} from '../../model/virtual-service.ts';
 import { buildCommand } from './build-command.ts';
 import type { Command, ListFormat, SyncDaemon } from './command.ts';
 import { type Draft, newDraft, noFlags } from './draft.ts';
@@ -160,6 +165,28 @@ const actions: Readonly<Record<string, Action>> = {
   gatewaying: method('direct-routing'),
   ipip: method('tunnel'),
   masquerading: method('masquerade'),
+  'full-nat': method('full-nat'),
+  'local-addresses': (draft, argument) => {
+    const localAddresses = argument.split(',').map((text) => {
+      const address = parseAddress(text);
+      if (address === undefined)
+        throw badArgument('illegal local address specified', {
+          wanted: 'addresses with commas',
+          found: text,
+        });
+      return address;
+    });
+    draft.fullNat = { ...draft.fullNat, localAddresses };
+  },
+  'client-address': (draft, argument) => {
+    const clientAddress = clientAddressWords.find((word) => word === argument);
+    if (!clientAddress)
+      throw badArgument('illegal client address specified', {
+        wanted: clientAddressWords.join(', '),
+        found: argument,
+      });
+    draft.fullNat = { ...draft.fullNat, clientAddress };
+  },
   weight: (draft, argument) => {
     draft.weight = numberOr(argument, 0, maximumInt, 'illegal weight specified');
   },

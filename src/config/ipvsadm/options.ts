@@ -99,6 +99,10 @@ export const optionTable: readonly OptionSpec[] = [
   forward('gatewaying', 'g', 'gatewaying (direct routing) (default)'),
   forward('ipip', 'i', 'ipip encapsulation (tunneling)'),
   forward('masquerading', 'm', 'masquerading (NAT)'),
+  // Headgate's own, which ipvsadm's help does not know.
+  { long: 'full-nat', display: 'forwarding-method' },
+  { long: 'local-addresses', argument: 'required' },
+  { long: 'client-address', argument: 'required' },
   longValue('tun-type', 'options', 'type', 'one of ipip|gue|gre,', 'the default tunnel type is ipip.'),
   longValue('tun-port', 'options', 'port', 'tunnel destination port'),
   flag('tun-nocsum', 'tunnel encapsulation without checksum'),
@@ -170,4 +174,6 @@ export const displayOrder = [
   'tun-nocsum',
   'tun-csum',
   'tun-remcsum',
+  'local-addresses',
+  'client-address',
 ];

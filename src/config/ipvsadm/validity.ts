@@ -19,6 +19,8 @@ const serverOptions = [
   'tun-nocsum',
   'tun-csum',
   'tun-remcsum',
+  'local-addresses',
+  'client-address',
 ];
 
 /** By the names messages use; `flush` is the internal name of --clear. */

@@ -1,6 +1,12 @@
 import * as z from 'zod';
-import { schedulerNames, whenGoneWords } from '../../model/virtual-service.ts';
-import { endpoint, parseMask, virtualAddress } from './addresses.ts';
+import {
+  clientAddressWords,
+  methodNames,
+  mostLocalAddresses,
+  schedulerNames,
+  whenGoneWords,
+} from '../../model/virtual-service.ts';
+import { address, endpoint, parseMask, virtualAddress } from './addresses.ts';
 import { agent } from './agent.ts';
 import { check } from './check.ts';
 import { flag, integer, key, list, name, object, parsed, seconds, text, word } from './keys.ts';
@@ -8,7 +14,7 @@ import { flag, integer, key, list, name, object, parsed, seconds, text, word } f
 const intMax = 2 ** 31 - 1;
 const defaultPersistenceSeconds = 360;
 
-const method = () => word('masquerade', 'direct-routing', 'tunnel');
+const method = () => word(...methodNames);
 
 const tunnel = object({
   type: key(word('ipip', 'gue', 'gre').default('ipip'), 'Encapsulation.'),
@@ -18,6 +24,23 @@ const tunnel = object({
   checksum: key(
     word('none', 'checksum', 'remote').default('none'),
     'Checksum of the outer header: none, a full one, or remote checksum offload.',
+  ),
+});
+
+const fullNat = object({
+  localAddresses: key(
+    list(address, 'addresses')
+      .max(mostLocalAddresses, { error: `wanted at most ${mostLocalAddresses} addresses` })
+      .default([]),
+    'Addresses of the director that real servers see in place of the client’s, of the family of the real server. Each has some 30,000 ports for each real server.',
+    {
+      examples: [['10.0.0.2', '10.0.0.3']],
+      leftOut: 'the address that the route to the real server prefers',
+    },
+  ),
+  clientAddress: key(
+    word(...clientAddressWords).default('hidden'),
+    'How real servers hear of the client: not at all, by a TCP option (kind 254) in the first segments, or by the PROXY protocol before the first byte, which only the proxy data plane can send.',
   ),
 });
 
@@ -62,6 +85,9 @@ const common = {
   tunnel: key(tunnel.optional(), 'Encapsulation of the method `tunnel`.', {
     leftOut: 'that of the service, else ipip',
   }),
+  fullNat: key(fullNat.optional(), 'Settings of the method `full-nat`.', {
+    leftOut: 'those of the service',
+  }),
 };
 
 /** A real server behind a virtual service. */
@@ -72,7 +98,7 @@ export const realServer = object({
   }),
   address: key(
     endpoint,
-    'Where it listens. Only the method `masquerade` can change the port, so with the others it may be left out.',
+    'Where it listens. Only the methods `masquerade` and `full-nat` can change the port, so with the others it may be left out.',
     { examples: ['10.0.0.11:8080', '[2001:db8::11]:8080'] },
   ),
   weight: key(
@@ -151,6 +177,9 @@ export const virtualService = object({
   ),
   method: key(method().default('direct-routing'), 'How packets reach the real servers.'),
   tunnel: key(tunnel.optional(), 'Encapsulation of the method `tunnel`.', { leftOut: 'ipip' }),
+  fullNat: key(fullNat.optional(), 'Settings of the method `full-nat`.', {
+    leftOut: 'the address that the route prefers, the client hidden',
+  }),
   persistence: key(
     z
       .union([persistence, seconds(1, 31 * 86_400)], {

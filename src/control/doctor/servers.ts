@@ -1,3 +1,4 @@
+import { fullNatWords } from '../../config/ipvsadm/full-nat-words.ts';
 import type { Address } from '../../model/address.ts';
 import type { Path } from '../../model/outlook.ts';
 import { decisionOn, decisionText, readyCommand } from '../../model/override.ts';
@@ -59,11 +60,16 @@ function unmatchedFinding({ id }: VirtualService): Finding | undefined {
   };
 }
 
-const methodFlag = { masquerade: '-m', 'direct-routing': '-g', tunnel: '-i' } as const;
+const methodFlag = {
+  masquerade: '-m',
+  'direct-routing': '-g',
+  tunnel: '-i',
+  'full-nat': '--full-nat',
+} as const;
 
 /** The edit that gives a destination these settings. */
 function editCommand(options: string, destination: Destination): string {
-  const { method, weight, upperThreshold, lowerThreshold, tunnel } = destination;
+  const { method, weight, upperThreshold, lowerThreshold, tunnel, fullNat } = destination;
   const words = [
     `headgate ipvsadm -e ${options} -r ${destinationKey(destination)}`,
     methodFlag[method],
@@ -72,7 +78,7 @@ function editCommand(options: string, destination: Destination): string {
     ...(upperThreshold > 0 ? [`-x ${upperThreshold}`] : []),
     ...(lowerThreshold > 0 ? [`-y ${lowerThreshold}`] : []),
   ];
-  return words.join(' ');
+  return `${words.join(' ')}${fullNat ? fullNatWords(fullNat) : ''}`;
 }
 
 function pathFindings(scene: Scene, id: AddressServiceId, destination: Destination): Finding[] {

@@ -15,7 +15,8 @@ const { WORD_STATE, WORD_LIVE, WORD_DEAD, WORD_INACTIVE, WORD_NO_OUTPUT, WORD_TE
   numbers.connection_word;
 const { WORD_METHOD_SHIFT } = numbers.connection_word;
 const { STATE_UDP, STATE_SYNACK, STATE_CLOSE } = numbers.state;
-const { METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING, METHOD_BYPASS } = numbers.method;
+const { METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING, METHOD_BYPASS, METHOD_FULL_NAT } =
+  numbers.method;
 const methods: readonly number[] = [METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING, METHOD_BYPASS];
 
 /** As much as the program tells apart (LONGEST_TIMEOUT of bpf/persist.h). */
@@ -55,8 +56,12 @@ export function openConnectionFeed(instance: Instance, refreshSeconds?: number):
     const timeout = entries.get(slot, 'timeout');
     const left = timeout - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
     if (left <= 0) return undefined;
+    // The real server answers to an address of this director, which the other one has no way to speak from.
+    if (!template && word >>> WORD_METHOD_SHIFT === METHOD_FULL_NAT) return undefined;
     const family = entries.get(slot, 'family') === 6 ? 6 : 4;
-    const method = word >>> WORD_METHOD_SHIFT;
+    const own = word >>> WORD_METHOD_SHIFT;
+    // A template of full NAT says who serves a client, which is as good elsewhere.
+    const method = own === METHOD_FULL_NAT ? METHOD_MASQUERADE : own;
     const protocol = entries.get(slot, 'protocol');
     const state = word & WORD_STATE;
     return {

@@ -5,7 +5,7 @@ import { decodeAddress, swapPort } from './encoding.ts';
 import type { Instance } from './instance.ts';
 import { numbers } from './layout.generated.ts';
 import { mapRecords, type Records } from './records.ts';
-import type { TableMaps } from './tables.ts';
+import type { TableMaps } from './table-maps.ts';
 
 const { WORD_STATE, WORD_LIVE, WORD_INACTIVE, WORD_TEMPLATE, WORD_SYNCED, TEMPLATE_ASSURED } =
   numbers.connection_word;

@@ -140,6 +140,7 @@ function instanceOptions(
       connection_details: { maxEntries: size + 1 },
       buckets: { maxEntries: bucketCount(size) / bucketsPerLine },
       slices: { maxEntries: sliceCount(size) },
+      local_ends: { maxEntries: size },
       half_open: { maxEntries: Math.ceil(size / 2) },
     },
     variables: constants(size),

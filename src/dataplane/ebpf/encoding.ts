@@ -33,6 +33,7 @@ const methodNumbers = {
   masquerade: numbers.method.METHOD_MASQUERADE,
   tunnel: numbers.method.METHOD_TUNNEL,
   'direct-routing': numbers.method.METHOD_DIRECT_ROUTING,
+  'full-nat': numbers.method.METHOD_FULL_NAT,
 } as const;
 
 const tunnelTypes = ['ipip', 'gue', 'gre'] as const;
@@ -193,8 +194,12 @@ export function writeDestination(
   destinations.set(slot, 'weight', destination.weight);
 }
 
-/** Reads a destination's settings back. */
-export function readDestination(destinations: Records<'destination'>, slot: number): Destination {
+/** Reads a destination's settings back; the addresses that full NAT was given stand in a map of their own. */
+export function readDestination(
+  destinations: Records<'destination'>,
+  slot: number,
+  localAddresses: readonly Address[] = [],
+): Destination {
   const method = keyOf(methodNumbers, destinations.get(slot, 'method'));
   return {
     address: decodeAddress(destinations.address(slot, 'address'), destinations.get(slot, 'family')),
@@ -207,6 +212,15 @@ export function readDestination(destinations: Records<'destination'>, slot: numb
       expiresTemplates: true as const,
     }),
     ...(method === 'tunnel' && { tunnel: readTunnel(destinations.get(slot, 'tunnel')) }),
+    ...(method === 'full-nat' && {
+      fullNat: {
+        localAddresses,
+        clientAddress:
+          destinations.get(slot, 'full_nat') & numbers.full_nat.FULL_NAT_TCP_OPTION
+            ? ('tcp-option' as const)
+            : ('hidden' as const),
+      },
+    }),
   };
 }
 

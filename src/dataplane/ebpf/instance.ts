@@ -31,6 +31,8 @@ export const pinnedMaps = [
   'sync_ring',
   'half_open',
   'real_services',
+  'local_ends',
+  'local_addresses',
   'ports',
   'leases',
   'leased_addresses',
@@ -39,6 +41,8 @@ export const pinnedMaps = [
 ] as const;
 /** Maps that are the same in every layout. */
 export const leaseMaps = ['leases', 'leased_addresses'] as const;
+/** Those and the ones that full NAT has: the same in every layout too, and the slots they name stay. */
+export const lastingMaps = [...leaseMaps, 'local_ends', 'local_addresses'] as const;
 export type PinnedMap = (typeof pinnedMaps)[number];
 
 /** Programs every instance has: for interfaces with Ethernet headers and for the internal pair. */

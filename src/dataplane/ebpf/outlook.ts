@@ -5,7 +5,7 @@ import { listNeighbours, type Neighbour } from '../../sys/netlink/neighbour.ts';
 import { lookupRoutes, type Route } from '../../sys/netlink/route.ts';
 import { withNetlink } from '../../sys/netlink/socket.ts';
 import type { ListedService } from './listing.ts';
-import type { TableMaps } from './tables.ts';
+import type { TableMaps } from './table-maps.ts';
 
 const loopbackMtu = 65536;
 

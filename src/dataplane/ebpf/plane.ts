@@ -33,7 +33,8 @@ import type { Mark } from './mark-routes.ts';
 import type { OutcomeReader } from './outcomes.ts';
 import { mapRecords } from './records.ts';
 import { wakeSlices } from './slices.ts';
-import { openTables, type TableMaps, type Tables } from './tables.ts';
+import type { TableMaps } from './table-maps.ts';
+import { openTables, type Tables } from './tables.ts';
 
 const { DESTINATION_OVERLOAD } = numbers.destination_flag;
 
@@ -179,6 +180,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     if (!plane) return [];
     const names = await attachEverywhere(plane.instance);
     attached = true;
+    plane.tables.routesChanged();
     // Somebody may have taken the rules away.
     arranged = undefined;
     await arrange(plane);
@@ -389,6 +391,7 @@ function mapTables(instance: Instance): TableMaps {
     serviceBaselines: mapRecords(map('service_baselines'), 'counters'),
     destinationCounters: map('destination_counters'),
     serviceIndex: map('service_index'),
+    localAddresses: map('local_addresses'),
   };
 }
 

@@ -12,7 +12,6 @@ import type {
   VirtualService,
 } from '../../model/virtual-service.ts';
 import { editedService, normaliseService } from '../../model/when-gone.ts';
-import type { MapHandle } from '../../sys/bpf/map.ts';
 import { joinCounters, leaveCounters, zeroCounters, zeroTotals } from './counters.ts';
 import { changeFlags, judgeOverload, makeAvailable, noteTemplates } from './destination-flags.ts';
 import {
@@ -26,10 +25,12 @@ import {
   writeDestination,
   writeService,
 } from './encoding.ts';
+import { filterBit } from './filter-bit.ts';
 import { numbers } from './layout.generated.ts';
 import type { ListedService } from './listing.ts';
-import type { Records } from './records.ts';
+import { findLocalEnds, readLocalAddresses, writeLocalEnds } from './local-addresses.ts';
 import { equipScheduler, rescheduleDestinations, stepBack } from './scheduling.ts';
+import type { TableMaps } from './table-maps.ts';
 import { tunnelSource } from './tunnel-source.ts';
 
 const { DESTINATION_USED, DESTINATION_AVAILABLE } = numbers.destination_flag;
@@ -42,20 +43,6 @@ const rememberedSeconds = 120;
 /** A deleted destination's slot rests this long before another takes it: no packet can still be on its way there. */
 const restSeconds = 1;
 
-/** The maps that make up the table, in this process's memory. */
-export type TableMaps = {
-  readonly services: Records<'service'>;
-  readonly destinations: Records<'destination'>;
-  readonly settings: Records<'settings'>;
-  readonly runtime: Records<'runtime'>;
-  readonly hashTables: Records<'hash_table'>;
-  readonly destinationEstimates: Records<'estimate'>;
-  readonly destinationBaselines: Records<'counters'>;
-  readonly serviceBaselines: Records<'counters'>;
-  readonly destinationCounters: MapHandle;
-  readonly serviceIndex: MapHandle;
-};
-
 /** The table of virtual services as it stands in the maps. One process edits it at a time, under the instance's lock. */
 export type Tables = {
   readonly listed: ReadonlyMap<string, ListedService>;
@@ -63,6 +50,8 @@ export type Tables = {
   apply(operation: Operation): Refusal | undefined;
   /** Brings schedulers and address filters in line with what is listed now. */
   finish(): void;
+  /** Routes may have changed: full NAT takes the addresses that they prefer now. */
+  routesChanged(): void;
 };
 
 /** Reads the table and gets ready to edit it. `wakeSweeper` makes the sweeper look at every connection soon. */
@@ -83,7 +72,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
   let orphaned = false;
 
   load();
-  return { listed, apply, finish };
+  return { listed, apply, finish, routesChanged };
 
   function load(): void {
     const bySlot = new Map<number, ListedService>();
@@ -118,7 +107,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
         deleted.set(deletedKey(slot), slot);
         continue;
       }
-      const destination = readDestination(destinations, slot);
+      const destination = readDestination(destinations, slot, readLocalAddresses(maps, slot));
       bySlot
         .get(destinations.get(slot, 'service'))
         ?.destinations.set(destinationKey(destination), { slot, destination });
@@ -182,9 +171,13 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     if (!entry) return checkOperation(operation, { services: [] });
     const named =
       'destination' in operation ? entry.destinations.get(destinationKey(operation.destination)) : undefined;
-    return checkOperation(operation, {
-      services: [{ service: entry.service, destinations: named ? [named.destination] : [] }],
-    });
+    const about =
+      operation.kind === 'edit-service'
+        ? [...entry.destinations.values()].map(({ destination }) => destination)
+        : named
+          ? [named.destination]
+          : [];
+    return checkOperation(operation, { services: [{ service: entry.service, destinations: about }] });
   }
 
   function addService(wanted: VirtualService): Refusal | undefined {
@@ -301,6 +294,8 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
 
   function addDestination(entry: ListedService, wanted: Destination): Refusal | undefined {
     const destination = normaliseDestination(wanted, entry.service.id);
+    const ends = findLocalEnds(maps, destination);
+    if ('reason' in ends) return ends;
     const key = destinationKey(destination);
     const before = deleted.get(`${entry.slot} ${key}`);
     const used = settings.get(0, 'destination_slots');
@@ -315,6 +310,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     destinations.set(slot, 'last_weight', 0);
     destinations.set(slot, 'added', nextOrder());
     const earlier = revived ? readDestination(destinations, slot) : destination;
+    writeLocalEnds(maps, slot, ends);
     writeDestination(destinations, slot, destination);
     giveTunnelSource(slot, destination);
     const listing = { slot, destination };
@@ -349,6 +345,9 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     const destination = normaliseDestination(wanted, entry.service.id);
     const listing = entry.destinations.get(destinationKey(destination))!;
     const before = listing.destination;
+    const ends = findLocalEnds(maps, destination);
+    if ('reason' in ends) return ends;
+    writeLocalEnds(maps, listing.slot, ends);
     listing.destination = destination;
     giveTunnelSource(listing.slot, destination);
     noteTemplates(destinations, listing.slot, destination);
@@ -356,6 +355,14 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     judgeOverload(destinations, listing.slot, before, destination);
     changed(entry);
     return undefined;
+  }
+
+  function routesChanged(): void {
+    for (const { destinations: entries } of listed.values())
+      for (const { slot, destination } of entries.values()) {
+        const ends = destination.fullNat ? findLocalEnds(maps, destination) : undefined;
+        if (ends && !('reason' in ends)) writeLocalEnds(maps, slot, ends);
+      }
   }
 
   /** The outer header's source, which the program keeps up to date where the kernel tells it (Linux 6.7). */
@@ -478,13 +485,6 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
 }
 
 type Filter = 'virtual_filter' | 'reply_filter';
-
-/** The bit of an address in a filter: in_filter() of bpf/headgate.bpf.c. */
-export function filterBit(address: Uint8Array): number {
-  const view = new DataView(address.buffer, address.byteOffset, 16);
-  const folded = view.getUint32(0) ^ view.getUint32(4) ^ view.getUint32(8) ^ view.getUint32(12);
-  return Math.imul(folded, 0x61c88647) >>> 20;
-}
 
 function idOf(operation: Operation): ServiceId | undefined {
   if ('service' in operation) return operation.service.id;

@@ -7,7 +7,7 @@ import { swapPrograms } from './attach.ts';
 import { convertArray, converter, type Layout, layoutOfMap, ownLayout } from './convert.ts';
 import { loadInstance, pinInstance, startSweeper } from './create.ts';
 import {
-  leaseMaps,
+  lastingMaps,
   mapFile,
   optionalPrograms,
   type PinnedMap,
@@ -20,7 +20,11 @@ import { buildId, layoutId, numbers } from './layout.generated.ts';
 import { mapRecords, type RecordName } from './records.ts';
 import { wakeSlices } from './slices.ts';
 
-const { WORD_LIVE, WORD_DEAD, WORD_INACTIVE, WORD_TEMPLATE, WORD_RULED } = numbers.connection_word;
+const { WORD_LIVE, WORD_DEAD, WORD_INACTIVE, WORD_TEMPLATE, WORD_RULED, WORD_METHOD_SHIFT } =
+  numbers.connection_word;
+
+/** By its method the sweeper knows what a connection has to give back. */
+const methodBits = 0xffff << WORD_METHOD_SHIFT;
 
 /** Longer than any run of the program or tick of the sweeper that began before the table was held. */
 const quietMs = 20;
@@ -43,7 +47,9 @@ export function takeOver(directory: string): void {
     const more = optionalPrograms.filter((name) => existsSync(join(directory, programFile(name))));
     // Leases are renewed in memory by a process that knows nothing of layouts.
     const kept = Object.fromEntries(
-      leaseMaps.filter((name) => existsSync(join(directory, mapFile(name)))).map((name) => [name, old(name)]),
+      lastingMaps
+        .filter((name) => existsSync(join(directory, mapFile(name))))
+        .map((name) => [name, old(name)]),
     );
     const loaded = loadInstance(running.get('connections'), more, kept);
     const fresh = (name: PinnedMap) => loaded.maps[name]!;
@@ -214,7 +220,8 @@ function carryChanges(old: MapHandle, fresh: MapHandle, destinations: MapHandle,
     const destination = entries.get(slot, 'destination');
     counted.add(destination, countOf(before), -1);
     if (after & WORD_LIVE) counted.add(destination, countOf(after), 1);
-    else if (!(after & WORD_DEAD)) entries.set(slot, 'word', WORD_DEAD | (before & WORD_RULED));
+    else if (!(after & WORD_DEAD))
+      entries.set(slot, 'word', WORD_DEAD | (before & (WORD_RULED | methodBits)));
   });
   entries.close();
   counted.close();

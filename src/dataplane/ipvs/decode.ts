@@ -4,7 +4,7 @@ import { protocolNumbers } from '../../model/service-id.ts';
 import type { Counters, DestinationState } from '../../model/table.ts';
 import type {
   Destination,
-  ForwardingMethod,
+  KernelMethod,
   Protocol,
   SchedulerName,
   ServiceId,
@@ -217,9 +217,9 @@ const addressIn = (fields: Fields, type: number, family: Family): Address => {
   return addressFromBytes(fields.bytes(type, length).subarray(0, length));
 };
 
-function methodIn(fields: Fields): ForwardingMethod {
+function methodIn(fields: Fields): KernelMethod {
   const number = fields.u32(destinationAttribute.method) & methodMask;
-  const methods = Object.keys(methodNumber) as ForwardingMethod[];
+  const methods = Object.keys(methodNumber) as KernelMethod[];
   return methods.find((name) => methodNumber[name] === number) ?? 'direct-routing';
 }
 

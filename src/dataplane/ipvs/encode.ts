@@ -8,7 +8,7 @@ import {
   daemonAttribute,
   daemonState,
   destinationAttribute,
-  methodNumber,
+  numberOfMethod,
   serviceAttribute,
   serviceFlag,
   topAttribute,
@@ -42,7 +42,7 @@ export function encodeDestination(destination: Destination): Buffer {
   const { method, weight, upperThreshold, lowerThreshold, tunnel } = destination;
   return nested(topAttribute.destination, [
     ...destinationIdentity(destination),
-    u32(destinationAttribute.method, methodNumber[method]),
+    u32(destinationAttribute.method, numberOfMethod(method)),
     u32(destinationAttribute.weight, weight),
     u32(destinationAttribute.upperThreshold, upperThreshold),
     u32(destinationAttribute.lowerThreshold, lowerThreshold),

@@ -98,6 +98,7 @@ export function openIpvsPlane({ directory, because }: IpvsOptions = {}): DataPla
   }
 
   function applyOne(operation: Operation, room: ReturnType<typeof mhRoom>): Refusal | undefined {
+    if (isFullNat(operation)) return noFullNat;
     const wrong = checkOperation(operation, imaginedFor(operation), { isLocal: () => true });
     // The kernel cannot be told such values. Which schedulers there are it knows itself.
     if (wrong && wrong.reason !== 'unknown-scheduler' && !isAbsence(wrong))
@@ -125,6 +126,16 @@ export function openIpvsPlane({ directory, because }: IpvsOptions = {}): DataPla
     return found ? undefined : { reason: 'no-such-service', detail: `${serviceKey(id)} is not there` };
   }
 }
+
+const noFullNat: Refusal = {
+  reason: 'invalid',
+  detail:
+    'the kernel’s IPVS has no full NAT: wanted masquerade, direct-routing or tunnel, or the ebpf data plane',
+};
+
+const isFullNat = (operation: Operation): boolean =>
+  (operation.kind === 'add-destination' || operation.kind === 'edit-destination') &&
+  operation.destination.method === 'full-nat';
 
 /** Of an operation on something that is not in the imagined table: the kernel's table decides. */
 const isAbsence = ({ reason }: Refusal): boolean =>

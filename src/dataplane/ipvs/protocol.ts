@@ -1,3 +1,4 @@
+import type { ForwardingMethod } from '../../model/virtual-service.ts';
 /** The numbers of the generic netlink family "IPVS" (include/uapi/linux/ip_vs.h). */
 
 export const familyName = 'IPVS';
@@ -99,6 +100,12 @@ export const addressFamily = { 4: 2, 6: 10 } as const;
 
 /** IP_VS_CONN_F_MASQ, _TUNNEL, _DROUTE; 1 is "local", which kernels since 2.6.37 neither take nor list. */
 export const methodNumber = { masquerade: 0, tunnel: 2, 'direct-routing': 3 } as const;
+
+/** Throws for full NAT, which the plane refuses before it gets here. */
+export function numberOfMethod(method: ForwardingMethod): number {
+  if (method === 'full-nat') throw new RangeError('encode a destination: IPVS has no method full-nat');
+  return methodNumber[method];
+}
 export const methodMask = 0x7;
 
 /** By their numbers. */

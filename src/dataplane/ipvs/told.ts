@@ -70,6 +70,8 @@ const methodFlags = {
   masquerade: syncFlags.masquerade,
   tunnel: syncFlags.tunnel,
   'direct-routing': syncFlags.directRouting,
+  // The kernel has none of it.
+  'full-nat': syncFlags.masquerade,
 } as const;
 
 /** IP_VS_CTPL_S_NONE, IP_VS_CTPL_S_ASSURED. */

@@ -1,6 +1,6 @@
 import { nextTcpState, tcpStateNames, udpStateNames } from '../../model/connection-states.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
-import type { DestinationId } from '../../model/virtual-service.ts';
+import { type DestinationId, translates } from '../../model/virtual-service.ts';
 import { whenGoneOf } from '../../model/when-gone.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { admit, type Failures } from '../userspace/admission.ts';
@@ -139,7 +139,7 @@ export function openMemoryPlane(options: MemoryOptions = {}): MemoryPlane {
   function forward(flow: Flow, { direction, bytes, flags }: MemoryPacket): MemoryVerdict {
     table.carried(flow, direction, bytes);
     if (flow.protocol === 'tcp') {
-      const masquerade = flow.member.destination.method === 'masquerade';
+      const masquerade = translates(flow.member.destination.method);
       const seen = direction === 'out' ? 'output' : masquerade ? 'input' : 'input-only';
       table.move(flow, nextTcpState(flow.state, seen, flags ?? 0));
     }

@@ -1,7 +1,12 @@
 import { type Address, addressToBytes } from '../../model/address.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import type { Operation, Refusal } from '../../model/table.ts';
-import type { Destination, ServiceId, VirtualService } from '../../model/virtual-service.ts';
+import {
+  type Destination,
+  type ServiceId,
+  translates,
+  type VirtualService,
+} from '../../model/virtual-service.ts';
 import { whenGoneOf } from '../../model/when-gone.ts';
 import type { DataPlane } from '../data-plane.ts';
 import type { Failures, Workshop } from '../userspace/admission.ts';
@@ -129,8 +134,14 @@ function checkService({ id, persistence }: VirtualService): Refusal | undefined 
 }
 
 function checkDestination(id: ServiceId, destination: Destination): Refusal | undefined {
-  if (destination.method !== 'masquerade')
-    return unsupported(`method ${destination.method} needs the kernel: wanted masquerade (-m)`);
+  if (!translates(destination.method))
+    return unsupported(`method ${destination.method} needs the kernel: wanted masquerade (-m) or full-nat`);
+  if (destination.fullNat?.clientAddress === 'tcp-option')
+    return unsupported(
+      'a socket cannot give segments an option: wanted clientAddress proxy-protocol or hidden',
+    );
+  if (id.kind === 'address' && id.protocol === 'udp' && destination.fullNat?.localAddresses.length)
+    return unsupported('datagrams leave from the address that the route prefers: wanted no local addresses');
   const itself = id.kind === 'address' && destinationKey(id) === destinationKey(destination);
   if (itself)
     return unsupported(`${destinationKey(destination)} is the virtual service itself: it would call itself`);

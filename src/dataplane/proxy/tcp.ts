@@ -1,7 +1,7 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { familyOf, parseAddress } from '../../model/address.ts';
 import { nextTcpState, tcpStateNames } from '../../model/connection-states.ts';
-import type { DestinationId } from '../../model/virtual-service.ts';
+import type { Destination, DestinationId } from '../../model/virtual-service.ts';
 import { admit, type Workshop } from '../userspace/admission.ts';
 import type { Flow } from '../userspace/connection-table.ts';
 import type { Listener } from '../userspace/engine.ts';
@@ -80,7 +80,11 @@ function serve(
     family: familyOf(member.address),
     allowHalfOpen: true,
     noDelay: true,
+    ...localEnd(member.destination, workshop.random),
   });
+  const version =
+    options.proxyProtocol ??
+    (member.destination.fullNat?.clientAddress === 'proxy-protocol' ? 'v2' : undefined);
   const flow: Flow = {
     protocol: 'tcp',
     client: from,
@@ -115,9 +119,7 @@ function serve(
     member.outcomes.answered++;
     clearTimeout(connecting);
     table.move(flow, nextTcpState(flow.state, 'input', ack));
-    if (options.proxyProtocol) {
-      server.write(encodeProxyHeader(options.proxyProtocol, from, virtual));
-    }
+    if (version) server.write(encodeProxyHeader(version, from, virtual));
     carry(client, server, 'in');
     carry(server, client, 'out');
     client.resume();
@@ -140,6 +142,13 @@ function serve(
       target.end();
     });
   }
+}
+
+/** Full NAT may say which address of this host a real server sees; one of several is taken by chance. */
+function localEnd({ fullNat }: Destination, random: (bound: number) => number): { localAddress?: string } {
+  const addresses = fullNat?.localAddresses ?? [];
+  const localAddress = addresses[addresses.length > 1 ? random(addresses.length) : 0];
+  return localAddress === undefined ? {} : { localAddress };
 }
 
 /** Who is at the other end; undefined when the connection is gone already. */
