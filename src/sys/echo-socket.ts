@@ -1,11 +1,12 @@
 import { closeFd } from './ffi.ts';
+import { addressIn, socketAddress } from './internet-socket.ts';
 import {
   bindSocket,
   families,
+  growReceiveBuffer,
   openSocket,
   receiveDatagram,
   sendDatagram,
-  setReceiveBuffer,
   setSocketOption,
   socketTypes,
 } from './socket.ts';
@@ -20,8 +21,6 @@ const filterOption = 1; // ICMP_FILTER, and ICMPV6_FILTER of its own level
 const heardTypes = { 4: [0, 3, 11], 6: [129, 1, 3] } as const;
 /** A burst of 5,000 replies: a small packet costs 832 bytes of it. */
 const receiveBuffer = 4 * 1024 * 1024;
-const solSocket = 1;
-const soReceiveBufferForce = 33;
 /** More than any error carries of the packet it is about, and than the echo requests sent here. */
 const longestPacket = 2048;
 
@@ -43,7 +42,7 @@ export function openEchoSocket(version: 4 | 6, source?: Uint8Array): EchoSocket 
   );
   try {
     setSocketOption(fd, isV4 ? solRaw : protocolIcmpv6, filterOption, filter(version));
-    enlargeReceiveBuffer(fd);
+    growReceiveBuffer(fd, receiveBuffer);
     if (source) bindSocket(fd, socketAddress(source));
   } catch (error) {
     closeFd(fd);
@@ -58,20 +57,11 @@ export function openEchoSocket(version: 4 | 6, source?: Uint8Array): EchoSocket 
       if (length === undefined) return undefined;
       return {
         packet: Buffer.from(into.subarray(0, Math.min(length, longestPacket))),
-        from: Uint8Array.from(isV4 ? from.subarray(4, 8) : from.subarray(8, 24)),
+        from: Uint8Array.from(addressIn(from)),
       };
     },
     close: () => closeFd(fd),
   };
-}
-
-/** Beyond net.core.rmem_max, which takes CAP_NET_ADMIN; up to it without. */
-function enlargeReceiveBuffer(fd: number): void {
-  try {
-    setSocketOption(fd, solSocket, soReceiveBufferForce, receiveBuffer);
-  } catch {
-    setReceiveBuffer(fd, receiveBuffer);
-  }
 }
 
 /** A bit for each type that is not heard: 32 of them for IPv4, 256 for IPv6. */
@@ -82,13 +72,4 @@ function filter(version: 4 | 6): Buffer {
     bits.writeUInt32LE((bits.readUInt32LE(at) & ~(1 << (type & 31))) >>> 0, at);
   }
   return bits;
-}
-
-/** A sockaddr_in or sockaddr_in6 without port. */
-function socketAddress(address: Uint8Array): Buffer {
-  const isV4 = address.length === 4;
-  const bytes = Buffer.alloc(isV4 ? 16 : 28);
-  bytes.writeUInt16LE(isV4 ? families.inet : families.inet6);
-  bytes.set(address, isV4 ? 4 : 8);
-  return bytes;
 }

@@ -1,5 +1,6 @@
 import { errnoName } from './errno.ts';
 import { addressOf, bindLibc, closeFd, lastErrno, SystemError } from './ffi.ts';
+import { joinGroup, socketAddress } from './internet-socket.ts';
 import { familyInet, familyInet6, formatIp, parsePrefix } from './netlink/ip.ts';
 import { bindSocket, openSocket, sendDatagram, setSocketOption, socketTypes } from './socket.ts';
 
@@ -15,7 +16,6 @@ const ip = {
   multicastIf: 32,
   multicastTtl: 33,
   multicastLoop: 34,
-  addMembership: 35,
 } as const;
 const ipv6Level = 41;
 const ipv6 = {
@@ -23,7 +23,6 @@ const ipv6 = {
   multicastIf: 17,
   multicastHops: 18,
   multicastLoop: 19,
-  joinGroup: 20,
   receivePacketInfo: 49,
   packetInfo: 50,
   receiveHopLimit: 51,
@@ -76,7 +75,7 @@ export function openIpReceiver(
   const fd = openSocket(family === 4 ? familyInet : familyInet6, socketTypes.raw, protocol);
   try {
     setSocketOption(fd, solSocket, bindToDevice, Buffer.from(`${device.name}\0`));
-    for (const group of groups) join(fd, family, group, device.index);
+    for (const group of groups) joinGroup(fd, parsePrefix(group).bytes, device.index);
     if (family === 6) {
       setSocketOption(fd, ipv6Level, ipv6.receivePacketInfo, 1);
       setSocketOption(fd, ipv6Level, ipv6.receiveHopLimit, 1);
@@ -143,36 +142,16 @@ export function openIpSender(
         [ipv6.multicastIf, device.index],
       ]);
     }
-    bindSocket(fd, socketAddress(source, device.index));
+    bindSocket(fd, socketAddress(parsePrefix(source).bytes, 0, device.index));
   } catch (error) {
     closeFd(fd);
     throw error;
   }
   return {
-    send: (payload, destination) => sendDatagram(fd, payload, socketAddress(destination, device.index)),
+    send: (payload, destination) =>
+      sendDatagram(fd, payload, socketAddress(parsePrefix(destination).bytes, 0, device.index)),
     close: () => closeFd(fd),
   };
-}
-
-/** ip_mreqn of ip(7), ipv6_mreq of ipv6(7). */
-function join(fd: number, family: 4 | 6, group: string, index: number): void {
-  const { bytes } = parsePrefix(group);
-  const request = Buffer.alloc(family === 4 ? 12 : 20);
-  bytes.copy(request);
-  request.writeInt32LE(index, request.length - 4);
-  if (family === 4) setSocketOption(fd, ipLevel, ip.addMembership, request);
-  else setSocketOption(fd, ipv6Level, ipv6.joinGroup, request);
-}
-
-/** sockaddr_in, sockaddr_in6 with the device as scope where the address needs one. */
-function socketAddress(address: string, index: number): Buffer {
-  const { family, bytes } = parsePrefix(address);
-  const out = Buffer.alloc(family === familyInet ? 16 : 28);
-  out.writeUInt16LE(family);
-  bytes.copy(out, family === familyInet ? 4 : 8);
-  const isLinkLocal = bytes[0] === 0xff || (bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80);
-  if (family === familyInet6 && isLinkLocal) out.writeUInt32LE(index, 24);
-  return out;
 }
 
 type Message = { readonly bytes: Buffer; readonly from: Buffer; readonly control: Buffer };

@@ -11,6 +11,7 @@ const reportTruncation = 0x20;
 const solSocket = 1;
 const soReceiveBuffer = 8;
 const soReceiveTimeout = 20;
+const soReceiveBufferForce = 33;
 const pollIn = 1;
 
 const cSocket = bindLibc('socket', 'int', ['int', 'int', 'int']);
@@ -95,6 +96,15 @@ export function setReceiveTimeout(fd: number, timeoutMs: number): void {
 /** Asks for a receive buffer; the kernel caps it at net.core.rmem_max. */
 export function setReceiveBuffer(fd: number, bytes: number): void {
   setSocketOption(fd, solSocket, soReceiveBuffer, bytes);
+}
+
+/** The same beyond net.core.rmem_max where this process may (CAP_NET_ADMIN), else up to it. */
+export function growReceiveBuffer(fd: number, bytes: number): void {
+  try {
+    setSocketOption(fd, solSocket, soReceiveBufferForce, bytes);
+  } catch {
+    setReceiveBuffer(fd, bytes);
+  }
 }
 
 /** Waits until a descriptor is readable; false after the timeout. Blocks the event loop: for tests and short waits. */

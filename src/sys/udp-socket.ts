@@ -1,11 +1,12 @@
 import { closeFd } from './ffi.ts';
-import { familyInet, familyInet6, formatIp, type IpBytes, parseIp } from './netlink/ip.ts';
+import { addressIn, joinGroup, socketAddress } from './internet-socket.ts';
+import { familyInet, formatIp, type IpBytes, parseIp } from './netlink/ip.ts';
 import {
   bindSocket,
+  growReceiveBuffer,
   openSocket,
   receiveDatagram,
   sendDatagram,
-  setReceiveBuffer,
   setSocketOption,
   socketTypes,
 } from './socket.ts';
@@ -15,11 +16,10 @@ import {
 const solSocket = 1;
 const reuseAddress = 2;
 const bindToDevice = 25;
-const receiveBufferForce = 33;
 const ipLevel = 0;
-const ip = { multicastIf: 32, multicastTtl: 33, multicastLoop: 34, addMembership: 35 } as const;
+const ip = { multicastIf: 32, multicastTtl: 33, multicastLoop: 34 } as const;
 const ipv6Level = 41;
-const ipv6 = { multicastIf: 17, multicastHops: 18, multicastLoop: 19, joinGroup: 20 } as const;
+const ipv6 = { multicastIf: 17, multicastHops: 18, multicastLoop: 19 } as const;
 const largestDatagram = 65_535;
 
 /** Where a group of directors meets. */
@@ -59,9 +59,9 @@ export function openUdpReceiver({ group, port, device }: UdpPlace, bufferBytes: 
     setSocketOption(fd, solSocket, reuseAddress, 1);
     setSocketOption(fd, solSocket, bindToDevice, Buffer.from(`${device.name}\0`));
     growReceiveBuffer(fd, bufferBytes);
-    const any = { family, bytes: Buffer.alloc(address.bytes.length) };
-    bindSocket(fd, socketAddress(multicast ? address : any, port, device.index));
-    if (multicast) join(fd, address, device.index);
+    const any = Buffer.alloc(address.bytes.length);
+    bindSocket(fd, socketAddress(multicast ? address.bytes : any, port, device.index));
+    if (multicast) joinGroup(fd, address.bytes, device.index);
   } catch (error) {
     closeFd(fd);
     throw error;
@@ -74,8 +74,7 @@ export function openUdpReceiver({ group, port, device }: UdpPlace, bufferBytes: 
       const length = receiveDatagram(fd, into, { from });
       return length === undefined ? undefined : into.subarray(0, length);
     },
-    // sockaddr_in, sockaddr_in6.
-    source: () => formatIp(family === familyInet ? from.subarray(4, 8) : from.subarray(8, 24)),
+    source: () => formatIp(addressIn(from)),
     close: () => closeFd(fd),
   };
 }
@@ -108,34 +107,6 @@ export function openUdpSender({ group, port, device }: UdpPlace, hopLimit: numbe
     closeFd(fd);
     throw error;
   }
-  const to = socketAddress(address, port, device.index);
+  const to = socketAddress(address.bytes, port, device.index);
   return { send: (datagram) => sendDatagram(fd, datagram, to), close: () => closeFd(fd) };
-}
-
-/** Beyond net.core.rmem_max where this process may (CAP_NET_ADMIN), else up to it. */
-function growReceiveBuffer(fd: number, bytes: number): void {
-  try {
-    setSocketOption(fd, solSocket, receiveBufferForce, bytes);
-  } catch {
-    setReceiveBuffer(fd, bytes);
-  }
-}
-
-/** ip_mreqn of ip(7), ipv6_mreq of ipv6(7). */
-function join(fd: number, { family, bytes }: IpBytes, index: number): void {
-  const request = Buffer.alloc(family === familyInet ? 12 : 20);
-  bytes.copy(request);
-  request.writeInt32LE(index, request.length - 4);
-  if (family === familyInet) setSocketOption(fd, ipLevel, ip.addMembership, request);
-  else setSocketOption(fd, ipv6Level, ipv6.joinGroup, request);
-}
-
-/** sockaddr_in, sockaddr_in6 with the device as scope. */
-function socketAddress({ family, bytes }: IpBytes, port: number, index: number): Buffer {
-  const out = Buffer.alloc(family === familyInet ? 16 : 28);
-  out.writeUInt16LE(family);
-  out.writeUInt16BE(port, 2);
-  bytes.copy(out, family === familyInet ? 4 : 8);
-  if (family === familyInet6 && (bytes[0] === 0xff || bytes[0] === 0xfe)) out.writeUInt32LE(index, 24);
-  return out;
 }
