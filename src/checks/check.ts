@@ -1,6 +1,6 @@
 import type { Check } from '../config/schema/check.ts';
 import type { Address } from '../model/address.ts';
-import type { CheckPhase } from '../model/check-result.ts';
+import type { CheckPhase, CheckResult } from '../model/check-result.ts';
 import type { Outcomes } from '../model/outcome.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 
@@ -45,7 +45,10 @@ export type CheckContext = {
 export type OutcomesOf = (target: CheckTarget, withinMs: number) => Promise<Outcomes | undefined>;
 
 /** What a good check found. */
-export type Passed = { readonly detail: string; readonly weight?: number; readonly digest?: string };
+export type Passed = Pick<
+  CheckResult & { readonly isGood: true },
+  'detail' | 'warning' | 'weight' | 'digest'
+>;
 
 /** Runs one check of a type: resolves where it is good, rejects with a CheckFailure where it is not. */
 export type RunCheck<Type extends Check['type']> = (

@@ -41,7 +41,7 @@ async function askAll(check: WebCheck, context: CheckContext): Promise<Passed> {
   }
   if (pages.length > 1) detail = `${pages.length} pages, ${detail}`;
   return {
-    detail: check.type === 'https' ? withExpiry(detail, session, check) : detail,
+    ...(check.type === 'https' ? withExpiry(detail, session, check) : { detail }),
     ...(digest && { digest: digest.digest('hex') }),
   };
 }

@@ -22,7 +22,7 @@ export const runImap: RunCheck<'imap'> = async (check, context) => {
       detail = await wantOk(dialogue, 'a2', `LOGIN ${user} ${password}`, `LOGIN ${user} ***`);
     }
     await dialogue.farewell('a3 LOGOUT\r\n');
-    return { detail: withExpiry(detail, dialogue.session(), check) };
+    return withExpiry(detail, dialogue.session(), check);
   });
 };
 

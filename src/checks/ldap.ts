@@ -36,7 +36,7 @@ export const runLdap: RunCheck<'ldap'> = async (check, context) => {
     const { entries } = await wantSuccess(dialogue, 3, 'search', `search of "${shownText(check.base)}"`);
     const detail = judge(check, entries);
     await dialogue.farewell(encodeUnbind(4), 'unbind');
-    return { detail: withExpiry(detail, dialogue.session(), check) };
+    return withExpiry(detail, dialogue.session(), check);
   });
 };
 

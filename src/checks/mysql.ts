@@ -32,7 +32,7 @@ export const runMysql: RunCheck<'mysql'> = async (check, context) =>
   await converse(context, { source: check.source }, async (dialogue) => {
     try {
       const detail = await talk(check, packetsOver(dialogue));
-      return { detail: withExpiry(detail, dialogue.session(), check) };
+      return withExpiry(detail, dialogue.session(), check);
     } catch (error) {
       if (error instanceof MysqlError)
         throw new CheckFailure('expect', `the answer is not MySQL: ${error.message}`);

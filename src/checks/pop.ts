@@ -18,7 +18,7 @@ export const runPop: RunCheck<'pop'> = async (check, context) => {
       detail = await wantOk(dialogue, `PASS ${inCommand(check.password ?? '', 'password')}`, 'PASS ***');
     }
     await dialogue.farewell('QUIT\r\n');
-    return { detail: withExpiry(detail, dialogue.session(), check) };
+    return withExpiry(detail, dialogue.session(), check);
   });
 };
 

@@ -37,7 +37,7 @@ export const runPostgresql: RunCheck<'postgresql'> = async (check, context) =>
     await dialogue.send(encodeStartup(user, database), `startup as "${shownText(user)}"`);
     const detail = check.user === undefined ? await knock(dialogue) : await ask(check, check.user, dialogue);
     await dialogue.farewell(encodeTerminate(), 'terminate');
-    return { detail: withExpiry(detail, dialogue.session(), check) };
+    return withExpiry(detail, dialogue.session(), check);
   });
 
 async function startTls(check: CheckOf<'postgresql'>, dialogue: Dialogue): Promise<void> {

@@ -12,7 +12,7 @@ export const runRedis: RunCheck<'redis'> = async (check, context) => {
       await want(dialogue, '+OK', ['AUTH', ...who, check.password], ['AUTH', ...who, '***'].join(' '));
     }
     await want(dialogue, '+PONG', ['PING'], 'PING');
-    return { detail: withExpiry('PONG', dialogue.session(), check) };
+    return withExpiry('PONG', dialogue.session(), check);
   });
 };
 

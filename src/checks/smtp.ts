@@ -20,7 +20,7 @@ export const runSmtp: RunCheck<'smtp'> = async (check, context) => {
       await sayHello(dialogue, helo);
     }
     await dialogue.farewell('QUIT\r\n');
-    return { detail: withExpiry(replyText(greeting), dialogue.session(), check) };
+    return withExpiry(replyText(greeting), dialogue.session(), check);
   });
 };
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { expiryText } from './tls-session.ts';
+import { expiryText, withExpiry } from './tls-session.ts';
 
 const day = 86_400_000;
 const now = Date.UTC(2026, 10, 21, 12);
@@ -16,4 +16,14 @@ test.each([
   expect(
     expiryText({ version: 'TLSv1.3', protocol: undefined, expiresMs: now + leftMs }, now, 14 * day),
   ).toBe(text);
+});
+
+test('nothing is said of a certificate where that is not wanted', () => {
+  const session = { version: 'TLSv1.3', protocol: undefined, expiresMs: now - day };
+  expect(expiryText(session, now, 0)).toBeUndefined();
+  expect(withExpiry('200 OK', session, { expiryWarning: 0 })).toEqual({ detail: '200 OK' });
+  expect(withExpiry('200 OK', session, { expiryWarning: day })).toEqual({
+    detail: '200 OK, certificate expired 2026-11-20',
+    warning: 'certificate expired 2026-11-20',
+  });
 });

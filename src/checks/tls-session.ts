@@ -1,6 +1,6 @@
 import { checkServerIdentity, type PeerCertificate, type TLSSocket } from 'node:tls';
 import type { Address } from '../model/address.ts';
-import { CheckFailure, type CheckOf } from './check.ts';
+import { CheckFailure, type CheckOf, type Passed } from './check.ts';
 
 /** How TLS is wanted: the keys of a check that say so, and what the protocol above needs. */
 export type TlsWish = Pick<
@@ -71,19 +71,19 @@ function namesOf(certificate: PeerCertificate): string {
   return list.length > 3 ? `${list.slice(0, 3).join(', ')} and ${list.length - 3} more` : list.join(', ');
 }
 
-/** `detail` with what is to be said of the certificate: that it ends within the check's warning time, or has ended. */
+/** What a good check found, with what is to be said of the certificate: that it ends within the check's warning time, or has ended. */
 export function withExpiry(
   detail: string,
   session: TlsSession | undefined,
   check: { readonly expiryWarning: number },
-): string {
-  const text = session && expiryText(session, Date.now(), check.expiryWarning);
-  return text === undefined ? detail : `${detail}, ${text}`;
+): Pick<Passed, 'detail' | 'warning'> {
+  const warning = session && expiryText(session, Date.now(), check.expiryWarning);
+  return warning === undefined ? { detail } : { detail: `${detail}, ${warning}`, warning };
 }
 
-/** What is to be said of a certificate that ends within `warnWithinMs`, or has ended; undefined where there is nothing. */
+/** What is to be said of a certificate that ends within `warnWithinMs`, or has ended; undefined where there is nothing, and with 0. */
 export function expiryText(session: TlsSession, nowMs: number, warnWithinMs: number): string | undefined {
-  if (session.expiresMs === undefined) return undefined;
+  if (session.expiresMs === undefined || warnWithinMs === 0) return undefined;
   const leftMs = session.expiresMs - nowMs;
   if (leftMs <= 0) return `certificate expired ${dateText(session.expiresMs)}`;
   if (leftMs > warnWithinMs) return undefined;

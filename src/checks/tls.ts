@@ -8,5 +8,5 @@ export const runTls: RunCheck<'tls'> = async (check, context) =>
   await converse(context, { source: check.source, tls: check }, async (dialogue) => {
     const answer = await exchange(dialogue, check);
     const session = dialogue.session()!;
-    return { detail: withExpiry(answer ?? session.version, session, check) };
+    return withExpiry(answer ?? session.version, session, check);
   });

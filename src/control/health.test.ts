@@ -177,4 +177,16 @@ describe('what checks have found', () => {
     await find(false, false);
     expect((await statusOf(daemon, source, { host: 'lb1' })).health).toBe('down');
   });
+
+  test('what a good check warns of is a problem, and takes nobody’s service down', async () => {
+    await put(daemon, yaml());
+    const warning = 'certificate expires in 5 days';
+    const result = { isGood: true, detail: `200 OK, ${warning}`, warning, durationMs: 4 } as const;
+    health = { ...health, members: [{ ...is(1, true), last: { result, atMs: 0 } }, is(2, true)] };
+    const found = await statusOf(daemon, { file: 'test.yaml', wanted }, { host: 'lb1' });
+    expect(found.problems).toEqual([
+      { about: ['web/web1'], what: `its ${warning}`, remedy: 'renew it on the real server' },
+    ]);
+    expect(found.health).toBe('ok');
+  });
 });

@@ -1,8 +1,9 @@
 import { fullNatWords } from '../config/ipvsadm/full-nat-words.ts';
 import { type Address, familyOf } from '../model/address.ts';
 import { type Disagreement, disagreementText } from '../model/agreement.ts';
+import type { MemberHealth } from '../model/health.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
-import { decisionOn, type Override, readyCommand } from '../model/override.ts';
+import { decisionOn, memberKey, type Override, readyCommand } from '../model/override.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Connection, ServiceState } from '../model/table.ts';
 import type { Destination, DestinationId, ServiceId, VirtualService } from '../model/virtual-service.ts';
@@ -30,6 +31,18 @@ export function localProblems(address: Address, outlook: Outlook | undefined): P
 export function oddProblems(found: Disagreement | undefined): Problem[] {
   if (found === undefined) return [];
   return [{ what: `its ${disagreementText(found)}`, remedy: 'compare what was put on it and on the others' }];
+}
+
+/** What good checks of a real server warn of, by memberKey. */
+export function warningsIn(members: readonly MemberHealth[]): ReadonlyMap<string, readonly Problem[]> {
+  const warnings = new Map<string, Problem[]>();
+  for (const { service, destination, last } of members) {
+    if (!last?.result.isGood || last.result.warning === undefined) continue;
+    const key = memberKey(service, destination);
+    const problem = { what: `its ${last.result.warning}`, remedy: 'renew it on the real server' };
+    warnings.set(key, [...(warnings.get(key) ?? []), problem]);
+  }
+  return warnings;
 }
 
 /** What becomes of a connection whose destination is gone, by what its service says. */

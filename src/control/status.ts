@@ -19,7 +19,7 @@ import { healthOf } from './health-store.ts';
 import { ignoredProblem, ignoredSettings } from './ignored.ts';
 import { overridesOf, readCovers } from './override-store.ts';
 import { peerProblems } from './peer-problems.ts';
-import { nobodyProblem, oddProblems, type Problem } from './problems.ts';
+import { nobodyProblem, oddProblems, type Problem, warningsIn } from './problems.ts';
 import { judgeRealServer, notServing, type RealServerReport } from './real-server-report.ts';
 import { currentRuntimeChanges, type Intention, intend, type Seen, see } from './reconcile.ts';
 import { standIns, weightsUnder, withAbsent } from './shown.ts';
@@ -262,6 +262,8 @@ export type Index = {
   readonly health: ReadonlyMap<string, MemberHealth>;
   /** Whose page is not that of most others, by memberKey. */
   readonly odd: ReadonlyMap<string, Disagreement>;
+  /** What good checks warn of, by memberKey. */
+  readonly warnings: ReadonlyMap<string, readonly Problem[]>;
   /** How the agent of an entry stands, by memberKey. */
   readonly agents: ReadonlyMap<string, MemberAgent>;
   /** Services without their quorum, by serviceKey. */
@@ -276,6 +278,7 @@ export function indexOf({ intention, runtimeChanges, source, health, overrides =
   return {
     health: worstByMember(members),
     odd: pageDisagreements(members),
+    warnings: warningsIn(members),
     agents: new Map(health?.agents?.map((one) => [memberKey(one.service, one.destination), one])),
     lost: new Set(health?.lost),
     decisions: new Map(
@@ -368,7 +371,8 @@ export function judge(
         : [about(name)(nobodyProblem(state, findings.overrides))]),
       ...ignored.map((setting) => about(name)(ignoredProblem(setting, service, findings.dataPlane))),
       ...members.flatMap(({ report, problems }, i) => {
-        const all = [...problems, ...odd[i]!];
+        const warnings = index.warnings.get(memberKey(id, destinations[i]!.destination)) ?? [];
+        const all = [...problems, ...odd[i]!, ...warnings];
         return all.length === 0 ? [] : all.map(about(`${name}/${report.name}`));
       }),
     ],

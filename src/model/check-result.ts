@@ -12,6 +12,8 @@ export type CheckResult = {
       readonly isGood: true;
       /** What came, in a few words: `200 OK`, `connected`. */
       readonly detail: string;
+      /** What will soon be wrong: `certificate expires in 6 days`; part of `detail`. */
+      readonly warning?: string;
       /** The weight that the check asks for; absent where it asks for none. */
       readonly weight?: number;
     }

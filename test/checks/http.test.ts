@@ -151,6 +151,7 @@ requires('nginx', 'openssl')('checks of nginx by HTTP', () => {
   test('TLS: the name, the authority, the end of the certificate', async () => {
     const https = { type: 'https', path: '/alive', host: 'www.example.org' } as const;
     expect(await good(https, secure)).toBe('200 OK, certificate expires in 5 days');
+    expect((await checked(https, secure)).result).toMatchObject({ warning: 'certificate expires in 5 days' });
     expect(await good({ ...https, expiryWarning: '1d' }, secure)).toBe('200 OK');
     expect(await good({ ...https, verify: true, ca }, secure)).toMatch(/^200 OK/);
     expect(await good({ type: 'https', path: '/alive', verify: true, ca }, secure)).toMatch(/^200 OK/);

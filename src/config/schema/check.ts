@@ -93,7 +93,7 @@ const tls = {
   ),
   expiryWarning: key(
     duration(0, 365 * 24 * hour).default(14 * 24 * hour),
-    'A good result says so where the certificate ends within this.',
+    'A good result, and status, say so where the certificate ends within this. 0s: never.',
     { examples: ['30d'], leftOut: '14d' },
   ),
   certificate: key(text('a path').optional(), 'A file with a certificate that is shown to the server, PEM.', {
