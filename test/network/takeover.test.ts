@@ -32,6 +32,7 @@ requires(
     const ways = [
       { method: 'masquerade', family: 4, vip: plans[4].vip, port: 8080, flag: '-m' },
       { method: 'direct-routing', family: 6, vip: plans[6].sharedVip, port: 80, flag: '-g' },
+      { method: 'full-nat', family: 4, vip: plans[4].vip, port: 8080, flag: '--full-nat' },
     ] as const;
 
     it.each(ways)(

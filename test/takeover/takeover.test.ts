@@ -117,9 +117,11 @@ requires(
     it('carries 100 MB each way through the change of layout, and back to the earlier build', async () => {
       const masquerade = plans[4].vip;
       const direct = plans[6].sharedVip;
+      const full = plans[6].vip;
       for (const [address, method, realOf] of [
         [masquerade, '-m', plans[4].backOf],
         [direct, '-g', plans[6].frontOf],
+        [full, '--full-nat', plans[6].frontOf],
       ] as const) {
         run(earlier.launcher, '-A', '-t', at(address, 80), '-s', 'rr');
         for (const n of [1, 2]) {
@@ -131,12 +133,14 @@ requires(
         run(earlier.launcher, '-a', '-t', at(masquerade, 7), '-r', at(plans[4].backOf(n), 7), '-m');
       }
       const open = (address: string) => streamOn(site.lab, 'client', { address, port: 80 });
-      const wanted = [100, 100, 10, 10].map((size) => size * megabytes);
+      const wanted = [100, 100, 10, 10, 10, 10].map((size) => size * megabytes);
       const transfers = [
         slowDownload(open(masquerade), wanted[0]!),
         slowUpload(open(masquerade), wanted[1]!),
         slowDownload(open(direct), wanted[2]!),
         slowUpload(open(direct), wanted[3]!),
+        slowDownload(open(full), wanted[4]!),
+        slowUpload(open(full), wanted[5]!),
       ];
       await Promise.all(transfers.map(({ halfWay }) => halfWay));
       const connections = () =>
