@@ -55,3 +55,12 @@ test('nothing is said where IPVS does as it is told, or another plane is wanted'
   ).toEqual([]);
   for (const plane of ['auto', 'ebpf', 'proxy']) expect(warnings(of(plane))).toEqual([]);
 });
+
+test('full NAT, where it is first written', () => {
+  const text = (method: string, own = '') =>
+    `dataPlane: ipvs\nvirtualServices:\n  - { name: web, address: "192.0.2.10:80", whenGone: drop${method},\n      realServers: [{ address: 10.0.0.1${own} }] }\n`;
+  const said =
+    'IPVS has no full NAT: it refuses real servers of this method; take another one, or dataPlane: ebpf';
+  expect(warnings(text(', method: full-nat'))).toEqual([`h.yaml:3: ignored: ${said}`]);
+  expect(warnings(text('', ', method: full-nat'))).toEqual([`h.yaml:4: ignored: ${said}`]);
+});

@@ -46,6 +46,17 @@ export function notesOfPlane(configuration: Configuration, root: MapNode): Note[
         [...path, 'check'],
         'IPVS does not say what becomes of connections: a passive check finds nothing bad',
       );
+  const full = services.flatMap(({ service, path }) => [
+    ...(service.method === 'full-nat' ? [path] : []),
+    ...service.realServers.flatMap(({ method }, i): Path[] =>
+      method === 'full-nat' ? [[...path, 'realServers', i]] : [],
+    ),
+  ]);
+  if (full.length > 0)
+    say(
+      written(full.map((path) => [...path, 'method'])),
+      'IPVS has no full NAT: it refuses real servers of this method; take another one, or dataPlane: ebpf',
+    );
   const sync = configuration.failover?.connectionSync;
   if (!sync) return notes;
   for (const [name, reason] of syncReasons)

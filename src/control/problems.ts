@@ -177,7 +177,8 @@ export function pathProblems(
   if (method === 'masquerade' && near && path.via === address)
     found.push({
       what: `the client is on the real server's network (${path.device}), which answers it directly, past this host`,
-      remedy: 'give the real server a route to the client through this host, or use direct routing (-g)',
+      remedy:
+        'give the real server a route to the client through this host, or use full NAT (--full-nat) or direct routing (-g)',
     });
   return found;
 }

@@ -186,7 +186,7 @@ function sameNetwork(scene: Scene, id: AddressServiceId, destination: Destinatio
       severity: 'note',
       what: `the masqueraded real server ${destinationKey(destination)} is on ${front.name}, the network of ${id.address}`,
       why: 'clients on that network are answered directly, by an address they did not ask',
-      next: 'clients from elsewhere are served; for those of this network use direct routing (-g)',
+      next: 'clients from elsewhere are served; for those of this network use full NAT (--full-nat) or direct routing (-g)',
     },
   ];
 }
