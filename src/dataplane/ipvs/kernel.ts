@@ -15,6 +15,7 @@ import {
   encodeServiceId,
 } from './encode.ts';
 import { commands, daemonState, familyName, familyVersion, topAttribute } from './protocol.ts';
+import { mostReadings, wholeList } from './whole-list.ts';
 
 /** The IPVS of the network namespace a socket was opened in. Every call throws NetlinkError or MalformedMessageError. */
 export type Kernel = {
@@ -37,9 +38,6 @@ export type Kernel = {
 
 /** What goes by netlink: everything but sysctls. */
 export type TableOperation = Exclude<Operation, { readonly kind: 'set-sysctls' }>;
-
-/** How often a table is read again that others change meanwhile. */
-const mostReadings = 8;
 
 /** Undefined where the kernel has no IPVS. */
 export function openKernel(): Kernel | undefined {
@@ -68,30 +66,19 @@ function kernelOn(netlink: Netlink, first: number): Kernel {
     return answer;
   }
 
-  /**
-   * A whole list. IPVS goes on by counting, and does not mark a list that changed between two pages: an entry that goes then
-   * hides another one, and one that comes shows another one twice. So what has several pages is read until two readings
-   * have the same entries.
-   */
-  function list<T>(
+  /** A whole list, also while others change it. */
+  const list = <T>(
     action: string,
     command: number,
     parts: readonly Buffer[],
     decode: (message: Message) => T,
     keyOf: (one: T) => string,
-  ): T[] {
-    let before: string | undefined;
-    for (let reading = 1; ; reading++) {
-      const { answers, pages } = netlink.dumpInPages(action, family, [
-        genericHeader(command, familyVersion),
-        ...parts,
-      ]);
-      const found = answers.map(decode);
-      const keys = found.map(keyOf).join();
-      if (pages <= 1 || keys === before || reading === mostReadings) return distinct(found, keyOf);
-      before = keys;
-    }
-  }
+  ): T[] =>
+    wholeList(() => {
+      const head = genericHeader(command, familyVersion);
+      const { answers, pages } = netlink.dumpInPages(action, family, [head, ...parts]);
+      return { found: answers.map(decode), pages };
+    }, keyOf);
 
   const listServices = () =>
     list(
@@ -206,7 +193,3 @@ export function encodeOperation(operation: TableOperation): [command: number, pa
       return [commands.flush, []];
   }
 }
-
-const distinct = <T>(items: readonly T[], keyOf: (one: T) => string): T[] => [
-  ...new Map(items.map((one) => [keyOf(one), one])).values(),
-];
