@@ -333,8 +333,7 @@ function addShims(command: Command, streams: Streams): void {
 
 function addCleanUp(command: Command, streams: Streams): void {
   command.action(async () => {
-    const { removePlane } = await import('../control/embedded.ts');
-    await removePlane();
+    await (await import('./clean-up.ts')).cleanUp();
     streams.stdout.write('This network namespace has no data plane now.\n');
   });
 }

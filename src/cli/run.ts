@@ -52,6 +52,7 @@ export async function run(
     }),
     stopForwarding: options.stopForwarding ?? false,
   });
+  await (await import('../control/embedded.ts')).removeLeftFolders();
   await end;
   await daemon.stop();
   return 0;

@@ -2,7 +2,12 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastPathWish } from '../dataplane/ebpf/fast-path.ts';
 import { openHostPlane } from '../dataplane/ebpf/host.ts';
-import { hostPlaneDirectory, instanceDirectory, usesIpvsHere } from '../dataplane/instance-folder.ts';
+import {
+  hostPlaneDirectory,
+  instanceDirectory,
+  removeSilentFolders,
+  usesIpvsHere,
+} from '../dataplane/instance-folder.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Sysctls } from '../model/sysctls.ts';
 import { type Applied, readApplied } from './applied.ts';
@@ -71,7 +76,11 @@ async function openEbpf(options: Wish): Promise<OwnController> {
 }
 
 /** Where the daemon of this network namespace serves the control API. */
-export const controlSocket = (): string => join(instanceDirectory(), 'control.sock');
+export const controlSocket = (): string => join(instanceDirectory(), socketName);
+const socketName = 'control.sock';
+
+/** Removes what is left of daemons that were killed: folders of network namespaces with nothing but a dead socket in them. */
+export const removeLeftFolders = (): Promise<void> => removeSilentFolders(socketName);
 
 /** Where the plane of this network namespace keeps what lives as long as it does; it may not be there. */
 export const planeDirectory = (): string => hostPlaneDirectory();

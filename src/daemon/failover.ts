@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import { vrrpProblems } from '../control/vrrp-problems.ts';
 import { type KeeperMessage, lines, type OrderMessage } from '../ha/channel.ts';
 import { keeperProgram } from '../ha/program.ts';
 import type { LeaseMaps, Orders } from '../ha/settings.ts';
+import { removeVirtualDevices } from '../ha/virtual-mac.ts';
 import type { Table } from '../model/table.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';
 import { type FailoverWanted, ordersOf } from './failover-orders.ts';
@@ -187,7 +189,10 @@ export function openFailover({ socket: path, log, leases, entered, troubled }: F
   async function end(): Promise<void> {
     await opening;
     channel ??= await attempt(path);
-    if (!channel) return;
+    if (!channel) {
+      removeLeft(path);
+      return;
+    }
     const closed = once(channel, 'close');
     channel.on('error', () => undefined).resume();
     send({ kind: 'stop' });
@@ -232,6 +237,19 @@ export function openFailover({ socket: path, log, leases, entered, troubled }: F
 }
 
 const sleepMs = (ms: number) => new Promise<void>((resolve) => void setTimeout(resolve, ms));
+
+/** What a failover process left that was killed for good: its devices, and its socket. */
+function removeLeft(path: string): void {
+  rmSync(path, { force: true });
+  removeVirtualDevices();
+}
+
+/** The same for a command, which asks first whether one listens at `path`: that one has what it has. */
+export async function removeLeftOfFailover(path: string): Promise<void> {
+  const found = await attempt(path);
+  if (found) found.destroy();
+  else removeLeft(path);
+}
 
 /** A connection; undefined where nobody listens. */
 function attempt(path: string): Promise<Socket | undefined> {

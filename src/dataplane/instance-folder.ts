@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { basename, join } from 'node:path';
 import { HeadgateError } from '../model/errors.ts';
 import { isSystemError } from '../sys/ffi.ts';
-import { acquireLock, type Lock, LockHeldError } from '../sys/lock.ts';
+import { acquireLock, type Lock, LockHeldError, tryLock } from '../sys/lock.ts';
 import { netnsCookie } from '../sys/netns.ts';
 
 /*
@@ -62,6 +63,44 @@ export async function takeLock(instance: string): Promise<Lock> {
 
 export const removePlaneDirectory = (instance: string) =>
   rmSync(planeDirectory(instance), { recursive: true, force: true });
+
+/** Removes folders that hold nothing but a socket of this name at which nobody listens any more. */
+export async function removeSilentFolders(socket: string): Promise<void> {
+  if (!existsSync(runDirectory)) return;
+  for (const instance of readdirSync(runDirectory)) {
+    const folder = join(runDirectory, instance);
+    const isDead = async (beside: readonly string[]): Promise<boolean> =>
+      String(namesIn(folder)) === String([...beside, socket].toSorted()) &&
+      !(await listensAt(join(folder, socket)));
+    if (!/^\d+$/.test(instance) || !(await isDead([]))) continue;
+    const lock = tryLock(lockPath(instance));
+    if (!('remove' in lock)) continue;
+    // Somebody may have come before we had the lock.
+    if (await isDead([basename(lockPath(instance))])) rmSync(join(folder, socket), { force: true });
+    lock.remove();
+  }
+}
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder).toSorted();
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES')) throw error;
+    return [];
+  }
+}
+
+const listensAt = (path: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const end = (listens: boolean) => {
+      socket.destroy();
+      resolve(listens);
+    };
+    const socket = connect(path);
+    socket.once('connect', () => end(true));
+    // What cannot be asked may be somebody.
+    socket.once('error', (error) => end(!isSystemError(error, 'ECONNREFUSED', 'ENOENT')));
+  });
 
 function makeFolder(path: string): void {
   try {

@@ -99,6 +99,16 @@ export function openVirtualDevices(): VirtualDevices {
 /** All of ours that are there. */
 export const virtualDevices = (): readonly Link[] => withNetlink({}, listLinks).filter(isOurs);
 
+/** Takes all of ours away, for who knows that no failover process is there any more. Returns their names. */
+export function removeVirtualDevices(): readonly string[] {
+  const left = virtualDevices();
+  if (left.length > 0)
+    withNetlink({}, (netlink) => {
+      for (const { index } of left) if (findLink(netlink, index)) deleteLink(netlink, index);
+    });
+  return left.map(({ name }) => name);
+}
+
 /** Raises parameters of a device that are lower, and says what they were. */
 function set(
   device: string,

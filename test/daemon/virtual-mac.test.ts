@@ -1,8 +1,9 @@
+import { existsSync } from 'node:fs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { until, type Wire } from '../ha/link.ts';
 import { requires } from '../requirements.ts';
 import type { Site } from './site.ts';
-import { openPair, type Pair, vip } from './two-directors.ts';
+import { keeperOf, openPair, type Pair, vip } from './two-directors.ts';
 
 const mac = '00:00:5e:00:01:33';
 
@@ -42,5 +43,36 @@ failover:
     expect(a.run('ipvsadm', '-Ln', '--stats').stdout).toMatch(/10\.77\.0\.1:8080 +[1-9]/);
     expect(await running.end('SIGTERM')).toBe(0);
     await until(() => !wire.ip(a.netns, '-br', 'link').includes('hgm'), 'its device goes with it');
+  });
+
+  it('leaves its device to clean-up, or to the next daemon, when all of it is killed', async () => {
+    const instance = `
+virtualServices: []
+failover:
+  vrrp:
+    - { name: front, interface: eth0, routerId: 51, advertisementInterval: 100ms, virtualMac: true, addresses: [${vip}] }
+`;
+    const devices = () => wire.ip(a.netns, '-br', 'link');
+    const startAndKill = async () => {
+      a.write(instance);
+      const running = await a.start();
+      await until(() => wire.has(a.netns, vip), 'it is master');
+      const keeper = keeperOf(a);
+      await running.end('SIGKILL');
+      // The failover process lives, and has what it has.
+      expect(a.run('headgate', 'clean-up').status).toBe(0);
+      expect(devices()).toContain('hgm4-51-');
+      process.kill(keeper, 'SIGKILL');
+      await until(() => !existsSync(`/proc/${keeper}`), 'it is gone');
+      expect(devices()).toContain('hgm4-51-');
+    };
+    await startAndKill();
+    expect(a.run('headgate', 'clean-up').status).toBe(0);
+    expect(devices()).not.toContain('hgm');
+    await startAndKill();
+    a.write('virtualServices: []\n');
+    const running = await a.start();
+    await until(() => !devices().includes('hgm'), 'the next daemon takes it away');
+    expect(await running.end('SIGTERM')).toBe(0);
   });
 });

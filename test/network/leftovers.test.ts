@@ -1,8 +1,11 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { tryLock } from '../../src/sys/lock.ts';
 import { bpffsDirectory } from '../../src/sys/mount.ts';
+import { headgateLauncher, run } from '../agent/site.ts';
 import { requires } from '../requirements.ts';
 import { linkKinds, type Site, standUp } from './site.ts';
 
@@ -45,5 +48,39 @@ requires(
     lock.release();
     site.ipvsadm('-L', '-n');
     expect(left(atWork)).toEqual([]);
+  });
+
+  it('is removed by a clean-up where it is a dead socket alone', async () => {
+    const folders = ['990000000000003', '990000000000004', '990000000000005'].map((cookie) =>
+      join(runDirectory, cookie),
+    );
+    const [dead, alive, more] = folders as [string, string, string];
+    for (const folder of folders) mkdirSync(folder, { recursive: true });
+    const listen = (folder: string) =>
+      `require('node:net').createServer().listen('${folder}/control.sock', () => console.log('listens'))`;
+    const daemons = await Promise.all(
+      folders.map(async (folder) => {
+        const daemon = spawn(process.execPath, ['-e', listen(folder)], {
+          stdio: ['ignore', 'pipe', 'ignore'],
+        });
+        await once(daemon.stdout, 'data');
+        return daemon;
+      }),
+    );
+    const end = async (daemon: ChildProcess | undefined) => {
+      const ended = once(daemon!, 'exit');
+      daemon!.kill('SIGKILL');
+      await ended;
+    };
+    writeFileSync(join(more, 'failover.sock'), '');
+    for (const i of [0, 2]) await end(daemons[i]);
+    try {
+      run(site.lab, 'director', process.execPath, headgateLauncher, 'clean-up');
+      expect(folders.filter(existsSync)).toEqual([alive, more]);
+      expect(existsSync(dead)).toBe(false);
+    } finally {
+      await end(daemons[1]);
+      for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+    }
   });
 });
