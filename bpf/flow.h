@@ -365,7 +365,7 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 	if (result != SAY_OWN)
 		return result == SAY_LAPSED ? drop(EVENT_LEASE_LAPSED) : pass_by(packet);
 	if (settings.hold)
-		return drop(EVENT_HELD);
+		return settings.hold == HOLD_PASS ? pass_by(packet) : drop(EVENT_HELD);
 	if (is_refused())
 		return drop(EVENT_REFUSED);
 	if (service->flags & SERVICE_PERSISTENT)

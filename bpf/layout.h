@@ -278,6 +278,13 @@ enum sync {
 	SYNC_BY_PACKETS = 2,         /* as the kernel's ip_vs_sync_conn_needed() says */
 };
 
+/* settings.hold: what becomes of packets that would open a connection. */
+enum hold {
+	HOLD_OFF = 0,                /* they are scheduled */
+	HOLD_DROP = 1,               /* dropped: a layout conversion is under way */
+	HOLD_PASS = 2,               /* left to the kernel's IPVS: connections move between it and this plane */
+};
+
 /* What another director says of a connection: the argument of headgate_take. */
 struct sync_entry {
 	struct address client;
@@ -308,7 +315,7 @@ struct settings {
 	__u32 connections;           /* connections the table can hold */
 	__u32 timeout[16];           /* jiffies by enum state */
 	__u32 secure;                /* (program) 1: the states of secure_tcp are in force */
-	__u32 hold;                  /* 1: no new connections (a layout conversion is under way) */
+	__u32 hold;                  /* enum hold */
 	__u32 catch_all;             /* enum catch: services for more than their own port exist */
 	__u32 sync;                  /* enum sync: what is put into the ring for other directors */
 	__u32 sync_threshold;        /* SYNC_BY_PACKETS: sysctl sync_threshold */

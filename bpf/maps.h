@@ -237,6 +237,7 @@ const struct {
 	enum method method;
 	enum connection_hash connection_hash;
 	enum catch catch;
+	enum hold hold;
 	enum sync sync;
 	enum full_nat full_nat;
 	enum local_word local_word;

@@ -199,7 +199,7 @@ static int sweep_tick(void *map, __u32 *key, struct sweeper *sweeper)
 	struct sweep sweep = { .started = bpf_ktime_get_ns(), .now = now_jiffies() };
 
 	/* While the table is held for a conversion its chains and lists stand still. */
-	if (!settings.hold) {
+	if (settings.hold != HOLD_DROP) {
 		bpf_loop(LIMBO_BATCH, leave_limbo_step, &sweep, 0);
 		bpf_loop(slice_count + 1, visit_slice, &sweep, 0);
 		if (!sweep.unfinished)

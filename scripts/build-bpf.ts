@@ -43,6 +43,7 @@ const enums = [
   'state',
   'method',
   'connection_hash',
+  'hold',
   'catch',
   'sync',
   'full_nat',

@@ -200,6 +200,14 @@ export const verbs = [
     grammar: 'headgate',
   },
   {
+    name: 'migrate',
+    group: 'Daemon and host',
+    usage: 'migrate ipvs-to-ebpf|ebpf-to-ipvs [--yes]',
+    summary:
+      "Move services and connections between the kernel's IPVS and the ebpf data plane, while traffic flows",
+    grammar: 'headgate',
+  },
+  {
     name: 'sysctl',
     group: 'Daemon and host',
     usage: 'sysctl [NAME | NAME=VALUE]...',

@@ -44,7 +44,7 @@ export async function openUntouched(options: Wish = {}): Promise<OwnController> 
     throw new HeadgateError(
       'HG_USAGE',
       'Cannot use the data plane "ebpf" here: the data plane of this network namespace is "ipvs", and both would forward',
-      { hint: 'headgate clean-up (the services it made go), or dataPlane: ipvs' },
+      { hint: 'headgate migrate ipvs-to-ebpf (connections go on), or dataPlane: ipvs' },
     );
   }
   try {
@@ -111,7 +111,8 @@ function planeFromEnvironment(): Wish['dataPlane'] {
   );
 }
 
-function connectionsFromEnvironment(): number | undefined {
+/** HEADGATE_CONNECTIONS. Throws HG_USAGE. */
+export function connectionsFromEnvironment(): number | undefined {
   const text = process.env.HEADGATE_CONNECTIONS;
   if (text === undefined || text === '') return undefined;
   const wanted = Number(text);

@@ -75,6 +75,10 @@ export const errorCatalogue = {
     title: 'Addresses cannot be handed over',
     hint: 'Look at who has them, and who else is there: headgate status',
   },
+  HG_MOVE: {
+    title: 'What the data plane forwards cannot move to the other one',
+    hint: 'Do what the message asks for, then: headgate migrate ipvs-to-ebpf, or ebpf-to-ipvs. Traffic goes on meanwhile.',
+  },
   HG_UNKNOWN_NAME: {
     title: 'There is no virtual service or real server of this name',
     hint: 'List what there is with: headgate get services',

@@ -33,6 +33,8 @@ export const roomRules: Record<string, RoomRule> = {
   },
   dataplane: {
     rooms: ['model', 'sys'],
+    // The only form in which the kernel's IPVS takes connections.
+    files: ['src/ha/sync/batch.ts'],
     packages: [],
     because: 'a forwarding engine applies what it is told; who tells it, and why, is not its business',
   },

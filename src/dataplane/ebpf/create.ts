@@ -88,9 +88,10 @@ export function addProgram(instance: Instance, name: AttachedProgram): void {
  * Starts the sweeper of an instance that was loaded, pins it all and lets go of it. The folder appears under its name in
  * one step, complete or not at all.
  */
-export function createInstance(directory: string, loaded: LoadedObject): void {
+export function createInstance(directory: string, loaded: LoadedObject, standsBack = false): void {
   const unfinished = unfinishedOf(directory);
   try {
+    if (standsBack) hold(loaded);
     startSweeper(loaded.programs.headgate_start!);
     pinInstance(loaded, unfinished);
     renameSync(unfinished, directory);
@@ -175,6 +176,12 @@ function fillSettings(loaded: LoadedObject, size: number): void {
   buildId.forEach((word, index) => {
     settings.set(0, 'build', word, index);
   });
+  settings.close();
+}
+
+function hold(loaded: LoadedObject): void {
+  const settings = mapRecords(loaded.maps['.data.settings']!, 'settings');
+  settings.set(0, 'hold', numbers.hold.HOLD_PASS);
   settings.close();
 }
 

@@ -78,14 +78,16 @@ function syncMethods(
 const hasSync = (directory: string) =>
   existsSync(directory) && readdirSync(directory).some((name) => name.startsWith('sync-'));
 
-async function stopAllSync(directory: string): Promise<void> {
+/** Ends the sync processes beside a plane. */
+export async function stopAllSync(directory: string): Promise<void> {
   if (!hasSync(directory)) return;
   const { syncProcesses } = await import('./sync-processes.ts');
   const { stopSync } = syncProcesses(directory);
   for (const role of ['master', 'backup'] as const) await stopSync(role);
 }
 
-function refuseWithoutPrivilege(): void {
+/** Throws HG_NOT_ROOT, HG_NO_BPF. */
+export function refuseWithoutPrivilege(): void {
   if (!hasCapability('net_admin')) {
     throw new HeadgateError(
       'HG_NOT_ROOT',
@@ -121,7 +123,8 @@ function removeLeftLocks(bpffs: string, own: string): void {
   }
 }
 
-function bpffsOrError(): string {
+/** The bpffs of instances, mounted where it is not. Throws HG_NO_BPFFS. */
+export function bpffsOrError(): string {
   try {
     return ensureBpffs();
   } catch (error) {

@@ -33,6 +33,7 @@ import type { Mark } from './mark-routes.ts';
 import type { OutcomeReader } from './outcomes.ts';
 import { mapRecords } from './records.ts';
 import { wakeSlices } from './slices.ts';
+import { standsBack } from './stand-back.ts';
 import type { TableMaps } from './table-maps.ts';
 import { openTables, type Tables } from './tables.ts';
 
@@ -52,6 +53,8 @@ export type EbpfOptions = {
   readonly sysctls?: Partial<Sysctls>;
   /** Interfaces that are to run the fast path at XDP, and no others; without it those that do go on. */
   readonly fastPath?: readonly FastPathWish[];
+  /** Set up so that it stands back behind the kernel's IPVS (stand-back.ts). */
+  readonly standsBack?: true;
 };
 
 /**
@@ -161,7 +164,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
 
   /** Marked packets come to the program as long as there is a service for them. */
   async function arrange({ instance, tables }: { instance: Instance; tables: Tables }): Promise<void> {
-    const ids = [...tables.listed.values()].map(({ service: { id } }) => id);
+    const ids = standsBack(instance) ? [] : [...tables.listed.values()].map(({ service: { id } }) => id);
     const marks = ids.flatMap((id): Mark[] => (id.kind === 'fwmark' ? [id] : []));
     const key = marks.map(({ mark, family }) => `${mark}/${family}`).join(' ');
     if (key === arranged) return;
@@ -227,7 +230,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     const { createInstance, loadInstanceAside } = await import('./create.ts');
     const loading = coming ?? loadInstanceAside(size);
     coming = undefined;
-    createInstance(directory, await loading);
+    createInstance(directory, await loading, options.standsBack);
     try {
       const made = (await find())!;
       if (options.sysctls) made.tables.apply({ kind: 'set-sysctls', sysctls: options.sysctls });

@@ -25,6 +25,7 @@ import { internalDevice, missingPlaces, placesOf, reportDevice } from './attach.
 import { findClaims } from './claims.ts';
 import { countEvent } from './events.ts';
 import type { Instance } from './instance.ts';
+import { numbers } from './layout.generated.ts';
 import type { ListedService } from './listing.ts';
 import { type Mark, marksOf, surveyMarks } from './mark-routes.ts';
 import { pathsTo } from './outlook.ts';
@@ -136,7 +137,7 @@ function readPlane(
       internal.every(({ up }) => up) &&
       internal.some(({ index }) => index === settings.get(0, 'internal_ifindex')),
     compiled: program === undefined || programInfo(program.fd).compiledBytes > 0,
-    held: settings.get(0, 'hold') !== 0,
+    held: settings.get(0, 'hold') === numbers.hold.HOLD_DROP,
     entries: runtime.get(0, 'entries'),
     ...(marks.length > 0 && { marks: surveyMarks(marks) }),
     sweptMsAgo: Number((process.hrtime.bigint() - runtime.getBig(0, 'tick_ns')) / 1_000_000n),

@@ -54,7 +54,7 @@ export function takeOver(directory: string): void {
     const loaded = loadInstance(running.get('connections'), more, kept);
     const fresh = (name: PinnedMap) => loaded.maps[name]!;
     try {
-      running.set('hold', 1);
+      running.set('hold', numbers.hold.HOLD_DROP);
       sleep(quietMs);
       const words = copyTable(old, fresh, running);
       pinInstance(loaded, unfinishedOf(directory));
@@ -68,7 +68,7 @@ export function takeOver(directory: string): void {
       renameSync(unfinishedOf(directory), directory);
       removePins(replacedOf(directory));
     } catch (error) {
-      running.set('hold', 0);
+      running.set('hold', numbers.hold.HOLD_OFF);
       throw error;
     } finally {
       loaded.close();

@@ -26,11 +26,19 @@ export async function openHostIpvsPlane(because: string): Promise<DataPlane> {
   const instance = String(netnsCookie());
   const lock = await takeLock(instance);
   try {
+    if (usesEbpf(instance) && usesIpvs(instance))
+      throw new HeadgateError(
+        'HG_MOVE',
+        'Cannot change the data plane: a move between ebpf and ipvs was cut off here; until it ends both forward, each what it knows',
+        {
+          hint: 'headgate migrate ipvs-to-ebpf --yes ends it, and so does headgate migrate ebpf-to-ipvs --yes',
+        },
+      );
     if (usesEbpf(instance))
       throw new HeadgateError(
         'HG_USAGE',
         'Cannot use the data plane "ipvs" here: the data plane of this network namespace is "ebpf", which takes packets before IPVS sees them',
-        { hint: 'headgate clean-up (its connections end), or dataPlane: ebpf' },
+        { hint: 'headgate migrate ebpf-to-ipvs (connections go on), or dataPlane: ebpf' },
       );
     if (!usesIpvs(instance)) removePlaneDirectory(instance);
     const plane = openIpvsPlane({ directory: planeDirectory(instance), because });

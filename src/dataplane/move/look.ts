@@ -1,0 +1,312 @@
+import { readFileSync } from 'node:fs';
+import { familyOf } from '../../model/address.ts';
+import { count } from '../../model/count.ts';
+import { HeadgateError } from '../../model/errors.ts';
+import type { LeftBehind, Move, MovePlan } from '../../model/move.ts';
+import { destinationKey, serviceFamily, serviceKey } from '../../model/service-id.ts';
+import { type Sysctls, sysctlNames } from '../../model/sysctls.ts';
+import type { Connection, Observed, ServiceEntry } from '../../model/table.ts';
+import { type StaysBecause, staysBecause, type Travel, traveller } from '../../model/travel.ts';
+import { readSysctl } from '../../sys/sysctl.ts';
+import type { BothPlanes } from './planes.ts';
+
+/** What is known before a move: the plan for people, and the two tables. */
+export type View = {
+  readonly plan: MovePlan;
+  readonly kernel: Observed;
+  readonly own: Observed;
+};
+
+/** A table's entries without what is counted. */
+export const entriesOf = ({ services }: Observed): ServiceEntry[] =>
+  services.map(({ service, destinations }) => ({
+    service,
+    destinations: destinations.map(({ destination }) => destination),
+  }));
+
+/** What becomes of each connection of the kernel's. */
+export const kernelTraveller = (kernel: Observed): ((connection: Connection) => Travel) =>
+  traveller(entriesOf(kernel), { ftpHelper: isFtpHelped() });
+
+/** ip_vs_ftp registers its ports in each network namespace. */
+function isFtpHelped(): boolean {
+  try {
+    return /\sftp\s*$/m.test(readFileSync('/proc/thread-self/net/ip_vs_app', 'latin1'));
+  } catch {
+    return false;
+  }
+}
+
+/** Part of a new table that may be taken by what is carried into it. */
+const fullest = 0.8;
+
+/** Looks at both sides and changes nothing. Rejects with HG_MOVE where the move cannot be made at all. */
+export async function lookBefore(planes: BothPlanes, move: Move): Promise<View> {
+  const [kernel, own] = [
+    await planes.ipvs.read({ counters: false }),
+    await planes.ebpf.read({ counters: false }),
+  ];
+  const from = move === 'ipvs-to-ebpf' ? kernel : own;
+  const left = move === 'ipvs-to-ebpf' ? await leftInKernel(planes, kernel) : await lostToKernel(planes, own);
+  const known = new Set(own.services.map(({ service }) => serviceKey(service.id)));
+  const waits = (entry: ServiceEntry) =>
+    travels(entry) &&
+    !(known.has(serviceKey(entry.service.id)) && left.keep.has(serviceKey(entry.service.id)));
+  const needed =
+    move === 'ipvs-to-ebpf' ? planes.usesIpvs() || entriesOf(kernel).some(waits) : planes.hasEbpf();
+  if (needed && move === 'ipvs-to-ebpf') {
+    refuseTwoTables(planes, kernel, own);
+    refuseSmallTable(left, own);
+  }
+  if (needed && move === 'ebpf-to-ipvs') refuseUnroutable(own);
+  const destinations = from.services.flatMap((one) => one.destinations);
+  return {
+    kernel,
+    own,
+    plan: {
+      ...{ move, needed },
+      services: from.services.length - left.services,
+      realServers: destinations.length - left.realServers,
+      connections: left.connections,
+      templates: left.templates,
+      left: left.left,
+      notes: needed ? notesOf(move, from, move === 'ipvs-to-ebpf' ? own : kernel) : [],
+    },
+  };
+}
+
+type Left = {
+  readonly left: readonly LeftBehind[];
+  readonly services: number;
+  readonly realServers: number;
+  readonly connections: number;
+  readonly templates: number;
+  /** Services that have to stay in the kernel's table for the sake of connections. */
+  readonly keep: ReadonlySet<string>;
+};
+
+/** Whether ebpf forwards a service: one it does not stays with IPVS. */
+export const travels = ({ service: { id } }: ServiceEntry): boolean =>
+  id.kind === 'fwmark' || id.protocol !== 'sctp';
+
+async function leftInKernel(planes: BothPlanes, kernel: Observed): Promise<Left> {
+  const stay = entriesOf(kernel).filter((entry) => !travels(entry));
+  const fateOf = kernelTraveller(kernel);
+  const staying = new Map<StaysBecause, number>();
+  const keep = new Set<string>();
+  let [connections, templates] = [0, 0];
+  for (const connection of await planes.ipvs.connections()) {
+    const fate = fateOf(connection);
+    if ('stays' in fate) {
+      staying.set(fate.stays, (staying.get(fate.stays) ?? 0) + 1);
+      if (fate.service && keepsItsService(fate.stays)) keep.add(serviceKey(fate.service));
+    } else if (connection.template) templates++;
+    else connections++;
+  }
+  const engines = kernel.services.filter(({ service }) => service.persistence?.engine !== undefined);
+  const left: LeftBehind[] = [
+    ...stay.map(({ service }) => ({
+      what: serviceKey(service.id),
+      why: 'ebpf does not forward SCTP: it stays with IPVS and goes on there',
+    })),
+    ...[...staying].map(([reason, number]) => ({
+      what: count(number, 'connection'),
+      why: `${staysBecause[reason]}: ${fates[reason]}`,
+    })),
+    ...(isFtpHelped() ? kernel.services.filter(isMasqueradedFtp) : []).map(({ service }) => ({
+      what: `ip_vs_ftp for ${serviceKey(service.id)}`,
+      why: 'ebpf has no such helper: data connections of new clients find no way',
+    })),
+    ...engines.map(({ service }) => ({
+      what: `persistence engine ${service.persistence!.engine} of ${serviceKey(service.id)}`,
+      why: 'ebpf keeps it and goes by client addresses',
+    })),
+    ...countersLeft(kernel),
+  ];
+  const realServers = stay.reduce((sum, { destinations }) => sum + destinations.length, 0);
+  return { left, services: stay.length, realServers, connections, templates, keep };
+}
+
+const isMasqueradedFtp = ({ service: { id }, destinations }: Observed['services'][number]): boolean =>
+  id.kind === 'address' &&
+  id.protocol === 'tcp' &&
+  id.port === 21 &&
+  destinations.some(({ destination: { method } }) => method === 'masquerade');
+
+const withIpvs = 'it stays with IPVS until it ends, and so does its service there';
+const fates: Readonly<Record<StaysBecause, string>> = {
+  helper: withIpvs,
+  expected: withIpvs,
+  sctp: withIpvs,
+  family: withIpvs,
+  unknown: withIpvs,
+  engine: 'its clients are bound anew, by address',
+  gone: 'as silent as it is now',
+};
+/** Entries for whose sake a service stays in the kernel's table. */
+export const keepsItsService = (reason: StaysBecause): boolean => fates[reason] === withIpvs;
+
+async function lostToKernel(planes: BothPlanes, own: Observed): Promise<Left> {
+  const all = planes.hasEbpf() ? await planes.ebpf.connections() : [];
+  const templates = all.filter(({ template }) => template).length;
+  const listed = new Set(
+    own.services.flatMap(({ destinations }) => destinations.map(({ destination }) => destination.address)),
+  );
+  const gone = all.filter(({ destination }) => !listed.has(destination.address)).length;
+  const encrypted = planes.hasEbpf()
+    ? (await planes.ownSync.syncDaemons()).filter(({ progress }) => progress?.encrypted)
+    : [];
+  const left: LeftBehind[] = [
+    ...own.services.flatMap(({ service }) =>
+      service.whenGone === undefined || service.whenGone === 'drop'
+        ? []
+        : [
+            {
+              what: `whenGone: ${service.whenGone} of ${serviceKey(service.id)}`,
+              why: 'IPVS has one rule for all services: silence, unless net.ipv4.vs.expire_nodest_conn is 1',
+            },
+          ],
+    ),
+    ...own.services.flatMap(({ service, destinations }) =>
+      destinations
+        .filter(({ destination }) => destination.expiresTemplates)
+        .map(({ destination }) => ({
+          what: `maintenance of ${destinationKey(destination)} in ${serviceKey(service.id)}`,
+          why: 'IPVS brings clients of persistence back, unless net.ipv4.vs.expire_quiescent_template is 1',
+        })),
+    ),
+    ...(gone > 0
+      ? [
+          {
+            what: count(gone, 'connection'),
+            why: 'their real server is not in the table any more: silent from then on',
+          },
+        ]
+      : []),
+    ...encrypted.map(({ role, interface: name }) => ({
+      what: `connection sync (${role} on ${name}) with a key`,
+      why: "IPVS's sync daemons send in clear: none is started",
+    })),
+    ...((own.sysctls?.half_open_share ?? 0) > 0 && planes.hasEbpf()
+      ? [
+          {
+            what: 'net.ipv4.vs.half_open_share',
+            why: 'IPVS has no such limit; its defences are sysctls, too',
+          },
+        ]
+      : []),
+    ...countersLeft(own),
+  ];
+  const connections = all.length - templates - gone;
+  return { left, services: 0, realServers: 0, connections, templates, keep: new Set() };
+}
+
+/** What never travels, where there is something of it. */
+function countersLeft({ services }: Observed): LeftBehind[] {
+  if (services.length === 0) return [];
+  const remembering = services.filter(({ service: { scheduler } }) => /^(lblcr?|rr|wrr)$/.test(scheduler));
+  return [
+    { what: 'counters and rates', why: 'they begin at 0' },
+    ...(remembering.length > 0
+      ? [
+          {
+            what: `what ${[...new Set(remembering.map(({ service }) => service.scheduler))].sort().join(', ')} remember`,
+            why: 'turns begin anew, and with lblc and lblcr the addresses',
+          },
+        ]
+      : []),
+  ];
+}
+
+/** Parameters of one side that are otherwise on the other, and are going to be set there. */
+export function sysctlsThatDiffer(from: Observed, to: Observed): Partial<Sysctls> {
+  const { sysctls: wanted } = from;
+  const now = to.sysctls;
+  if (!wanted || !now) return {};
+  return Object.fromEntries(
+    sysctlNames
+      .filter((name) => name !== 'half_open_share' && wanted[name] !== now[name])
+      .map((name) => [name, wanted[name]]),
+  );
+}
+
+function notesOf(move: Move, from: Observed, to: Observed): string[] {
+  const set = Object.entries(sysctlsThatDiffer(from, to)).map(([name, value]) => `${name}=${value}`);
+  const marks = from.services.flatMap(({ service: { id } }) => (id.kind === 'fwmark' ? [id.mark] : []));
+  return [
+    ...(set.length > 0 ? [`net.ipv4.vs.${set.join(', net.ipv4.vs.')} will be set`] : []),
+    ...(move === 'ipvs-to-ebpf'
+      ? [
+          "the host's firewall no longer sees packets of virtual services: headgate doctor quotes its rules about them",
+          "keepalived, ldirectord and ipvsadm go on writing to the kernel's table, which then forwards nothing: stop them",
+        ]
+      : ["the host's firewall sees packets of virtual services again, and can drop them"]),
+    ...(marks.length > 0 && move === 'ebpf-to-ipvs'
+      ? [
+          `packets with mark ${marks.join(', ')} must be delivered to this host by its own routing: ebpf did that itself`,
+        ]
+      : []),
+  ];
+}
+
+/** Services that are only in the kernel while ours schedules already: nobody could say which table is the one that counts. */
+function refuseTwoTables(planes: BothPlanes, kernel: Observed, own: Observed): void {
+  if (!planes.hasEbpf() || planes.standsBack() || planes.usesIpvs() || own.services.length === 0) return;
+  const known = new Set(own.services.map(({ service }) => serviceKey(service.id)));
+  const strange = entriesOf(kernel).filter((one) => travels(one) && !known.has(serviceKey(one.service.id)));
+  if (strange.length === 0) return;
+  throw new HeadgateError(
+    'HG_MOVE',
+    `Cannot move: the data plane ebpf is in use here with ${count(own.services.length, 'virtual service')}, and the kernel's table has others: ${strange.map(({ service }) => serviceKey(service.id)).join(', ')}`,
+    { hint: 'headgate import --from kernel prints them as a configuration; add them to yours, and apply it' },
+  );
+}
+
+/** A table that is set up has one size. */
+function refuseSmallTable({ connections, templates }: Left, { connectionTableSize }: Observed): void {
+  const wanted = connections + templates;
+  if (wanted < connectionTableSize * fullest) return;
+  throw new HeadgateError(
+    'HG_MOVE',
+    `Cannot move: there are ${wanted} entries to carry, and the table of ebpf holds ${connectionTableSize}`,
+    { hint: `HEADGATE_CONNECTIONS=${2 ** Math.ceil(Math.log2(2 * wanted))} headgate migrate ipvs-to-ebpf` },
+  );
+}
+
+/** What IPVS would not forward, though ours does. */
+function refuseUnroutable({ services }: Observed): void {
+  const mixed = services.flatMap(({ service: { id }, destinations }) =>
+    destinations
+      .filter(({ destination: { address } }) => familyOf(address) !== serviceFamily(id))
+      .map(({ destination }) => `${destinationKey(destination)} of ${serviceKey(id)}`),
+  );
+  if (mixed.length > 0)
+    throw new HeadgateError(
+      'HG_MOVE',
+      `Cannot move: IPVS cannot be told of connections while a real server is of another address family than its service: ${mixed.join(', ')}`,
+      { hint: 'Delete these real servers first' },
+    );
+  const full = services.flatMap(({ service: { id }, destinations }) =>
+    destinations
+      .filter(({ destination: { method } }) => method === 'full-nat')
+      .map(({ destination }) => `${destinationKey(destination)} of ${serviceKey(id)}`),
+  );
+  if (full.length > 0)
+    throw new HeadgateError('HG_MOVE', `Cannot move: IPVS has no full NAT: ${full.join(', ')}`, {
+      hint: 'Give these real servers another method first',
+    });
+  const forwarding = { 4: 'net.ipv4.ip_forward', 6: 'net.ipv6.conf.all.forwarding' } as const;
+  for (const family of [4, 6] as const) {
+    const masked = services.find(
+      ({ service: { id }, destinations }) =>
+        serviceFamily(id) === family &&
+        destinations.some(({ destination: { method } }) => method === 'masquerade'),
+    );
+    if (!masked || readSysctl(forwarding[family]) !== '0') continue;
+    throw new HeadgateError(
+      'HG_MOVE',
+      `Cannot move: ${serviceKey(masked.service.id)} masquerades, for which IPVS needs this host to forward, and ${forwarding[family]} is 0`,
+      { hint: `sysctl -w ${forwarding[family]}=1` },
+    );
+  }
+}

@@ -1,0 +1,160 @@
+import { addressToBytes, familyOf } from './address.ts';
+import { tcpStateNames } from './connection-states.ts';
+import { type SyncedConnection, syncFlags } from './connection-sync.ts';
+import { destinationKey, protocolNumbers, serviceFamily, serviceKey } from './service-id.ts';
+import type { Connection, ServiceEntry } from './table.ts';
+import type { Destination, ServiceId } from './virtual-service.ts';
+
+/** A connection of the kernel's as another plane is told of it, or why it stays; and the service it is of, as far as one is found. */
+export type Travel =
+  | { readonly told: SyncedConnection; readonly service: ServiceId }
+  | { readonly stays: StaysBecause; readonly service?: ServiceId };
+
+/** Why a connection of the kernel's IPVS cannot be carried on by another plane. */
+export const staysBecause = {
+  helper: 'ip_vs_ftp rewrites what is said on it',
+  expected: 'an application helper expects it; no client has opened it',
+  engine: 'a template of a persistence engine',
+  sctp: 'SCTP is not forwarded by ebpf',
+  gone: 'its real server is not in the table any more',
+  family: 'its real server is of the other address family',
+  unknown: 'its state is not known',
+} as const;
+export type StaysBecause = keyof typeof staysBecause;
+
+const ftp = { control: 21, data: 20, firstPassive: 1024 } as const;
+const methodFlags = {
+  masquerade: syncFlags.masquerade,
+  tunnel: syncFlags.tunnel,
+  'direct-routing': syncFlags.directRouting,
+  // IPVS has none of it, and what has it stays in the ebpf plane.
+  'full-nat': syncFlags.masquerade,
+} as const;
+
+/**
+ * What becomes of each connection of the kernel's IPVS. Its list does not say which service a connection is of: that is looked
+ * for as for a packet of it (ip_vs_service_find), firewall marks last, because no list tells a connection's mark.
+ * `ftpHelper`: ip_vs_ftp is at work in this network namespace.
+ */
+export function traveller(
+  services: readonly ServiceEntry[],
+  { ftpHelper }: { readonly ftpHelper: boolean },
+): (connection: Connection) => Travel {
+  const byKey = new Map(services.map((entry) => [serviceKey(entry.service.id), entry]));
+  const marked = services.filter(({ service: { id } }) => id.kind === 'fwmark');
+  const places = new Map<ServiceEntry, ReadonlyMap<string, Destination>>();
+  const find = (id: ServiceId) => byKey.get(serviceKey(id)) ?? [];
+
+  function placesOf(entry: ServiceEntry): ReadonlyMap<string, Destination> {
+    let found = places.get(entry);
+    if (!found) {
+      found = new Map(entry.destinations.map((one) => [destinationKey(one), one]));
+      places.set(entry, found);
+    }
+    return found;
+  }
+
+  function servicesOf({ protocol, virtual, template }: Connection): readonly ServiceEntry[] {
+    const { address, port } = virtual;
+    if (protocol === 'ip') {
+      const bytes = addressToBytes(address);
+      const mark = new DataView(bytes.buffer, bytes.byteOffset).getUint32(bytes.length - 4);
+      return [find({ kind: 'fwmark', mark, family: familyOf(address) })].flat();
+    }
+    const at = (other: number) => find({ kind: 'address', protocol, address, port: other });
+    const isFtp = protocol === 'tcp' && (port === ftp.data || port >= ftp.firstPassive);
+    const own = [at(port), isFtp ? at(ftp.control) : [], at(0)].flat();
+    const family = familyOf(address);
+    return template ? own : [...own, ...marked.filter(({ service: { id } }) => serviceFamily(id) === family)];
+  }
+
+  function homeOf(connection: Connection) {
+    const { address } = connection.destination;
+    for (const entry of servicesOf(connection)) {
+      const there = placesOf(entry);
+      const destination =
+        there.get(destinationKey(connection.destination)) ?? there.get(destinationKey({ address, port: 0 }));
+      if (destination) return { service: entry.service, destination };
+    }
+    return undefined;
+  }
+
+  return (connection) => {
+    const { protocol, client, virtual, destination: real, template, engine } = connection;
+    if (protocol === 'sctp') return { stays: 'sctp' };
+    const home = homeOf(connection);
+    if (!home) return { stays: template && client.port === 0 && !engine ? 'expected' : 'gone' };
+    const { persistence, id } = home.service;
+    const stays = (why: StaysBecause): Travel => ({ stays: why, service: id });
+    if (template && engine) return stays('engine');
+    if (client.port === 0 && !(template && persistence)) return stays('expected');
+    const { method } = home.destination;
+    if (
+      ftpHelper &&
+      protocol === 'tcp' &&
+      virtual.port === ftp.control &&
+      method === 'masquerade' &&
+      !template
+    )
+      return stays('helper');
+    if (familyOf(real.address) !== familyOf(client.address)) return stays('family');
+    const state = stateNumber(connection);
+    if (state === undefined) return stays('unknown');
+    return {
+      service: id,
+      told: {
+        family: familyOf(real.address),
+        protocol: protocol === 'ip' ? 0 : protocolNumbers[protocol],
+        flags:
+          methodFlags[method] |
+          (template ? syncFlags.template : 0) |
+          (template || connection.active ? 0 : syncFlags.inactive),
+        state,
+        client: addressToBytes(client.address),
+        clientPort: client.port,
+        virtual: addressToBytes(virtual.address),
+        virtualPort: virtual.port,
+        real: addressToBytes(real.address),
+        realPort: real.port,
+        fwmark: id.kind === 'fwmark' ? id.mark : 0,
+        timeoutSeconds: Math.max(
+          1,
+          template ? persistence!.timeoutSeconds : Math.ceil(connection.expiresInMs / 1000),
+        ),
+      },
+    };
+  };
+}
+
+/** The kernel's number of a state by its name. */
+function stateNumber({ template, protocol, state }: Connection): number | undefined {
+  if (template) return state === 'ASSURED' ? 1 : 0;
+  if (protocol === 'udp') return 0;
+  const number = (tcpStateNames as readonly string[]).indexOf(state);
+  return number < 0 ? undefined : number;
+}
+
+/** A Map key: what a connection is found by in a table. */
+export const travelKey = ({
+  protocol,
+  client,
+  clientPort,
+  virtual,
+  virtualPort,
+  flags,
+}: SyncedConnection): string =>
+  `${protocol} ${client.join('.')} ${clientPort} ${virtual.join('.')} ${virtualPort} ${flags & syncFlags.template}`;
+
+/**
+ * The same as it is told when it has ended: whoever hears of it forgets it in a second. A template has one more, because IPVS
+ * keeps one whose connections are still there for another minute.
+ */
+export function ended(connection: SyncedConnection): SyncedConnection {
+  if (connection.flags & syncFlags.template) return { ...connection, timeoutSeconds: 2 };
+  return {
+    ...connection,
+    ...(connection.protocol === protocolNumbers.tcp && { state: tcpStateNames.indexOf('CLOSE') }),
+    flags: connection.flags | syncFlags.inactive,
+    timeoutSeconds: 1,
+  };
+}

@@ -1,0 +1,169 @@
+#!/bin/bash
+# Runs in a guest: streams, datagrams and short connections by way of director a, whose traffic moves from the kernel's IPVS to
+# ebpf and back meanwhile. Prints what the commands say, what each side has, and what the client saw. $1: the folder of the
+# launchers.
+set -euo pipefail
+launchers=$1
+export HEADGATE_CONNECTIONS=4096
+echo 'install ip_vs /bin/false' >/etc/modprobe.d/none.conf
+"$launchers/headgate.js" migrate ipvs-to-ebpf 2>&1 | sed 's/^/without: /' || true
+rm /etc/modprobe.d/none.conf
+. "$(dirname "$0")/sync-network.sh"
+modprobe ip_vs_ftp
+kernel() { ip netns exec a ipvsadm "$@"; }
+ours() { ip netns exec a "$launchers/headgate.js" "$@"; }
+
+# b is a second real server beside the one there is.
+ip netns exec b sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 net.ipv4.conf.all.rp_filter=0 \
+  net.ipv4.conf.tunl0.rp_filter=0
+ip -n b addr add 10.1.0.100/32 dev lo
+ip -n b link set tunl0 up
+ip -n b addr add 10.1.0.101/32 dev tunl0
+for name in b server; do
+  ip -n "$name" rule add from "$(ip -n "$name" -4 -br addr show dev inside | awk '{sub("/.*", "", $3); print $3}')" lookup 100 || true
+  ip -n "$name" route replace default via 10.2.0.1 table 100
+done
+cat >named.cjs <<'SERVER'
+const { createServer } = require('node:net');
+const name = process.argv[2];
+const udp = require('node:dgram').createSocket('udp4');
+let open = 4;
+const ready = () => --open || require('node:fs').writeFileSync(`ready-${name}`, '');
+for (const port of [80, 8080, 2100])
+  createServer((socket) => {
+    socket.on('error', () => {}).setNoDelay();
+    socket.on('data', (data) => socket.write(`${name} ${data}`));
+  }).listen(port, '0.0.0.0', ready);
+udp.on('message', (text, { address, port }) => udp.send(`${name} ${text}`, port, address));
+udp.bind(5301, ready);
+SERVER
+kill $server
+for name in b server; do ip netns exec $name node named.cjs $name & echo $! >>servers; done
+trap 'kill $(cat servers)' EXIT
+until [ -e ready-b ] && [ -e ready-server ]; do sleep 0.2; done
+for vip in $vip4s; do ip -n a addr add "$vip/32" dev lan; done
+ip netns exec a ipvsadm -R <<'RULES'
+-A -t 10.1.0.100:80 -s rr
+-a -t 10.1.0.100:80 -r 10.1.0.4:80 -g
+-a -t 10.1.0.100:80 -r 10.1.0.2:80 -g
+-A -t 10.1.0.101:80 -s wrr
+-a -t 10.1.0.101:80 -r 10.1.0.4:80 -i
+-a -t 10.1.0.101:80 -r 10.1.0.2:80 -i -w 2
+-A -t 10.1.0.102:80 -s rr
+-a -t 10.1.0.102:80 -r 10.2.0.4:80 -m
+-a -t 10.1.0.102:80 -r 10.2.0.2:80 -m
+-A -t 10.1.0.102:8080 -s rr -p 300 -M 255.255.255.0
+-a -t 10.1.0.102:8080 -r 10.2.0.4:8080 -m
+-a -t 10.1.0.102:8080 -r 10.2.0.2:8080 -m
+-A -t 10.1.0.102:21 -s rr
+-a -t 10.1.0.102:21 -r 10.2.0.4:2100 -m
+-a -t 10.1.0.102:21 -r 10.2.0.2:2100 -m
+-A -u 10.1.0.102:53 -s rr
+-a -u 10.1.0.102:53 -r 10.2.0.4:5301 -m
+-a -u 10.1.0.102:53 -r 10.2.0.2:5301 -m
+RULES
+
+cat >client.cjs <<'CLIENT'
+const { connect } = require('node:net');
+const { existsSync, writeFileSync, renameSync } = require('node:fs');
+const dgram = require('node:dgram');
+const { setTimeout: sleep } = require('node:timers/promises');
+const ways = [['direct-routing', '10.1.0.100', 80], ['tunnel', '10.1.0.101', 80], ['masquerade', '10.1.0.102', 80],
+  ['masquerade-2', '10.1.0.102', 80], ['persistent', '10.1.0.102', 8080], ['ftp', '10.1.0.102', 21]];
+const seen = {};
+const said = (name, text) => {
+  const one = (seen[name] ??= { answers: 0, servers: new Set(), trouble: [] });
+  if (text === undefined) return one;
+  one.answers++;
+  one.servers.add(text.split(' ')[0]);
+  return one;
+};
+let ending = false;
+const answerOf = (socket, text) =>
+  new Promise((done) => {
+    const end = (value) => { socket.off('data', heard).off('error', failed).off('close', closed); done(value); };
+    const heard = (data) => end(String(data));
+    const failed = (error) => end(error);
+    const closed = () => end(new Error('closed'));
+    socket.on('data', heard).on('error', failed).on('close', closed);
+    if (text !== undefined) socket.write(text);
+  });
+const stream = async ([name, host, port], i) => {
+  const socket = connect({ host, port, localPort: 40001 + i });
+  socket.setNoDelay();
+  for (let n = 0; !ending; n++) {
+    const got = await answerOf(socket, `${n}`);
+    if (got instanceof Error || !got.endsWith(` ${n}`)) { said(name).trouble.push(String(got)); break; }
+    said(name, got);
+    await sleep(150);
+  }
+  socket.on('error', () => {}).destroy();
+};
+const datagrams = async () => {
+  const socket = dgram.createSocket('udp4').bind(40020);
+  socket.on('message', (text) => said('datagrams', String(text)));
+  for (let n = 0; !ending; n++) { socket.send(`${n}`, 53, '10.1.0.102'); await sleep(150); }
+  socket.close();
+};
+const short = async (name, host) => {
+  while (!ending) {
+    const socket = connect({ host, port: 80 });
+    const got = await answerOf(socket, 'x');
+    if (got instanceof Error) said(name).trouble.push(String(got)); else said(name, got);
+    socket.on('error', () => {}).destroy();
+    await sleep(100);
+  }
+};
+(async () => {
+  for (const [name] of ways) said(name);
+  const work = [...ways.map(stream), datagrams(), short('short-masquerade', '10.1.0.102'), short('short-direct', '10.1.0.100')];
+  let goal = 0;
+  // A number in the file `wanted`: as many answers more of each, and then the same number stands in `reached`.
+  for (let reached = 0; !existsSync('end'); ) {
+    await sleep(50);
+    const wanted = existsSync('wanted') ? Number(require('node:fs').readFileSync('wanted', 'utf8')) : 0;
+    if (wanted > reached && goal === 0) goal = 1, Object.values(seen).forEach((one) => { one.from = one.answers; });
+    if (goal && Object.values(seen).every((one) => one.trouble.length > 0 || one.answers >= (one.from ?? 0) + 3)) {
+      [goal, reached] = [0, wanted];
+      writeFileSync('reached.new', String(reached));
+      renameSync('reached.new', 'reached');
+    }
+  }
+  ending = true;
+  await Promise.race([Promise.all(work), sleep(20000)]);
+  for (const [name, { answers, servers, trouble }] of Object.entries(seen))
+    console.log(`client: ${name} ${[...servers].sort().join('+')} ${trouble.length === 0 ? 'whole' : `broken after ${answers}: ${trouble.slice(0, 3)}`}`);
+  process.exit();
+})();
+CLIENT
+ip netns exec client node client.cjs >out 2>&1 &
+client=$!
+passed() { # number: everything has had some answers more
+  echo "$1" >wanted.new && mv wanted.new wanted
+  until [ "$(cat reached 2>/dev/null)" = "$1" ]; do sleep 0.3; kill -0 $client; done
+}
+passed 1
+kernel -Sn | sort | sed 's/^/kernel before: /'
+ours import --from kernel 2>/dev/null | sed 's/^/import: /'
+ours migrate ipvs-to-ebpf 2>&1 | sed -e 's/^ *next: //' -e 's/^ */plan: /' || true
+# One that is killed before it is through: both go on, and the next one ends it.
+ip netns exec a "$launchers/headgate.js" migrate ipvs-to-ebpf --yes >/dev/null &
+moving=$!
+until ip -n a link show hg0 >/dev/null 2>&1; do sleep 0.2; done
+kill -9 $moving
+ours ipvsadm -Ln 2>&1 | sed 's/^/cut: /' || true
+passed 2
+ours migrate ipvs-to-ebpf --yes -o json | sed 's/^/to ebpf: /'
+until [ -z "$(ip netns exec a awk '$5 != "0015" && NR > 1' /proc/net/ip_vs_conn)" ]; do sleep 0.5; done
+kernel -Sn | sort | sed 's/^/kernel then: /'
+ours ipvsadm -Sn | sort | sed 's/^/ours: /'
+ours migrate ipvs-to-ebpf --yes | sed 's/^/again: /'
+passed 3
+ours migrate ebpf-to-ipvs --yes -o json | sed 's/^/to ipvs: /'
+passed 4
+kernel -Sn | sort | sed 's/^/kernel after: /'
+ours migrate ebpf-to-ipvs | sed 's/^/again: /'
+ip -n a link show hg0 2>&1 | sed 's/^/pair: /' || true
+touch end
+wait $client || true
+sed 's/^/ /' out
