@@ -23,10 +23,14 @@ export type SysctlOptions = {
   readonly system?: boolean;
 };
 
-/** What is wanted of a parameter: to see it, or with a value to set it. `fixed` is what a name always has. */
+/** What is wanted of a parameter: to see it, or with values to set it. `fixed` is what a name always has. */
 type Wish =
-  | { readonly name: SysctlName; readonly value?: number }
+  | { readonly name: SysctlName; readonly values?: Partial<Sysctls> }
   | { readonly title: string; readonly fixed: string };
+
+/** The kernel has a pair under one name. */
+const pair = ['sync_threshold', 'sync_period'] as const;
+const names = sysctlNames.filter((name) => name !== pair[1]);
 
 /** `sysctl [NAME|NAME=VALUE...]`: shows parameters of the data plane, all without a name, and sets those with a value. */
 export async function runSysctl(
@@ -44,12 +48,12 @@ export async function runSysctl(
     ? (load ?? systemFiles()).flatMap((file) => wishesOf(file, streams))
     : words.map((word) => readWish(word));
   const changes = wishes.flatMap((wish) =>
-    'name' in wish && wish.value !== undefined ? [[wish.name, wish.value] as const] : [],
+    'name' in wish && wish.values ? Object.entries(wish.values) : [],
   );
   const controller = await (changes.length > 0 ? connectForRuntime('sysctl', streams.stderr) : connect());
   try {
     if (changes.length > 0) {
-      const sysctls: Partial<Sysctls> = Object.fromEntries(changes);
+      const sysctls = Object.fromEntries(changes) as Partial<Sysctls>;
       const [refusal] = await controller.apply([{ kind: 'set-sysctls', sysctls }]);
       if (refusal) {
         const said = changes.map(([name, value]) => `${name}=${value}`).join(' ');
@@ -64,9 +68,12 @@ export async function runSysctl(
       );
     const named = new Set(wishes.flatMap((wish) => ('name' in wish ? [wish.name] : [])));
     const everything = all || (wishes.length === 0 && !fromFiles);
-    const shown = everything ? sysctlNames : sysctlNames.filter((name) => named.has(name));
+    const shown = everything ? names : names.filter((name) => named.has(name));
     const fixed = wishes.flatMap((wish) => ('fixed' in wish ? [[wish.title, wish.fixed] as const] : []));
-    const values = Object.fromEntries([...shown.map((name) => [sysctlTitle(name), sysctls[name]]), ...fixed]);
+    const values = Object.fromEntries([
+      ...shown.map((name) => [sysctlTitle(name), shownValue(name, sysctls)]),
+      ...fixed,
+    ]);
     await write(streams, output, values, () =>
       Object.entries(values)
         .map(([name, value]) => `${name} = ${value}\n`)
@@ -87,7 +94,7 @@ function wishesOf(file: string, { stderr }: Streams): Wish[] {
       return [];
     }
     try {
-      return [{ name: plain, value: valueIn(plain, value) }];
+      return [{ name: plain, values: valuesIn(plain, value) }];
     } catch (error) {
       throw error instanceof HeadgateError
         ? new HeadgateError(error.code, `${place}: ${error.message}`)
@@ -96,7 +103,10 @@ function wishesOf(file: string, { stderr }: Streams): Wish[] {
   });
 }
 
-const isName = (name: string): name is SysctlName => Object.hasOwn(sysctlRanges, name);
+const isName = (name: string): name is SysctlName => (names as readonly string[]).includes(name);
+
+const shownValue = (name: SysctlName, sysctls: Sysctls): number | string =>
+  name === pair[0] ? pair.map((one) => sysctls[one]).join('\t') : sysctls[name];
 
 const plainName = (name: string): string => {
   const dotted = name.trim().replaceAll('/', '.');
@@ -106,7 +116,7 @@ const plainName = (name: string): string => {
 function readWish(word: string): Wish {
   const [, typed = '', text] = /^([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
   const name = plainName(typed);
-  if (isName(name)) return text === undefined ? { name } : { name, value: valueIn(name, text) };
+  if (isName(name)) return text === undefined ? { name } : { name, values: valuesIn(name, text) };
   if (!Object.hasOwn(fixedSysctls, name)) throw unknown(typed.trim(), name);
   const { value, because } = fixedSysctls[name]!;
   if (value !== undefined && (text === undefined || text.trim() === value))
@@ -116,6 +126,17 @@ function readWish(word: string): Wish {
     text === undefined
       ? `Cannot show net.ipv4.vs.${name}: ${because}`
       : `Cannot set net.ipv4.vs.${name} to "${text}": ${because}`,
+  );
+}
+
+function valuesIn(name: SysctlName, text: string): Partial<Sysctls> {
+  if (name !== pair[0]) return { [name]: valueIn(name, text) };
+  const words = text.trim().split(/\s+/);
+  if (words.length === pair.length)
+    return Object.fromEntries(pair.map((one, i) => [one, valueIn(one, words[i]!)]));
+  throw new HeadgateError(
+    'HG_USAGE',
+    `Cannot set ${sysctlTitle(name)}: wanted two whole numbers, as "3 50", found "${text}"`,
   );
 }
 
@@ -130,10 +151,10 @@ function valueIn(name: SysctlName, text: string): number {
 }
 
 function unknown(typed: string, plain: string): HeadgateError {
-  const near = suggest(plain, [...sysctlNames, ...Object.keys(fixedSysctls)]);
+  const near = suggest(plain, [...names, ...Object.keys(fixedSysctls)]);
   return new HeadgateError(
     'HG_USAGE',
     `Cannot find the parameter "${typed}"${near === undefined ? '' : `: did you mean "${near}"?`}`,
-    { hint: `those there are: ${sysctlNames.join(', ')}` },
+    { hint: `those there are: ${names.join(', ')}` },
   );
 }

@@ -3,6 +3,7 @@ import { openHostFeed } from '../dataplane/ebpf/host-feed.ts';
 import { syncProcesses as processesOf, startProcess } from '../dataplane/ebpf/sync-processes.ts';
 import type { ConnectionFeed } from '../model/connection-feed.ts';
 import type { SyncOrder } from '../model/connection-sync.ts';
+import type { SyncSysctls } from '../model/sysctls.ts';
 
 /** The connections of this network namespace's data plane, and what only whoever serves them needs. */
 export type OpenFeed = ConnectionFeed & {
@@ -10,10 +11,12 @@ export type OpenFeed = ConnectionFeed & {
   slots(): number;
   /** Whether there is a plane, be it another one. */
   isThere(): boolean;
+  /** The parameters of connection sync as they are now. */
+  sysctls(): SyncSysctls;
 };
 
 /** Opens the feed of this network namespace's plane without its lock; undefined where there is none of this build's layout. */
-export const openFeed = (refreshSeconds?: number): OpenFeed | undefined => openHostFeed(refreshSeconds);
+export const openFeed = (): OpenFeed | undefined => openHostFeed();
 
 /** A process like this one, as what is installed now has it. */
 export const startSyncAgain = async (order: SyncOrder): Promise<void> => {

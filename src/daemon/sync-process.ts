@@ -8,6 +8,7 @@ import { openBackup } from '../ha/sync/backup.ts';
 import { openSyncExchange } from '../ha/sync/exchange.ts';
 import { openMaster, type SyncWorker } from '../ha/sync/master.ts';
 import { clearWire, sealedWire } from '../ha/sync/wire.ts';
+import { isMulticast } from '../model/address.ts';
 import type { SyncOrder, SyncRefusal } from '../model/connection-sync.ts';
 
 /**
@@ -20,6 +21,8 @@ import type { SyncOrder, SyncRefusal } from '../model/connection-sync.ts';
 const patienceMs = 20;
 /** The data plane is looked for this often. */
 const lookMs = 1000;
+
+const lastPort = 65_535;
 
 /** Before most of a host; failover itself runs in real time. */
 const niceness = -15;
@@ -43,12 +46,19 @@ type Opened = {
 };
 
 function open(): Opened | SyncRefusal {
-  const exchange = openSyncExchange(settings);
-  if (!exchange) return { reason: 'no-interface', detail: `there is no interface ${settings.interface}` };
-  const feed = openFeed(settings.refreshSeconds);
-  if (!feed) {
-    exchange.close();
-    return { reason: 'invalid', detail: 'there is no data plane of this version' };
+  const feed = openFeed();
+  if (!feed) return { reason: 'invalid', detail: 'there is no data plane of this version' };
+  const { sync_ports, sync_sock_size: bufferBytes } = feed.sysctls();
+  // By unicast a second socket at the port of what directors say of themselves would take it all.
+  const ports = isMulticast(settings.group) ? sync_ports : 1;
+  if (settings.port + ports - 1 > lastPort) {
+    feed.close();
+    return { reason: 'invalid', detail: `there are no ${ports} ports from ${settings.port} on (sync_ports)` };
+  }
+  const exchange = openSyncExchange(settings, { ports, bufferBytes });
+  if (!exchange) {
+    feed.close();
+    return { reason: 'no-interface', detail: `there is no interface ${settings.interface}` };
   }
   const { role, secret } = settings;
   const wire = secret === undefined ? clearWire : sealedWire(secret, Date.now);
@@ -56,6 +66,7 @@ function open(): Opened | SyncRefusal {
     role === 'master'
       ? openMaster(settings, feed, feed.slots, exchange, wire, now)
       : openBackup(settings, feed, exchange, wire, now);
+  worker.follow?.(feed.sysctls());
   return {
     worker,
     feed,
@@ -97,6 +108,7 @@ async function serve({ worker, feed, maxLength, close }: Opened): Promise<void> 
     if (now() < lookAtMs) continue;
     lookAtMs = now() + lookMs;
     if (!feed.isCurrent()) break;
+    worker.follow?.(feed.sysctls());
   }
   close();
   rmSync(path, { force: true });

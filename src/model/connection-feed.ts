@@ -1,7 +1,19 @@
 import type { SyncedConnection } from './connection-sync.ts';
 
-/** What a plane puts into the feed: every connection, or those that IPVS's packet rule picks (sync_threshold). */
-export type FeedRule = { readonly threshold: number; readonly period: number } | 'all';
+/** What a plane tells of, and when. */
+export type FeedRule = {
+  /** Every connection, or those that IPVS's packet rule picks (sync_threshold). */
+  readonly packets: { readonly threshold: number; readonly period: number } | 'all';
+  /**
+   * A connection in use is told of again after this time, or half its lifetime where that is less, and ten seconds where that is
+   * more (sync_refresh_period); absent: after a quarter of its lifetime.
+   */
+  readonly refreshSeconds?: number;
+  /** With `refreshSeconds`: how often it is told of once more, an eighth of that after the last time (sync_retries). */
+  readonly retries?: number;
+  /** What a template rules is left out (sync_persist_mode). */
+  readonly withoutRuled?: boolean;
+};
 
 /** What became of a connection that another director told of. */
 export type Entered = 'bound' | 'unbound' | 'refused';
@@ -10,7 +22,7 @@ export type Entered = 'bound' | 'unbound' | 'refused';
 export type ConnectionFeed = {
   /** For a poller: readable when connections are to be told of. */
   readonly fd: number;
-  /** From here on the plane says what is to be told. */
+  /** From here on the plane says what is to be told; again with another rule. */
   begin(rule: FeedRule): void;
   /** Hands over what is to be told, each connection once, as it is now. Returns how many. */
   drain(take: (connection: SyncedConnection) => void): number;

@@ -1,8 +1,38 @@
 /**
+ * Parameters of connection sync, for its processes alone: a sync process follows them as IPVS's threads do
+ * (ip_vs_sync_conn_needed, net/netfilter/ipvs/ip_vs_sync.c), but for `sync_ports` and `sync_sock_size`, which hold for those
+ * that start after it. What a sync process was started with goes before them.
+ */
+export type SyncSysctls = {
+  /**
+   * The first number of sync_threshold: packets of a connection before it is told of. With 0 for both, which tells IPVS to go
+   * by states alone, ours tell of a connection when it is made; that is the default here, the kernel's is 3 and 50.
+   */
+  readonly sync_threshold: number;
+  /** The second number of sync_threshold: packets after which it is told of again; 0: never by packets. */
+  readonly sync_period: number;
+  /**
+   * Seconds in which a connection in use is told of once, or half its lifetime where that is less, and 10 s where that is more. 0: ours
+   * tell of it again after a quarter of its lifetime.
+   */
+  readonly sync_refresh_period: number;
+  /** With `sync_refresh_period`: how often it is told of once more, an eighth of that time after the last message. */
+  readonly sync_retries: number;
+  /** Ports, beginning with that of the sync process, over which connections are spread: a power of two. */
+  readonly sync_ports: number;
+  /** 1: what a persistence template rules is not told of, the template is. */
+  readonly sync_persist_mode: number;
+  /** Bytes that the sockets hold; 0: ours have a size of their own. */
+  readonly sync_sock_size: number;
+  /** Version of the messages sent, 0 or 1; 0 has no IPv6. Both are understood. */
+  readonly sync_version: number;
+};
+
+/**
  * Parameters of a whole table, by the names and with the values they have under net.ipv4.vs
  * (Documentation/networking/ipvs-sysctl.rst); those that a data plane of ours acts on, and at the end one of our own.
  */
-export type Sysctls = {
+export type TableSysctls = {
   /** Pages of 4,096 bytes, 32 connections each: with fewer places left in the table, defences that are automatic are on. */
   readonly amemthresh: number;
   /** With drop_packet 3: every so many'th new connection is refused. */
@@ -41,9 +71,22 @@ export type Sysctls = {
   /** Ours: half-open TCP connections the table has at most, in percent of it; for a newer one the oldest goes. 0: no limit. */
   readonly half_open_share: number;
 };
+export type Sysctls = TableSysctls & SyncSysctls;
 export type SysctlName = keyof Sysctls;
 
-/** The kernel's defaults (ip_vs_control_net_init_sysctl). */
+/** What sync processes go by where nobody has said anything else. */
+export const syncSysctlDefaults: SyncSysctls = {
+  sync_threshold: 0,
+  sync_period: 0,
+  sync_refresh_period: 0,
+  sync_retries: 0,
+  sync_ports: 1,
+  sync_persist_mode: 0,
+  sync_sock_size: 0,
+  sync_version: 1,
+};
+
+/** The kernel's defaults (ip_vs_control_net_init_sysctl), but for `sync_threshold`. */
 export const sysctlDefaults: Sysctls = {
   amemthresh: 1024,
   am_droprate: 10,
@@ -60,6 +103,7 @@ export const sysctlDefaults: Sysctls = {
   nat_icmp_send: 0,
   schedule_icmp: 0,
   cache_bypass: 0,
+  ...syncSysctlDefaults,
   half_open_share: 25,
 };
 
@@ -84,11 +128,42 @@ export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]
   nat_icmp_send: [0, 1],
   schedule_icmp: [0, 1],
   cache_bypass: [0, 1],
+  sync_threshold: [0, most],
+  sync_period: [0, most],
+  sync_refresh_period: [0, longestSeconds],
+  sync_retries: [0, 3],
+  sync_ports: [1, 64],
+  sync_persist_mode: [0, 1],
+  sync_sock_size: [0, most],
+  sync_version: [0, 1],
   half_open_share: [0, 50],
 };
 
 /** In the order they are shown. */
 export const sysctlNames = Object.keys(sysctlDefaults) as readonly SysctlName[];
+
+const isSync = (name: string): name is keyof SyncSysctls => Object.hasOwn(syncSysctlDefaults, name);
+
+/** Those that the program in the kernel acts on. */
+export const tableSysctlNames = sysctlNames.filter(
+  (name) => !isSync(name),
+) as readonly (keyof TableSysctls)[];
+
+/** Those of connection sync among some. */
+export const syncSysctlsIn = (sysctls: Partial<Sysctls>): Partial<SyncSysctls> =>
+  Object.fromEntries(Object.entries(sysctls).filter(([name]) => isSync(name)));
+
+/** Why parameters do not go with each other (proc_do_sync_threshold, proc_do_sync_ports); undefined: they do. */
+export function sysctlsAtOdds({
+  sync_threshold,
+  sync_period,
+  sync_ports,
+}: Partial<Sysctls>): string | undefined {
+  if (sync_ports !== undefined && (sync_ports & (sync_ports - 1)) !== 0)
+    return `sync_ports ${sync_ports} is no power of two`;
+  if (sync_threshold === undefined || !sync_period || sync_threshold < sync_period) return undefined;
+  return `sync_threshold ${sync_threshold} is not below its period, ${sync_period}`;
+}
 
 /** The name of a parameter as sysctl(8) writes it. */
 export const sysctlTitle = (name: SysctlName): string =>
@@ -97,26 +172,15 @@ export const sysctlTitle = (name: SysctlName): string =>
 /** A parameter that cannot be set to anything but what our planes do; without a value there is none. */
 export type FixedSysctl = { readonly value?: string; readonly because: string };
 
-const bySync = (setting: string): FixedSysctl => ({
-  because: `"${setting}" of connectionSync in the configuration says it for our planes`,
-});
 const estimated: FixedSysctl = { because: 'rates are estimated by a timer in the kernel, not by threads' };
 
 /** What else net.ipv4.vs has in Linux 6.12 (ip_vs_ctl.c, vs_vars), and why our planes leave it as it is. */
 export const fixedSysctls: Readonly<Record<string, FixedSysctl>> = {
   conntrack: { value: '0', because: 'packets of virtual services never come to connection tracking' },
   snat_reroute: { value: '1', because: 'replies always go by the route that the virtual address has' },
-  sync_version: { value: '1', because: 'connection sync sends version 1 and understands both' },
-  sync_ports: { value: '1', because: 'connection sync has one process, which one port is enough for' },
-  sync_persist_mode: {
-    value: '0',
-    because: 'connections that a template rules are always told of, like the template',
+  sync_qlen_max: {
+    because: 'messages go to the socket when they are made: what may wait there is sync_sock_size',
   },
-  sync_qlen_max: { because: 'connection sync has a queue of fixed length' },
-  sync_sock_size: { because: 'the sockets of connection sync have a size of their own' },
-  sync_threshold: bySync('threshold'),
-  sync_refresh_period: bySync('refresh'),
-  sync_retries: { value: '0', because: 'connection sync has no retries, it refreshes' },
   sloppy_sctp: { value: '0', because: 'our planes have no SCTP' },
   backup_only: {
     value: '0',

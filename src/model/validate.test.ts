@@ -118,6 +118,23 @@ describe('checkOperation refuses what the kernel refuses', () => {
       'unknown-scheduler',
     ],
     ['a sysctl', { kind: 'set-sysctls', sysctls: { pmtu_disc: 0 } }, undefined],
+    [
+      'a threshold below its period',
+      { kind: 'set-sysctls', sysctls: { sync_threshold: 3, sync_period: 50 } },
+      undefined,
+    ],
+    [
+      'a threshold without a period',
+      { kind: 'set-sysctls', sysctls: { sync_threshold: 3, sync_period: 0 } },
+      undefined,
+    ],
+    [
+      'a threshold that is its period',
+      { kind: 'set-sysctls', sysctls: { sync_threshold: 50, sync_period: 50 } },
+      'invalid',
+    ],
+    ['as many ports as a power of two', { kind: 'set-sysctls', sysctls: { sync_ports: 64 } }, undefined],
+    ['another number of ports', { kind: 'set-sysctls', sysctls: { sync_ports: 6 } }, 'invalid'],
     ['a sysctl above its range', { kind: 'set-sysctls', sysctls: { pmtu_disc: 2 } }, 'invalid'],
     ['a negative timeout', { kind: 'set-timeouts', timeouts: { tcp: -1 } }, 'invalid'],
     ['timeouts', { kind: 'set-timeouts', timeouts: { tcp: 900, udp: 0 } }, undefined],

@@ -1,6 +1,6 @@
 import { type Address, familyOf, isLinkLocal, isUnicast } from './address.ts';
 import { destinationKey, equalServiceId, serviceFamily, serviceKey } from './service-id.ts';
-import { type Sysctls, sysctlRanges } from './sysctls.ts';
+import { type Sysctls, sysctlRanges, sysctlsAtOdds } from './sysctls.ts';
 import type { Operation, Refusal, RefusalReason, ServiceEntry, Table } from './table.ts';
 import {
   type Destination,
@@ -208,7 +208,8 @@ function checkSysctls(sysctls: Partial<Sysctls>): Refusal | undefined {
     const value = sysctls[name as keyof Sysctls];
     if (value !== undefined && !isWithin(value, least, most)) return outsideRange(name, value, least, most);
   }
-  return undefined;
+  const odd = sysctlsAtOdds(sysctls);
+  return odd === undefined ? undefined : { reason: 'invalid', detail: odd };
 }
 
 function refuse(reason: RefusalReason & ('service-exists' | 'no-such-service'), id: ServiceId): Refusal {

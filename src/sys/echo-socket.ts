@@ -3,7 +3,7 @@ import { addressIn, socketAddress } from './internet-socket.ts';
 import {
   bindSocket,
   families,
-  growReceiveBuffer,
+  growBuffer,
   openSocket,
   receiveDatagram,
   sendDatagram,
@@ -42,7 +42,7 @@ export function openEchoSocket(version: 4 | 6, source?: Uint8Array): EchoSocket 
   );
   try {
     setSocketOption(fd, isV4 ? solRaw : protocolIcmpv6, filterOption, filter(version));
-    growReceiveBuffer(fd, receiveBuffer);
+    growBuffer(fd, 'receive', receiveBuffer);
     if (source) bindSocket(fd, socketAddress(source));
   } catch (error) {
     closeFd(fd);

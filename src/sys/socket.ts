@@ -11,7 +11,6 @@ const reportTruncation = 0x20;
 const solSocket = 1;
 const soReceiveBuffer = 8;
 const soReceiveTimeout = 20;
-const soReceiveBufferForce = 33;
 const pollIn = 1;
 
 const cSocket = bindLibc('socket', 'int', ['int', 'int', 'int']);
@@ -98,12 +97,19 @@ export function setReceiveBuffer(fd: number, bytes: number): void {
   setSocketOption(fd, solSocket, soReceiveBuffer, bytes);
 }
 
-/** The same beyond net.core.rmem_max where this process may (CAP_NET_ADMIN), else up to it. */
-export function growReceiveBuffer(fd: number, bytes: number): void {
+/** SO_SNDBUF, SO_RCVBUF and what goes beyond net.core.wmem_max and rmem_max (SO_SNDBUFFORCE, SO_RCVBUFFORCE). */
+const bufferOptions = {
+  send: { usual: 7, force: 32 },
+  receive: { usual: soReceiveBuffer, force: 33 },
+} as const;
+
+/** Asks for a buffer, beyond net.core.rmem_max and wmem_max where this process may (CAP_NET_ADMIN), else up to it. */
+export function growBuffer(fd: number, way: 'receive' | 'send', bytes: number): void {
+  const { usual, force } = bufferOptions[way];
   try {
-    setSocketOption(fd, solSocket, soReceiveBufferForce, bytes);
+    setSocketOption(fd, solSocket, force, bytes);
   } catch {
-    setReceiveBuffer(fd, bytes);
+    setSocketOption(fd, solSocket, usual, bytes);
   }
 }
 

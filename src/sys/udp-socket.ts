@@ -3,7 +3,7 @@ import { addressIn, joinGroup, socketAddress } from './internet-socket.ts';
 import { familyInet, formatIp, type IpBytes, parseIp } from './netlink/ip.ts';
 import {
   bindSocket,
-  growReceiveBuffer,
+  growBuffer,
   openSocket,
   receiveDatagram,
   sendDatagram,
@@ -58,7 +58,7 @@ export function openUdpReceiver({ group, port, device }: UdpPlace, bufferBytes: 
   try {
     setSocketOption(fd, solSocket, reuseAddress, 1);
     setSocketOption(fd, solSocket, bindToDevice, Buffer.from(`${device.name}\0`));
-    growReceiveBuffer(fd, bufferBytes);
+    growBuffer(fd, 'receive', bufferBytes);
     const any = Buffer.alloc(address.bytes.length);
     bindSocket(fd, socketAddress(multicast ? address.bytes : any, port, device.index));
     if (multicast) joinGroup(fd, address.bytes, device.index);
@@ -79,8 +79,15 @@ export function openUdpReceiver({ group, port, device }: UdpPlace, bufferBytes: 
   };
 }
 
-/** Sends to a group by one device; a datagram for a multicast group does not come back to this host. Throws SystemError. */
-export function openUdpSender({ group, port, device }: UdpPlace, hopLimit: number): UdpSender {
+/**
+ * Sends to a group by one device; a datagram for a multicast group does not come back to this host. `bufferBytes` may wait to be
+ * sent, 0: as many as the system has it. Throws SystemError.
+ */
+export function openUdpSender(
+  { group, port, device }: UdpPlace,
+  hopLimit: number,
+  bufferBytes = 0,
+): UdpSender {
   const address = parseIp(group);
   const fd = openSocket(address.family, socketTypes.datagram, 0);
   const set = (level: number, options: readonly (readonly [number, number])[]) => {
@@ -88,6 +95,7 @@ export function openUdpSender({ group, port, device }: UdpPlace, hopLimit: numbe
   };
   try {
     setSocketOption(fd, solSocket, bindToDevice, Buffer.from(`${device.name}\0`));
+    if (bufferBytes > 0) growBuffer(fd, 'send', bufferBytes);
     if (address.family === familyInet) {
       set(ipLevel, [
         [ip.multicastTtl, hopLimit],

@@ -33,6 +33,13 @@ requires(
       'net.ipv4.vs.nat_icmp_send = 0',
       'net.ipv4.vs.schedule_icmp = 0',
       'net.ipv4.vs.cache_bypass = 0',
+      'net.ipv4.vs.sync_threshold = 0\t0',
+      'net.ipv4.vs.sync_refresh_period = 0',
+      'net.ipv4.vs.sync_retries = 0',
+      'net.ipv4.vs.sync_ports = 1',
+      'net.ipv4.vs.sync_persist_mode = 0',
+      'net.ipv4.vs.sync_sock_size = 0',
+      'net.ipv4.vs.sync_version = 1',
       'headgate.half_open_share = 25',
       '',
     ].join('\n');
@@ -48,6 +55,23 @@ requires(
       'net.ipv4.vs.pmtu_disc': 0,
     });
     director.shell('headgate sysctl expire_nodest_conn=0 pmtu_disc=1');
+    expect(director.shell('headgate sysctl')).toBe(all(0, 1));
+  });
+
+  it('has what connection sync goes by, a threshold and its period as one', () => {
+    expect(
+      director.shell('headgate sysctl -w sync_threshold="3 50" sync_refresh_period=80 sync_retries=2'),
+    ).toBe(
+      'net.ipv4.vs.sync_threshold = 3\t50\nnet.ipv4.vs.sync_refresh_period = 80\nnet.ipv4.vs.sync_retries = 2\n',
+    );
+    director.shell(
+      'printf "net.ipv4.vs.sync_threshold = 0\\t10\\nnet.ipv4.vs.sync_qlen_max = 9\\n" >sync.conf',
+    );
+    expect(director.shell('headgate sysctl -p sync.conf 2>&1')).toBe(
+      'headgate: sync.conf:2: net.ipv4.vs.sync_qlen_max stays as it is: messages go to the socket when they are made: what may wait there is sync_sock_size\n' +
+        'net.ipv4.vs.sync_threshold = 0\t10\n',
+    );
+    director.shell('headgate sysctl sync_threshold="0 0" sync_refresh_period=0 sync_retries=0');
     expect(director.shell('headgate sysctl')).toBe(all(0, 1));
   });
 
@@ -74,10 +98,10 @@ requires(
 
   it.each([
     ['expire_nodest_con=1', /did you mean "expire_nodest_conn"\?/],
-    [
-      'sync_threshold',
-      /Cannot show net.ipv4.vs.sync_threshold: "threshold" of connectionSync in the configuration/,
-    ],
+    ['sync_threshold=3', /sync_threshold: wanted two whole numbers, as "3 50", found "3"/],
+    ['sync_threshold="50 50"', /sync_threshold 50 is not below its period, 50/],
+    ['sync_ports=3', /sync_ports 3 is no power of two/],
+    ['sync_qlen_max', /Cannot show net.ipv4.vs.sync_qlen_max: messages go to the socket when they are made/],
     [
       'conntrack=1',
       /Cannot set net.ipv4.vs.conntrack to "1": packets of virtual services never come to connection tracking/,

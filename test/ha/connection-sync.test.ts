@@ -116,4 +116,45 @@ requires(
     expect([...counted].reduce((sum, [, active]) => sum + Number(active), 0)).toBe(streams.length);
     for (const { fd } of streams) closeSocket(fd);
   });
+
+  it('by an IPv6 group, over several ports, and in the old version', async () => {
+    site.activate('a');
+    const words = ['--mcast-interface', 'back', '--mcast-group', 'ff02::51', '--mcast-port', '9000'];
+    const more = ['--mcast-ttl', '3', '--sync-maxlen', '1200', '--syncid', '7'];
+    const listed = (role: string) =>
+      `${role} sync daemon (mcast=back, syncid=7, maxlen=1200, group=ff02::51, port=9000, ttl=3)\n`;
+    const sysctl = (director: 'a' | 'b', ...parameters: string[]) =>
+      run(site.lab, director, process.execPath, headgateLauncher, 'sysctl', ...parameters);
+    for (const role of ['master', 'backup']) site.ipvsadm('a', '--stop-daemon', role);
+    run(site.lab, 'b', process.execPath, headgateLauncher, 'clean-up');
+    site.restore('b', rules);
+    for (const director of ['a', 'b'] as const) sysctl(director, 'sync_ports=4', 'sync_sock_size=300000');
+    site.ipvsadm('b', '--start-daemon', 'backup', ...words, ...more);
+    site.ipvsadm('a', '--start-daemon', 'master', ...words, ...more);
+    expect(site.ipvsadm('a', '-L', '--daemon')).toBe(listed('master'));
+    expect(site.ipvsadm('b', '-L', '--daemon')).toBe(listed('backup'));
+    const ports = () =>
+      run(site.lab, 'b', 'cat', '/proc/net/udp6')
+        .split('\n')
+        .map((line) => Number.parseInt(/:([0-9A-F]{4}) /.exec(line)?.[1] ?? '', 16))
+        .filter((port) => port >= 9000 && port < 9100);
+    expect(ports().sort()).toEqual([9000, 9001, 9002, 9003]);
+    const streams = Array.from({ length: 8 }, () => open(vips.masquerade[4], 7));
+    const six = open(vips.masquerade[6], 7);
+    const known = () => site.connections('b').filter((line) => line.includes('ESTABLISHED'));
+    await until(() => known().length >= streams.length + 1, 'all of them were told');
+    // A message of version 0 has no place for IPv6.
+    site.ipvsadm('a', '--stop-daemon', 'master');
+    sysctl('a', 'sync_version=0');
+    site.ipvsadm('a', '--start-daemon', 'master', ...words, ...more);
+    for (const { fd } of [...streams, six]) closeSocket(fd);
+    await until(
+      () => known().every((line) => line.includes('fd71::')) && known().length > 0,
+      'those of IPv4 have ended, and nothing more was told of the other one',
+    );
+    site.activate('b');
+    const late = open(vips.masquerade[4], 7);
+    expect(echo(late.fd, 'by b')).toBe('by b');
+    closeSocket(late.fd);
+  });
 });

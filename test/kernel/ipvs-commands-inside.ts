@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -8,6 +8,7 @@ import type { DataPlane } from '../../src/dataplane/data-plane.ts';
 import { openIpvsPlane } from '../../src/dataplane/ipvs/plane.ts';
 import type { Address } from '../../src/model/address.ts';
 import type { SyncSettings } from '../../src/model/connection-sync.ts';
+import type { Sysctls } from '../../src/model/sysctls.ts';
 import type { Operation } from '../../src/model/table.ts';
 import type { AddressServiceId, SchedulerName } from '../../src/model/virtual-service.ts';
 import { createNamedNetns, deleteNamedNetns, netnsPath } from '../../src/sys/netns.ts';
@@ -163,6 +164,23 @@ describe('a table of the kernel', () => {
     await plane.apply([{ kind: 'set-sysctls', sysctls: { expire_nodest_conn: 0, lblc_expiration: 86_400 } }]);
   });
 
+  it('has a threshold of connection sync and its period, which the kernel has as one', async () => {
+    const kernels = () => readFileSync('/proc/sys/net/ipv4/vs/sync_threshold', 'utf8').trim();
+    const set = (sysctls: Partial<Sysctls>) => plane.apply([{ kind: 'set-sysctls', sysctls }]);
+    expect((await plane.read()).sysctls).toMatchObject({ sync_threshold: 3, sync_period: 50 });
+    expect(await set({ sync_threshold: 2, sync_period: 7, sync_retries: 1, sync_ports: 4 })).toEqual([
+      undefined,
+    ]);
+    expect(kernels()).toBe('2\t7');
+    expect((await plane.read()).sysctls).toMatchObject({ sync_threshold: 2, sync_period: 7, sync_ports: 4 });
+    expect(await set({ sync_period: 9 })).toEqual([undefined]);
+    expect(kernels()).toBe('2\t9');
+    // The kernel is asked where our rule has no objection, and all of it or nothing holds for the pair.
+    expect(await set({ sync_retries: 0, sync_period: 1 })).toMatchObject([{ reason: 'invalid' }]);
+    expect([kernels(), (await plane.read()).sysctls?.sync_retries]).toEqual(['2\t9', 1]);
+    await set({ sync_threshold: 3, sync_period: 50, sync_retries: 0, sync_ports: 1 });
+  });
+
   it('has sync daemons, which each of the two starts, lists and stops', async () => {
     const link = (words: string) => spawnSync('ip', words.split(' '));
     link('link add sync0 type veth peer name sync1');
@@ -195,6 +213,13 @@ describe('a table of the kernel', () => {
         }
         expect(await ours(list)).toBe('');
       }
+      link('address add fd02::1/64 dev sync0 nodad');
+      expect(await ours(backup.replace('224.1.2.3', 'ff02::51'))).toBe('');
+      expect(await ours(list)).toBe(theirs(list));
+      expect(await ours(list)).toBe(
+        'backup sync daemon (mcast=sync0, syncid=7, maxlen=1400, group=ff02::51, port=9000, ttl=3)\n',
+      );
+      expect(await ours('ipvsadm --stop-daemon backup')).toBe('');
       const absent = master.replace('sync0', 'nowhere');
       expect(await ours(absent)).toBe(theirs(absent));
     } finally {

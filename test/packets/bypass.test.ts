@@ -139,7 +139,7 @@ requires(
       const feeds = [harness, successor].map(({ instance }) => openConnectionFeed(instance));
       try {
         await serve(family);
-        feeds[0]!.begin('all');
+        feeds[0]!.begin({ packets: 'all' });
         const ends = [`${client}:1300`, `${elsewhere}:80`] as const;
         expect(routed(tcp(...ends, 'S')).verdict).toBe('redirect');
         const told: SyncedConnection[] = [];

@@ -125,7 +125,7 @@ requires(
       try {
         await serve(7, family, [on(1, 8080)]);
         await serve(7, family, [on(1, 8080)], {}, successor);
-        feeds[0]!.begin('all');
+        feeds[0]!.begin({ packets: 'all' });
         const ends = [`${client}:1002`, `${elsewhere}:80`] as const;
         expect(routed(tcp(...ends, 'S'), 7).verdict).toBe('redirect');
         const told: SyncedConnection[] = [];

@@ -260,7 +260,7 @@ requires(
     await serve('10.1.0.11:8080');
     send(client(1), 'S');
     expect(drained()).toEqual([]);
-    feed.begin('all');
+    feed.begin({ packets: 'all' });
     send(client(2), 'S');
     expect(drained()).toEqual([`2 ${synReceived}`]);
     send(client(2), 'A');
@@ -282,7 +282,7 @@ requires(
   it('all of the table is told, wherever the look for those in use has come to', async () => {
     await serve('10.1.0.11:8080');
     for (let port = 1; port <= 9; port++) send(client(port), 'S');
-    feed.begin('all');
+    feed.begin({ packets: 'all' });
     for (let i = 0; i < 4; i++) feed.walk(1, false, () => undefined);
     const all = new Set<number>();
     while (!feed.walk(2, true, ({ clientPort }) => all.add(clientPort)));
@@ -291,7 +291,7 @@ requires(
 
   it('with a threshold they are told at the packets that IPVS names', async () => {
     await serve('10.1.0.11:8080');
-    feed.begin({ threshold: 3, period: 50 });
+    feed.begin({ packets: { threshold: 3, period: 50 } });
     const told: number[] = [];
     send(client(2), 'S');
     if (drained().length > 0) told.push(1);
@@ -304,12 +304,41 @@ requires(
     expect(drained()).toEqual(['2 7 inactive']);
   });
 
+  it('with a refresh time packets are no reason to tell of them within it', async () => {
+    await serve('10.1.0.11:8080');
+    feed.begin({ packets: { threshold: 0, period: 2 }, refreshSeconds: 3600 });
+    for (const segment of ['S', 'A', 'A', 'A']) send(client(2), segment);
+    expect(drained()).toEqual([`2 ${established}`]);
+    for (let i = 0; i < 10; i++) send(client(2), 'A');
+    expect(drained()).toEqual([]);
+    // A change of state is one.
+    send(client(2), 'FA');
+    expect(drained()).toEqual(['2 7 inactive']);
+  });
+
+  it('what a template rules can be left out, and the template is not', async () => {
+    const plan = servicePlan(`tcp ${vip}:80`, 'rr', destination('10.1.0.11:8080'));
+    const persistence = { timeoutSeconds: 300, netmask: 0xffffffff };
+    await harness.apply(...additions([{ ...plan, service: { ...plan.service, persistence } }]));
+    feed.begin({ packets: 'all', withoutRuled: true });
+    send(client(2), 'S');
+    const told: number[] = [];
+    feed.drain(({ flags, clientPort }) => told.push(flags & syncFlags.template ? 0 : clientPort));
+    expect(told).toEqual([0]);
+    const all: number[] = [];
+    while (!feed.walk(100, true, ({ clientPort }) => all.push(clientPort)));
+    expect(all).toEqual([0]);
+    feed.begin({ packets: 'all' });
+    while (!feed.walk(100, true, ({ clientPort }) => all.push(clientPort)));
+    expect(all.sort()).toEqual([0, 0, 2]);
+  });
+
   it.each(process.env.LONG ? [1 << 20] : [])(
     'what a feed of %i bytes has no room for is counted',
     async (size) => {
       await serve('10.1.0.11:8080');
       send(client(1), 'S');
-      feed.begin('all');
+      feed.begin({ packets: 'all' });
       const before = feed.lost();
       // Sixteen bytes an event; each round has two.
       const rounds = size / 16 / 2 + 10;

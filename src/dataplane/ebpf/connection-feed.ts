@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ConnectionFeed } from '../../model/connection-feed.ts';
+import type { ConnectionFeed, FeedRule } from '../../model/connection-feed.ts';
 import { type SyncedConnection, syncFlags } from '../../model/connection-sync.ts';
 import { protocolNumbers } from '../../model/service-id.ts';
 import { openRingBuffer } from '../../sys/bpf/ringbuf.ts';
@@ -10,9 +10,18 @@ import { loadPrograms } from './create.ts';
 import { swapPort } from './encoding.ts';
 import { type Instance, mapFile } from './instance.ts';
 import { numbers, records } from './layout.generated.ts';
+import { reasonAgain } from './refresh.ts';
 
-const { WORD_STATE, WORD_LIVE, WORD_DEAD, WORD_INACTIVE, WORD_NO_OUTPUT, WORD_TEMPLATE, WORD_ONE_PACKET } =
-  numbers.connection_word;
+const {
+  WORD_STATE,
+  WORD_LIVE,
+  WORD_DEAD,
+  WORD_INACTIVE,
+  WORD_NO_OUTPUT,
+  WORD_TEMPLATE,
+  WORD_ONE_PACKET,
+  WORD_RULED,
+} = numbers.connection_word;
 const { WORD_METHOD_SHIFT } = numbers.connection_word;
 const { STATE_UDP, STATE_SYNACK, STATE_CLOSE } = numbers.state;
 const { METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING, METHOD_BYPASS, METHOD_FULL_NAT } =
@@ -23,13 +32,11 @@ const methods: readonly number[] = [METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIR
 const longestJiffies = 0xffe00000;
 /** What IPVS gives a template whose message tells no lifetime (ip_vs_proc_conn). */
 const templateSeconds = 180;
-/** A connection in use is told of again before this part of its lifetime is over. */
-const refreshPart = 4;
 /** IP_VS_TCP_S_LAST and IP_VS_CTPL_S_LAST: how many states there are. */
 const states = { tcp: STATE_SYNACK + 1, template: 2, udp: 1 } as const;
 
-/** Opens the feed of an instance; `refreshSeconds` in place of a quarter of a connection's lifetime. */
-export function openConnectionFeed(instance: Instance, refreshSeconds?: number): ConnectionFeed {
+/** Opens the feed of an instance. */
+export function openConnectionFeed(instance: Instance): ConnectionFeed {
   const { settings, runtime } = instance;
   const { entries, details } = mapConnections(instance);
   const ring = openRingBuffer(instance.map('sync_ring'));
@@ -38,8 +45,11 @@ export function openConnectionFeed(instance: Instance, refreshSeconds?: number):
   const program = syscallProgram(loaded.programs.headgate_take!.fd, records.sync_entry.size);
   const argument = new DataView(program.context.buffer, program.context.byteOffset, records.sync_entry.size);
   const identity = inodeOf(instance);
-  /** Jiffies when a slot was told of. */
+  /** Jiffies when a slot was told of, and how often in between it was time. */
   const told = new Uint32Array(entries.count);
+  const retried = new Uint8Array(entries.count);
+  const toldState = new Uint8Array(entries.count);
+  let rule: FeedRule = { packets: 'all' };
   let pending = new Set<number>();
   let cursor = 1;
   let whole = false;
@@ -51,6 +61,7 @@ export function openConnectionFeed(instance: Instance, refreshSeconds?: number):
     const word = entries.get(slot, 'word');
     const ended = (word & WORD_DEAD) !== 0;
     if (!(word & (WORD_LIVE | WORD_DEAD)) || word & WORD_ONE_PACKET) return undefined;
+    if (rule.withoutRuled && word & WORD_RULED) return undefined;
     const template = isTemplateWord(word);
     if (ended && template) return undefined;
     const timeout = entries.get(slot, 'timeout');
@@ -96,32 +107,47 @@ export function openConnectionFeed(instance: Instance, refreshSeconds?: number):
     const connection = read(slot, now);
     if (!connection) return false;
     told[slot] = now | 1;
+    toldState[slot] = connection.state;
     take(connection);
     return true;
   }
 
   /** Whether a connection was used since it was told of, and it is time to say so. */
   function isDue(slot: number, now: number): boolean {
-    const word = entries.get(slot, 'word');
-    if (!(word & WORD_LIVE)) return false;
-    const seen = entries.get(slot, 'seen');
+    if (!(entries.get(slot, 'word') & WORD_LIVE)) return false;
     const since = told[slot] || details.get(slot, 'synced') | 1;
-    if (since === 1 || (seen - since) | 0) {
-      const wait =
-        refreshSeconds !== undefined ? refreshSeconds * hertz : entries.get(slot, 'timeout') / refreshPart;
-      return since === 1 || (((seen - since) | 0) > 0 && (now - since) >>> 0 >= wait);
-    }
-    return false;
+    if (since === 1) return true;
+    if (((entries.get(slot, 'seen') - since) | 0) <= 0) return false;
+    const again = reasonAgain(
+      {
+        ago: (now - since) >>> 0,
+        lifetime: entries.get(slot, 'timeout'),
+        retried: retried[slot]!,
+        second: hertz,
+      },
+      rule,
+    );
+    if (again !== undefined) retried[slot] = again === 'retry' ? retried[slot]! + 1 : 0;
+    return again !== undefined;
+  }
+
+  /** IPVS: packets are no reason to tell of a connection that is in the same state within its refresh time. */
+  function isTooSoon(slot: number, now: number): boolean {
+    if (rule.packets === 'all' || rule.refreshSeconds === undefined || told[slot] === 0) return false;
+    const isSame = (entries.get(slot, 'word') & WORD_STATE) === toldState[slot];
+    return isSame && !isDue(slot, now);
   }
 
   return {
     fd: ring.fd,
-    begin(rule) {
-      if (rule !== 'all') {
-        settings.set(0, 'sync_threshold', rule.threshold);
-        settings.set(0, 'sync_period', rule.period);
+    begin(next) {
+      rule = next;
+      const { packets } = rule;
+      if (packets !== 'all') {
+        settings.set(0, 'sync_threshold', packets.threshold);
+        settings.set(0, 'sync_period', packets.period);
       }
-      settings.set(0, 'sync', rule === 'all' ? numbers.sync.SYNC_ALL : numbers.sync.SYNC_BY_PACKETS);
+      settings.set(0, 'sync', packets === 'all' ? numbers.sync.SYNC_ALL : numbers.sync.SYNC_BY_PACKETS);
     },
     drain(take) {
       ring.drain((event) => pending.add(event.readUInt32LE(0)));
@@ -130,7 +156,8 @@ export function openConnectionFeed(instance: Instance, refreshSeconds?: number):
       pending = new Set();
       const now = jiffiesNow(instance, hertz);
       let count = 0;
-      for (const slot of slots) if (slot < entries.count && tell(slot, now, take)) count++;
+      for (const slot of slots)
+        if (slot < entries.count && !isTooSoon(slot, now) && tell(slot, now, take)) count++;
       return count;
     },
     walk(slots, everything, take) {

@@ -3,7 +3,7 @@ import { mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
 import { HeadgateError } from '../../model/errors.ts';
-import { sysctlDefaults, sysctlNames } from '../../model/sysctls.ts';
+import { sysctlDefaults, tableSysctlNames } from '../../model/sysctls.ts';
 import { structLayout } from '../../sys/bpf/layout.ts';
 import { type LoadedObject, type LoadOptions, loadObject, loadObjectAside } from '../../sys/bpf/load.ts';
 import { type ObjectSpec, parseObject } from '../../sys/bpf/object.ts';
@@ -168,7 +168,7 @@ function fillSettings(loaded: LoadedObject, size: number): void {
   settings.set(0, 'salt', randomInt(2 ** 32));
   settings.set(0, 'hash', numbers.connection_hash.CONNECTION_HASH_CLIENT);
   settings.set(0, 'connections', size);
-  for (const name of sysctlNames) settings.set(0, name, sysctlDefaults[name]);
+  for (const name of tableSysctlNames) settings.set(0, name, sysctlDefaults[name]);
   tcpTimeoutsSeconds.forEach((seconds, state) => {
     settings.set(0, 'timeout', seconds * hertz, state);
   });

@@ -16,6 +16,7 @@ import {
   usesIpvs,
 } from '../instance-folder.ts';
 import { type EbpfOptions, openEbpfPlane, removeDeadInstances } from './plane.ts';
+import { withSyncSysctls } from './sync-sysctls.ts';
 
 /**
  * Opens the ebpf plane of this process's network namespace and takes its lock, which `close` and `cleanUp` let go of:
@@ -37,6 +38,7 @@ export async function openHostPlane(
     return {
       ...plane,
       directory: planeDirectory(instance),
+      ...withSyncSysctls(plane, planeDirectory(instance)),
       ...syncMethods(plane, planeDirectory(instance), () => existsSync(join(bpffs, instance))),
       async close() {
         await plane.close();

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
 import { HeadgateError } from '../../model/errors.ts';
 import { serviceKey } from '../../model/service-id.ts';
-import { type SysctlName, type Sysctls, sysctlDefaults, sysctlNames } from '../../model/sysctls.ts';
+import { type Sysctls, sysctlDefaults, type TableSysctls, tableSysctlNames } from '../../model/sysctls.ts';
 import type { Observed, Operation, Refusal, ServiceState } from '../../model/table.ts';
 import type { Totals } from '../../model/totals.ts';
 import type { Timeouts } from '../../model/virtual-service.ts';
@@ -400,12 +400,13 @@ function mapTables(instance: Instance): TableMaps {
 
 /** As the kernel shows them: an automatic defence is 2 while it is on, and 1 while it is not. */
 function sysctlsOf({ settings, runtime }: Instance): Sysctls {
-  const shown = (name: SysctlName): number => {
+  const shown = (name: keyof TableSysctls): number => {
     const value = settings.get(0, name);
     const automatic = name === 'drop_entry' || name === 'drop_packet' || name === 'secure_tcp';
     return automatic && (value === 1 || value === 2) ? 1 + runtime.get(0, 'low') : value;
   };
-  return Object.fromEntries(sysctlNames.map((name) => [name, shown(name)])) as Sysctls;
+  const found = tableSysctlNames.map((name) => [name, shown(name)] as const);
+  return { ...sysctlDefaults, ...Object.fromEntries(found) };
 }
 
 function timeoutsOf(secondsOf: (state: number) => number): Timeouts {

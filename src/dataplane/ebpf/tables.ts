@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { normaliseDestination } from '../../model/real-server.ts';
 import { destinationKey, lastKeyKept, serviceKey } from '../../model/service-id.ts';
-import { type Sysctls, sysctlNames } from '../../model/sysctls.ts';
+import { type Sysctls, tableSysctlNames } from '../../model/sysctls.ts';
 import type { Operation, Refusal } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
 import type {
@@ -411,7 +411,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
   }
 
   function setSysctls(sysctls: Partial<Sysctls>): undefined {
-    for (const name of sysctlNames) {
+    for (const name of tableSysctlNames) {
       const value = sysctls[name];
       if (value !== undefined) settings.set(0, name, value);
     }

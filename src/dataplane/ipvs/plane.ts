@@ -189,12 +189,16 @@ function mhRoom(kernel: Kernel): (operation: Operation) => Refusal | undefined {
   };
 }
 
+/** The kernel has threshold and period under one name. */
+const kernelName = (name: string): string => (name === 'sync_period' ? 'sync_threshold' : name);
+
 function readSysctls(): Sysctls {
   const found = Object.entries(sysctlDefaults).map(([name, otherwise]) => {
     // The kernel has no such limit.
     if (name === 'half_open_share') return [name, 0];
-    const text = readSysctl(`net.ipv4.vs.${name}`);
-    return [name, text === undefined ? otherwise : Number(text)];
+    const text = readSysctl(`net.ipv4.vs.${kernelName(name)}`);
+    const words = text?.trim().split(/\s+/) ?? [];
+    return [name, Number(words[name === 'sync_period' ? 1 : 0] ?? otherwise)];
   });
   return Object.fromEntries(found) as Sysctls;
 }
@@ -202,7 +206,13 @@ function readSysctls(): Sysctls {
 function setSysctls(sysctls: Partial<Sysctls>): Refusal | undefined {
   const before = readSysctls();
   const set = (values: Partial<Sysctls>) => {
-    for (const [name, value] of Object.entries(values)) writeSysctl(`net.ipv4.vs.${name}`, value);
+    // The kernel takes the pair at once.
+    const { sync_threshold, sync_period, ...single } = values;
+    if (sync_threshold !== undefined || sync_period !== undefined) {
+      const both = { ...readSysctls(), ...values };
+      writeSysctl('net.ipv4.vs.sync_threshold', `${both.sync_threshold} ${both.sync_period}`);
+    }
+    for (const [name, value] of Object.entries(single)) writeSysctl(`net.ipv4.vs.${name}`, value);
   };
   try {
     set(sysctls);
@@ -210,8 +220,8 @@ function setSysctls(sysctls: Partial<Sysctls>): Refusal | undefined {
   } catch (error) {
     // All or nothing.
     for (const name of Object.keys(sysctls) as (keyof Sysctls)[]) {
-      const now = readSysctl(`net.ipv4.vs.${name}`);
-      if (now !== undefined && now !== String(before[name])) set({ [name]: before[name] });
+      if (readSysctl(`net.ipv4.vs.${kernelName(name)}`) === undefined) continue;
+      if (readSysctls()[name] !== before[name]) set({ [name]: before[name] });
     }
     return { reason: 'invalid', detail: (error as Error).message };
   }

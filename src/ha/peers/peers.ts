@@ -5,7 +5,7 @@ import { findLink } from '../../sys/netlink/link.ts';
 import { withNetlink } from '../../sys/netlink/socket.ts';
 import { openUdpReceiver, openUdpSender } from '../../sys/udp-socket.ts';
 import { clearWire, sealedWire } from '../sync/wire.ts';
-import { decodeStatement, encodeStatement } from './statement.ts';
+import { encodeStatement, statementAmongMessages } from './statement.ts';
 
 /** Where directors meet: what their connection sync has. */
 export type PeersPlace = Pick<SyncSettings, 'interface' | 'id' | 'port' | 'ttl'> & {
@@ -61,7 +61,8 @@ export function openPeers(
 
   function take(datagram: Buffer, source: Address): string | undefined {
     const opened = wire.open(datagram);
-    const said = typeof opened === 'string' ? opened : decodeStatement(opened);
+    const said = typeof opened === 'string' ? opened : statementAmongMessages(opened);
+    if (said === undefined) return undefined;
     if (typeof said === 'string') return `${source}: ${said}`;
     if (said.id !== id) return undefined;
     if (!peers.has(source) && peers.size >= mostPeers) {

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { Address } from '../../model/address.ts';
+import type { SyncedConnection } from '../../model/connection-sync.ts';
 import type { PeerStatement } from '../../model/peer.ts';
-import { decodeMessage } from '../sync/message.ts';
+import { decodeMessage, encodeEnd, encodeMessage, encodeOldMessage } from '../sync/message.ts';
 import { clearWire, sealedWire } from '../sync/wire.ts';
-import { decodeStatement, encodeStatement } from './statement.ts';
+import { decodeStatement, encodeStatement, statementAmongMessages } from './statement.ts';
 
 const said: PeerStatement = {
   ...{ host: 'lb1', version: '1.2.3' },
@@ -37,6 +38,29 @@ const changed = (change: object) => decodeStatement(written(JSON.stringify({ ...
 describe('what a director says of itself', () => {
   it('is what the other one reads', () => {
     expect(decodeStatement(encodeStatement(7, said))).toEqual({ id: 7, statement: said });
+  });
+
+  it('is told from messages of connections at the same port', () => {
+    const connection: SyncedConnection = {
+      ...{ family: 4, protocol: 6, flags: 0, state: 1, fwmark: 0, timeoutSeconds: 9 },
+      ...{
+        client: Uint8Array.of(10, 0, 0, 1),
+        clientPort: 1,
+        virtual: Uint8Array.of(10, 0, 0, 2),
+        virtualPort: 2,
+      },
+      ...{ real: Uint8Array.of(10, 0, 0, 3), realPort: 3 },
+    };
+    const messages = [
+      encodeMessage(7, []),
+      encodeMessage(7, [connection]),
+      encodeOldMessage(7, [connection]),
+      encodeEnd(7),
+    ];
+    for (const message of messages) expect(statementAmongMessages(message)).toBeUndefined();
+    expect(statementAmongMessages(encodeStatement(7, said))).toEqual({ id: 7, statement: said });
+    expect(statementAmongMessages(written('{'))).toBe('it is no JSON');
+    expect(statementAmongMessages(Buffer.alloc(9))).toBe('it is no statement of a director');
   });
 
   it('is nothing to who listens for connections, in the clear and with a key', () => {

@@ -1,6 +1,7 @@
 import { parseAddress } from '../../model/address.ts';
 import type { PeerInstance, PeerStatement, PeerSync } from '../../model/peer.ts';
 import type { VrrpStatus } from '../../model/vrrp.ts';
+import { decodeMessage, isEnd } from '../sync/message.ts';
 
 /*
  * What directors say of themselves, docs/reference/sync-envelope.md:
@@ -44,6 +45,18 @@ export function decodeStatement(
   } catch (error) {
     return error instanceof Unfit ? error.message : 'it makes no sense';
   }
+}
+
+/** The same where messages of connection sync come to the port as well (sync_ports): undefined for one of those. */
+export function statementAmongMessages(bytes: Buffer): ReturnType<typeof decodeStatement> | undefined {
+  const said = decodeStatement(bytes);
+  if (typeof said !== 'string') return said;
+  const message = decodeMessage(bytes);
+  // Of version 0 without connections is to that protocol what it does not know.
+  const isMessage =
+    isEnd(bytes) ||
+    (typeof message !== 'string' && (message.version === 1 || message.connections.length > 0));
+  return isMessage ? undefined : said;
 }
 
 class Unfit extends Error {}

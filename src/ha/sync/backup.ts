@@ -20,7 +20,7 @@ const datagramsATurn = 256;
 export function openBackup(
   settings: SyncSettings,
   feed: ConnectionFeed,
-  { receiver, sender }: SyncExchange,
+  { receivers, senders }: SyncExchange,
   wire: Wire,
   now: () => number,
 ): SyncWorker {
@@ -31,9 +31,11 @@ export function openBackup(
   let heardMs: number | undefined;
   let bindAtMs = 0;
   let came = false;
-  let whole = false;
+  /** Of each port: what is told there in order ends with it. */
+  const ended = receivers.map(() => false);
+  const fds = receivers.map(({ fd }) => fd);
 
-  function hear(datagram: Buffer): void {
+  function hear(datagram: Buffer, port: number): void {
     const opened = wire.open(datagram);
     const message = typeof opened === 'string' ? opened : decodeMessage(opened);
     if (typeof message === 'string') {
@@ -42,7 +44,7 @@ export function openBackup(
     }
     if (settings.id !== 0 && message.id !== settings.id) return;
     for (const why of message.refused) refuse(tally, why);
-    if (typeof opened !== 'string' && isEnd(opened)) [whole, heardMs, asking.length] = [true, now(), 0];
+    if (typeof opened !== 'string' && isEnd(opened)) [ended[port], heardMs, asking.length] = [true, now(), 0];
     if (message.connections.length === 0) return;
     [heardMs, asking.length] = [now(), 0];
     tally.messages++;
@@ -77,7 +79,7 @@ export function openBackup(
     if (asking.length === 0 || now() < startedMs + asking[0]!) return;
     asking.shift();
     try {
-      sender.send(wire.seal(encodeMessage(settings.id, [])));
+      senders[0]!.send(wire.seal(encodeMessage(settings.id, [])));
     } catch (error) {
       refuse(tally, `cannot ask for connections: ${error instanceof Error ? error.message : error}`);
     }
@@ -87,12 +89,13 @@ export function openBackup(
     turn(patienceMs) {
       ask();
       const waitMs = waiting.size > 0 ? Math.min(patienceMs, bindMs) : patienceMs;
-      if (waitAnyReadable([receiver.fd], waitMs)) {
-        for (let i = 0; i < datagramsATurn; i++) {
-          const arrived = receiver.receive();
-          if (!arrived) break;
-          hear(arrived);
-        }
+      if (waitAnyReadable(fds, waitMs)) {
+        for (const [port, receiver] of receivers.entries())
+          for (let i = 0; i < datagramsATurn; i++) {
+            const arrived = receiver.receive();
+            if (!arrived) break;
+            hear(arrived, port);
+          }
       }
       if (waiting.size > 0 && now() >= bindAtMs) bind();
     },
@@ -100,12 +103,13 @@ export function openBackup(
       progressOf(tally, {
         encrypted: wire.encrypted,
         unbound: waiting.size,
-        whole,
+        whole: ended.every((one) => one),
         ...(heardMs !== undefined && { silentMs: Math.round(now() - heardMs) }),
       }),
     // What came before the end is entered.
     close() {
-      for (let arrived = receiver.receive(); arrived; arrived = receiver.receive()) hear(arrived);
+      for (const [port, receiver] of receivers.entries())
+        for (let arrived = receiver.receive(); arrived; arrived = receiver.receive()) hear(arrived, port);
     },
   };
 }

@@ -1,12 +1,24 @@
 import type { SyncedConnection } from '../../model/connection-sync.ts';
-import { encodeMessage, headerBytes, mostConnections, recordLength } from './message.ts';
+import {
+  encodeMessage,
+  encodeOldMessage,
+  headerBytes,
+  mostConnections,
+  recordLength,
+  type SyncVersion,
+} from './message.ts';
 
 /** Collects connections into messages. */
 export type Batch = {
-  /** Adds a connection; what was collected goes out first where it does not fit any more. */
+  /**
+   * Adds a connection; what was collected goes out first where it does not fit any more. One that a message of this version
+   * cannot hold is left out.
+   */
   add(connection: SyncedConnection): void;
   /** Sends what is there. */
   flush(): void;
+  /** Messages from here on are of this version; 1 until then. */
+  speak(version: SyncVersion): void;
 };
 
 /** Messages of at most `longest` bytes (room for one connection at least), handed to `send`. */
@@ -17,20 +29,27 @@ export function openBatch(
 ): Batch {
   let collected: SyncedConnection[] = [];
   let length = headerBytes;
+  let version: SyncVersion = 1;
   const flush = () => {
     if (collected.length === 0) return;
-    const message = encodeMessage(id, collected);
+    const message = version === 1 ? encodeMessage(id, collected) : encodeOldMessage(id, collected);
     const count = collected.length;
     [collected, length] = [[], headerBytes];
     send(message, count);
   };
   return {
     add(connection) {
-      const more = recordLength(connection);
+      const more = recordLength(connection, version);
+      if (more === 0) return;
       if (length + more > longest || collected.length === mostConnections) flush();
       collected.push(connection);
       length += more;
     },
     flush,
+    speak(next) {
+      if (next === version) return;
+      flush();
+      version = next;
+    },
   };
 }

@@ -1,9 +1,12 @@
 import type { ConnectionFeed } from '../../model/connection-feed.ts';
 import type { SyncedConnection, SyncProgress, SyncSettings } from '../../model/connection-sync.ts';
+import { type SyncSysctls, syncSysctlDefaults } from '../../model/sysctls.ts';
 import { waitAnyReadable } from '../../sys/socket.ts';
+import type { UdpReceiver, UdpSender } from '../../sys/udp-socket.ts';
 import { openBatch } from './batch.ts';
 import type { SyncExchange } from './exchange.ts';
 import { decodeMessage, encodeEnd } from './message.ts';
+import { portOf, ruleOf } from './rules.ts';
 import { newTally, progressOf, refuse } from './tally.ts';
 import type { Wire } from './wire.ts';
 
@@ -23,6 +26,8 @@ const lagWindowMs = 10_000;
 export type SyncWorker = {
   /** Waits until something is due, at most `patienceMs`, and does it. */
   turn(patienceMs: number): void;
+  /** The parameters of connection sync are these now; the defaults until then. Absent: it goes by none of them. */
+  follow?(sysctls: SyncSysctls): void;
   progress(): SyncProgress;
   close(): void;
 };
@@ -32,23 +37,29 @@ export function openMaster(
   settings: SyncSettings,
   feed: ConnectionFeed,
   slots: () => number,
-  { receiver, sender, maxLength }: SyncExchange,
+  { receivers, senders, maxLength }: SyncExchange,
   wire: Wire,
   now: () => number,
 ): SyncWorker {
   const tally = newTally();
-  const batch = openBatch(settings.id, maxLength - wire.overhead, send);
-  const take = (connection: SyncedConnection) => batch.add(connection);
+  const batches = senders.map((sender) =>
+    openBatch(settings.id, maxLength - wire.overhead, (message, count) => send(sender, message, count)),
+  );
+  const take = (connection: SyncedConnection) => batches[portOf(connection, batches.length)]!.add(connection);
+  const flush = () => {
+    for (const batch of batches) batch.flush();
+  };
+  const [receiver] = receivers as readonly [UdpReceiver, ...UdpReceiver[]];
   let transferring = true;
   let again = false;
   let stepAtMs = now();
   let repairAtMs = Number.POSITIVE_INFINITY;
   let lost = feed.lost();
   let lags: { readonly atMs: number; readonly ms: number }[] = [];
-  const { threshold } = settings;
-  feed.begin(threshold === undefined ? 'all' : { threshold, period: settings.period ?? 0 });
+  let roundMs = refreshRoundMs;
+  follow(syncSysctlDefaults);
 
-  function send(message: Buffer, connections: number): void {
+  function send(sender: UdpSender, message: Buffer, connections: number): void {
     try {
       if (!sender.send(wire.seal(message))) throw new Error('the queue of the interface is full');
       tally.messages++;
@@ -73,7 +84,7 @@ export function openMaster(
 
   function drain(sinceMs: number): void {
     if (feed.drain(take) > 0) {
-      batch.flush();
+      flush();
       const ms = now() - sinceMs;
       lags = [
         ...lags.filter(({ atMs, ms: other }) => atMs > now() - lagWindowMs && other > ms),
@@ -88,12 +99,12 @@ export function openMaster(
 
   /** The next part of the table: all of it, or what was used since it was told of. */
   function step(): void {
-    const part = transferring ? transferSlots : Math.ceil((slots() * refreshStepMs) / refreshRoundMs);
+    const part = transferring ? transferSlots : Math.ceil((slots() * refreshStepMs) / roundMs);
     const done = feed.walk(Math.max(part, 1), transferring, take);
-    batch.flush();
+    flush();
     if (transferring && done) {
       [transferring, again] = [again, false];
-      if (!transferring) send(encodeEnd(settings.id), 0);
+      if (!transferring) for (const sender of senders) send(sender, encodeEnd(settings.id), 0);
     }
     stepAtMs = now() + (transferring ? stepMs : refreshStepMs);
     if (now() < repairAtMs) return;
@@ -101,7 +112,20 @@ export function openMaster(
     transferring = true;
   }
 
+  function follow(sysctls: SyncSysctls): void {
+    const rule = ruleOf(settings, sysctls);
+    const { refreshSeconds, retries } = rule;
+    // Who tells once more after an eighth of the refresh time looks that often.
+    roundMs =
+      refreshSeconds && retries
+        ? Math.min(refreshRoundMs, Math.max(125 * refreshSeconds, 1000))
+        : refreshRoundMs;
+    feed.begin(rule);
+    for (const batch of batches) batch.speak(sysctls.sync_version === 0 ? 0 : 1);
+  }
+
   return {
+    follow,
     turn(patienceMs) {
       const waitMs = Math.min(patienceMs, Math.max(0, stepAtMs - now()));
       if (waitAnyReadable([feed.fd, receiver.fd], waitMs)) {
@@ -124,7 +148,7 @@ export function openMaster(
     },
     close() {
       feed.drain(take);
-      batch.flush();
+      flush();
       feed.end();
     },
   };

@@ -5,7 +5,14 @@ import { describe, expect, it } from 'vitest';
 import { addressFromBytes } from '../../model/address.ts';
 import { type SyncedConnection, syncFlags } from '../../model/connection-sync.ts';
 import { openBatch } from './batch.ts';
-import { decodeMessage, encodeEnd, encodeMessage, isEnd, mostConnections } from './message.ts';
+import {
+  decodeMessage,
+  encodeEnd,
+  encodeMessage,
+  encodeOldMessage,
+  isEnd,
+  mostConnections,
+} from './message.ts';
 
 /** What a master of Linux 6.12 said, and what it listed then (test/kernel/sync-golden.sh). */
 function recorded(version: 0 | 1) {
@@ -90,6 +97,14 @@ describe('messages of a kernel master', () => {
     const told = last(datagrams);
     expect(told.map(lineOf).sort()).toEqual(listed.filter((line) => !line.includes('fd01')).sort());
     expect(told.every(({ timeoutSeconds }) => timeoutSeconds === 0)).toBe(true);
+  });
+
+  it('of version 0 are written as the kernel writes them', () => {
+    for (const datagram of recorded(0).datagrams) {
+      const read = decodeMessage(datagram);
+      if (typeof read === 'string') throw new Error(read);
+      expect(encodeOldMessage(read.id, read.connections).toString('hex')).toBe(datagram.toString('hex'));
+    }
   });
 
   it('carry lifetimes, methods and activity', () => {
@@ -226,6 +241,31 @@ it('the end of a table is a message of version 0 without connections to who does
   // Asking is something else.
   expect(isEnd(encodeMessage(7, []))).toBe(false);
   expect(isEnd(end.subarray(0, 7))).toBe(false);
+});
+
+it('a batch of version 0 leaves out what that has no place for', () => {
+  const [told] = recorded(1).datagrams.flatMap((one) => {
+    const read = decodeMessage(one);
+    return typeof read === 'string' ? [] : [...read.connections];
+  });
+  const six = {
+    ...told!,
+    family: 6 as const,
+    ...{ client: new Uint8Array(16), virtual: new Uint8Array(16) },
+  };
+  const sent: Buffer[] = [];
+  const batch = openBatch(5, 1472, (message) => void sent.push(message));
+  batch.add(told!);
+  // What was collected goes out as it was to go out.
+  batch.speak(0);
+  batch.add({ ...six, real: new Uint8Array(16) });
+  batch.flush();
+  batch.add(told!);
+  batch.flush();
+  expect(sent.map((one) => decodeMessage(one))).toEqual([
+    { version: 1, id: 5, connections: [told], refused: [] },
+    { version: 0, id: 5, connections: [{ ...told, fwmark: 0, timeoutSeconds: 0 }], refused: [] },
+  ]);
 });
 
 it('a batch fills messages to their length and sends what is left', () => {

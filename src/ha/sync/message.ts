@@ -15,6 +15,7 @@ export const headerBytes = 8;
 /** What a message holds at most: the number of its connections is one byte. */
 export const mostConnections = 255;
 const recordBytes = { 4: 36, 6: 72 } as const;
+const headerBytes0 = 4;
 const recordBytes0 = 24;
 const sequenceBytes = 24;
 const sequenceFlags = syncFlags.inSequence | syncFlags.outSequence;
@@ -23,17 +24,22 @@ const option = { sequences: 1, engineData: 2, engineName: 3, skippable: 0x40, nu
 const mostEngineData = 255;
 const mostEngineName = 16;
 
+export type SyncVersion = 0 | 1;
+
 /** A message as it came. */
 export type SyncMessage = {
-  readonly version: 0 | 1;
+  readonly version: SyncVersion;
   readonly id: number;
   readonly connections: readonly SyncedConnection[];
   /** Records that make no sense or want what we do not have, one reason each. */
   readonly refused: readonly string[];
 };
 
-/** The bytes a connection takes in a message. */
-export const recordLength = ({ family }: SyncedConnection): number => recordBytes[family];
+/** The bytes a connection takes in a message; 0: one of this version cannot hold it. */
+export function recordLength({ family }: SyncedConnection, version: SyncVersion = 1): number {
+  if (version === 1) return recordBytes[family];
+  return family === 4 ? recordBytes0 : 0;
+}
 
 /** Writes a message of version 1. At most 255 connections, all of them within 65,535 bytes. */
 export function encodeMessage(id: number, connections: readonly SyncedConnection[]): Buffer {
@@ -47,6 +53,27 @@ export function encodeMessage(id: number, connections: readonly SyncedConnection
   message[5] = 1;
   let at = headerBytes;
   for (const one of connections) at = writeRecord(message, at, one);
+  return message;
+}
+
+/** Writes a message of version 0, which has neither lifetimes nor firewall marks. At most 255 connections, all of IPv4. */
+export function encodeOldMessage(id: number, connections: readonly SyncedConnection[]): Buffer {
+  const odd = connections.some(({ family }) => family !== 4);
+  if (odd || connections.length > mostConnections)
+    throw new RangeError(`write sync message of version 0: ${connections.length} connections`);
+  const message = Buffer.alloc(headerBytes0 + connections.length * recordBytes0);
+  message.set([connections.length, id]);
+  message.writeUInt16BE(message.length, 2);
+  for (const [i, one] of connections.entries()) {
+    const at = headerBytes0 + i * recordBytes0;
+    message[at + 1] = one.protocol;
+    for (const [j, port] of [one.clientPort, one.virtualPort, one.realPort].entries())
+      message.writeUInt16BE(port, at + 2 + 2 * j);
+    for (const [j, address] of [one.client, one.virtual, one.real].entries())
+      message.set(address, at + 8 + 4 * j);
+    message.writeUInt16BE(one.flags & 0xffff, at + 20);
+    message.writeUInt16BE(one.state, at + 22);
+  }
   return message;
 }
 
@@ -170,7 +197,7 @@ function decodeOld(message: Buffer): SyncMessage | string {
   const count = message[0]!;
   const connections: SyncedConnection[] = [];
   const refused: string[] = [];
-  let at = 4;
+  let at = headerBytes0;
   for (let i = 0; i < count; i++) {
     if (at + recordBytes0 > message.length) return `connection ${i + 1} of ${count} is cut off`;
     const flags = message.readUInt16BE(at + 20);
