@@ -35,10 +35,10 @@ test.each([
 });
 
 test('what was sent, and what was not', () => {
-  const sent = { connections: 3, templates: 1, messages: 1, untold: { 'no-real-server': 2 }, whole: true };
+  const sent = { connections: 3, templates: 1, messages: 1, untold: { gone: 2 }, whole: true };
   expect(sentText(sent, master)).toBe(
     'Sent 3 connections and 1 persistence template in 1 message to ff02::51 port 9000 by eth1, sync id 9\n' +
-      'Not sent: 2 of a real server that is not in the table any more\n',
+      'Not sent: 2: its real server is not in the table any more\n',
   );
   expect(sentText({ ...sent, templates: 0, whole: false }, master)).toBe('New: 3 connections in 1 message\n');
 });

@@ -4,6 +4,7 @@ import { parseAddress } from '../model/address.ts';
 import { type SyncDaemon, syncDefaults } from '../model/connection-sync.ts';
 import { count } from '../model/count.ts';
 import { HeadgateError } from '../model/errors.ts';
+import { type StaysBecause, staysBecause } from '../model/travel.ts';
 import type { Streams } from './context.ts';
 import { type Output, writerOf } from './output.ts';
 
@@ -59,13 +60,6 @@ function numberIn(option: string, text: string | undefined, least: number, most:
   );
 }
 
-const reasons: Readonly<Record<string, string>> = {
-  'no-real-server': 'of a real server that is not in the table any more',
-  'persistence-engine': 'of a persistence engine',
-  'two-families': 'with a real server of another address family',
-  'unknown-state': 'in a state that messages have no number for',
-};
-
 /** One look in words. */
 export function sentText({ connections, templates, messages, untold, whole }: Sent, to: SyncDaemon): string {
   const what = [
@@ -74,8 +68,8 @@ export function sentText({ connections, templates, messages, untold, whole }: Se
   ];
   const place = `${to.group} port ${to.port} by ${to.interface}, sync id ${to.id}`;
   const sent = `${whole ? 'Sent' : 'New:'} ${what.join(' and ')} in ${count(messages, 'message')}`;
-  const left = Object.entries(untold).map(
-    ([reason, number]) => `Not sent: ${number} ${reasons[reason] ?? reason}`,
+  const left = (Object.keys(untold) as StaysBecause[]).map(
+    (reason) => `Not sent: ${untold[reason]}: ${staysBecause[reason]}`,
   );
   return `${[`${sent}${whole ? ` to ${place}` : ''}`, ...(whole ? left : [])].join('\n')}\n`;
 }

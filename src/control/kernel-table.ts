@@ -1,7 +1,8 @@
 import { openIpvsPlane } from '../dataplane/ipvs/plane.ts';
-import { type Told, toldOf } from '../dataplane/ipvs/told.ts';
+import { kernelTraveller } from '../dataplane/move/look.ts';
 import type { SyncDaemon } from '../model/connection-sync.ts';
 import type { Observed } from '../model/table.ts';
+import { type Told, tellAll } from '../model/travel.ts';
 
 /**
  * The table of the kernel's IPVS in this network namespace, whichever data plane is in use and whoever made it. Changes
@@ -21,14 +22,7 @@ export async function readKernelConnections(): Promise<Told> {
   const plane = openIpvsPlane();
   try {
     const listed = await plane.connections();
-    const { services } = await plane.read();
-    return toldOf(
-      listed,
-      services.map(({ service, destinations }) => ({
-        service,
-        destinations: destinations.map(({ destination }) => destination),
-      })),
-    );
+    return tellAll(listed, kernelTraveller(await plane.read({ counters: false })));
   } finally {
     await plane.close();
   }

@@ -4,6 +4,7 @@ import { openTelling } from '../ha/sync/telling.ts';
 import type { SyncDaemon, SyncedConnection } from '../model/connection-sync.ts';
 import { syncFlags } from '../model/connection-sync.ts';
 import { HeadgateError } from '../model/errors.ts';
+import type { Told } from '../model/travel.ts';
 
 /** How long connections stay untold that came after the last look. */
 const lookMs = 1_000;
@@ -16,7 +17,7 @@ export type Sent = {
   readonly templates: number;
   readonly messages: number;
   /** What of the table no message can hold, by reason. */
-  readonly untold: Readonly<Record<string, number>>;
+  readonly untold: Told['untold'];
   /** The whole table, not only what is new or in another state. */
   readonly whole: boolean;
 };

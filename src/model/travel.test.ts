@@ -56,7 +56,7 @@ describe('a connection of the kernel', () => {
   test('is told as inactive and directly routed', () => {
     const change = { destination: at('10.0.0.2', 80), state: 'FIN_WAIT', active: false } as const;
     expect(fateOf(services, change)).toMatchObject({
-      told: { flags: syncFlags.directRouting | syncFlags.inactive, state: 4 },
+      told: { flags: syncFlags.directRouting | syncFlags.noOutput | syncFlags.inactive, state: 4 },
     });
   });
 

@@ -48,7 +48,12 @@ export function traveller(
   function placesOf(entry: ServiceEntry): ReadonlyMap<string, Destination> {
     let found = places.get(entry);
     if (!found) {
-      found = new Map(entry.destinations.map((one) => [destinationKey(one), one]));
+      // By the address alone, too: a template of several ports says no port, and what a mark's template rules the client's (ip_vs_sched_persist). Of several the first counts.
+      found = new Map(
+        entry.destinations
+          .toReversed()
+          .flatMap((one) => [[one.address, one] as const, [destinationKey(one), one] as const]),
+      );
       places.set(entry, found);
     }
     return found;
@@ -73,7 +78,9 @@ export function traveller(
     for (const entry of servicesOf(connection)) {
       const there = placesOf(entry);
       const destination =
-        there.get(destinationKey(connection.destination)) ?? there.get(destinationKey({ address, port: 0 }));
+        there.get(destinationKey(connection.destination)) ??
+        there.get(destinationKey({ address, port: 0 })) ??
+        (connection.template || entry.service.id.kind === 'fwmark' ? there.get(address) : undefined);
       if (destination) return { service: entry.service, destination };
     }
     return undefined;
@@ -83,10 +90,11 @@ export function traveller(
     const { protocol, client, virtual, destination: real, template, engine } = connection;
     if (protocol === 'sctp') return { stays: 'sctp' };
     const home = homeOf(connection);
-    if (!home) return { stays: template && client.port === 0 && !engine ? 'expected' : 'gone' };
-    const { persistence, id } = home.service;
-    const stays = (why: StaysBecause): Travel => ({ stays: why, service: id });
+    const stays = (why: StaysBecause): Travel => ({ stays: why, ...(home && { service: home.service.id }) });
     if (template && engine) return stays('engine');
+    if (familyOf(real.address) !== familyOf(client.address)) return stays('family');
+    if (!home) return stays(template && client.port === 0 ? 'expected' : 'gone');
+    const { persistence, id } = home.service;
     if (client.port === 0 && !(template && persistence)) return stays('expected');
     const { method } = home.destination;
     if (
@@ -97,7 +105,6 @@ export function traveller(
       !template
     )
       return stays('helper');
-    if (familyOf(real.address) !== familyOf(client.address)) return stays('family');
     const state = stateNumber(connection);
     if (state === undefined) return stays('unknown');
     return {
@@ -107,6 +114,7 @@ export function traveller(
         protocol: protocol === 'ip' ? 0 : protocolNumbers[protocol],
         flags:
           methodFlags[method] |
+          (methodFlags[method] === syncFlags.masquerade ? 0 : syncFlags.noOutput) |
           (template ? syncFlags.template : 0) |
           (template || connection.active ? 0 : syncFlags.inactive),
         state,
@@ -124,6 +132,23 @@ export function traveller(
       },
     };
   };
+}
+
+/** Connections of the kernel's as directors tell each other of them, and how many stay, by reason. */
+export type Told = {
+  readonly connections: readonly SyncedConnection[];
+  readonly untold: Readonly<Partial<Record<StaysBecause, number>>>;
+};
+
+export function tellAll(listed: readonly Connection[], fateOf: (connection: Connection) => Travel): Told {
+  const connections: SyncedConnection[] = [];
+  const untold: Partial<Record<StaysBecause, number>> = {};
+  for (const connection of listed) {
+    const fate = fateOf(connection);
+    if ('told' in fate) connections.push(fate.told);
+    else untold[fate.stays] = (untold[fate.stays] ?? 0) + 1;
+  }
+  return { connections, untold };
 }
 
 /** The kernel's number of a state by its name. */

@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest';
 import { parseAddress } from '../../model/address.ts';
 import type { ServiceEntry } from '../../model/table.ts';
+import { tellAll, traveller } from '../../model/travel.ts';
 import type {
   Destination,
   ForwardingMethod,
   ServiceId,
   VirtualService,
 } from '../../model/virtual-service.ts';
-import { parseConnectionList } from './connection-list.ts';
-import { toldOf } from './told.ts';
+import { parseConnectionList } from '../ipvs/connection-list.ts';
 
 const at = (address: string) => parseAddress(address)!;
 const member = (method: ForwardingMethod, address: string, port: number): Destination => ({
@@ -42,7 +42,8 @@ const services = [
 const row = (protocol: string, places: string, state: string, left: number) =>
   `${protocol.padEnd(3)} ${places} ${state.padEnd(11)} ${String(left).padStart(7)}`;
 const from = 'CB007105 9C41';
-const tell = (...rows: string[]) => toldOf(parseConnectionList(rows.join('\n')), services);
+const tell = (...rows: string[]) =>
+  tellAll(parseConnectionList(rows.join('\n')), traveller(services, { ftpHelper: false }));
 
 test('the forwarding method is that of the real server, and says whether answers are seen', () => {
   const { connections, untold } = tell(
@@ -95,6 +96,6 @@ test('what cannot be told is counted by its reason', () => {
   );
   expect(connections).toEqual([]);
   expect(untold).toEqual({
-    ...{ 'no-real-server': 1, 'persistence-engine': 1, 'two-families': 1, 'unknown-state': 1 },
+    ...{ gone: 1, engine: 1, family: 1, unknown: 1 },
   });
 });
