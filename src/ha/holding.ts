@@ -4,7 +4,7 @@ import { addAddress, deleteAddress } from '../sys/netlink/address.ts';
 import { parseMac } from '../sys/netlink/ip.ts';
 import { findLink, setLink } from '../sys/netlink/link.ts';
 import { withNetlink } from '../sys/netlink/socket.ts';
-import { openFrameSocket } from '../sys/raw.ts';
+import { type FrameSocket, openFrameSocket } from '../sys/raw.ts';
 import { announcement } from './announce.ts';
 import type { HeldAddress } from './settings.ts';
 import type { Holder } from './virtual-mac.ts';
@@ -45,13 +45,32 @@ export function release(device: Holder, addresses: readonly HeldAddress[]): void
   });
 }
 
-/** Tells the network `times` over who has the addresses. Throws SystemError (ENETDOWN). */
-export function announce(device: Holder, addresses: readonly HeldAddress[], times: number): void {
-  const socket = openFrameSocket(device.index, { protocol: 0 });
-  try {
-    for (let i = 0; i < times; i++)
-      for (const { address } of addresses) socket.send(announcement(parseMac(device.mac), address));
-  } finally {
-    socket.close();
-  }
+/** Tells the network who has addresses. */
+export type Announcer = {
+  /** `times` over. Throws SystemError (ENETDOWN). */
+  announce(device: Holder, addresses: readonly HeldAddress[], times: number): void;
+  close(): void;
+};
+
+/**
+ * The socket stays open from one announcement to the next: to close a packet socket the kernel waits until every processor has
+ * passed by (synchronize_net), which takes seconds where somebody keeps its own threads from running.
+ */
+export function openAnnouncer(): Announcer {
+  let open: { readonly index: number; readonly socket: FrameSocket } | undefined;
+  return {
+    announce({ index, mac }, addresses, times) {
+      if (open?.index !== index) {
+        open?.socket.close();
+        open = undefined;
+        open = { index, socket: openFrameSocket(index, { protocol: 0 }) };
+      }
+      for (let i = 0; i < times; i++)
+        for (const { address } of addresses) open.socket.send(announcement(parseMac(mac), address));
+    },
+    close() {
+      open?.socket.close();
+      open = undefined;
+    },
+  };
 }

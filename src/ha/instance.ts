@@ -9,7 +9,7 @@ import {
 import { accept, doubts } from './acceptance.ts';
 import { type Claims, openClaims } from './claims.ts';
 import type { Arrived } from './exchange.ts';
-import { announce, hold, release } from './holding.ts';
+import { hold, openAnnouncer, release } from './holding.ts';
 import { putPaths, takePaths } from './paths.ts';
 import type { Place } from './place.ts';
 import type { HeldAddress, InstanceSettings } from './settings.ts';
@@ -84,7 +84,10 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
   let [sent, received] = [0, 0];
   const sequences = openSequences();
   const trouble = openTrouble(settings.interface, intervalMs);
+  const announcer = openAnnouncer();
   let claims: Claims | undefined;
+  /** Others were asked who has the addresses, in this time as master. */
+  let asked = false;
   let defendedMs = Number.NEGATIVE_INFINITY;
   let probeAtMs = never;
   const rejected: Partial<Record<RejectedAdvertisement, number>> = {};
@@ -130,14 +133,13 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
   function tellNetwork(): void {
     if ('fault' in place) return;
     const { device } = place;
-    attempt('announce its addresses', () => announce(device, all, settings.announce.repeat));
+    attempt('announce its addresses', () => announcer.announce(device, all, settings.announce.repeat));
   }
 
   function enter(state: VrrpState, reason: string, nowMs: number): void {
     const held = renewAtMs !== never;
-    [renewAtMs, announceAt] = [never, []];
+    [renewAtMs, announceAt, probeAtMs, asked] = [never, [], never, false];
     listener.holds(state === 'master' ? nowMs + downAfter * intervalMs : 0);
-    if (state !== 'master') stopProbing();
     if (state === 'master') {
       renewAtMs = nowMs + renewMs;
       if (!('fault' in place)) {
@@ -169,7 +171,10 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
         all.map(({ address }) => address),
         source,
       );
-      for (const claim of claims?.look() ?? []) {
+      const said = claims?.look() ?? [];
+      const answers = asked ? said : [];
+      asked = true;
+      for (const claim of answers) {
         trouble.claimed(claim, nowMs);
         // RFC 5227, 2.4: an address is defended, but not without a pause.
         if (nowMs < defendedMs + defendMs) continue;
@@ -179,8 +184,10 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     });
   }
 
-  function stopProbing(): void {
+  /** Its sockets stay open for longer than a time as master, for the reason that the announcer's does. */
+  function leaveDevice(): void {
     claims?.close();
+    announcer.close();
     [claims, probeAtMs] = [undefined, never];
   }
 
@@ -203,7 +210,7 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
       handle({ kind: 'fitness', fitness: { ...fitness, ...(fault !== undefined && { fault }) } }, now);
       place = next;
       // What is listened at goes with its device.
-      if ('fault' in next) stopProbing();
+      if ('fault' in next) leaveDevice();
     },
     heard(arrived, now) {
       const found = accept(arrived, settings);
@@ -249,6 +256,7 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     isResigning: () => vrrp.leaving?.state === 'fault',
     stop(now) {
       if (vrrp.reason !== stoppedReason) handle({ kind: 'stop' }, now);
+      leaveDevice();
     },
     status(now) {
       const { master, sinceMs, state, reason, fitness } = vrrp;
