@@ -13,6 +13,8 @@ export type GuestOptions = {
   /** More environment variables for the command. */
   readonly env?: Readonly<Record<string, string>>;
   readonly processors?: number;
+  /** Which of this machine's places it takes, of one processor each; default that of its own series. */
+  readonly place?: string;
   readonly memoryMiB?: number;
   /** Guests emulate the processor: user space is 10-15 times slower than outside. */
   readonly timeoutMs?: number;
@@ -34,14 +36,14 @@ export type GuestResult = {
 export const nanosecondsPerInstruction = 2;
 
 const noStatus = 125;
-/** Every series has a place on this machine; a guest with more than one processor takes all of them. */
+/** Every series has a place of its own on this machine; a guest with more than one processor takes all of them. */
 const places = ['6.1', '6.12'];
 const lockFile = (series: string): string => join(tmpdir(), `headgate-guest-${series}.lock`);
 
 /**
  * Runs a command as root on a real Debian kernel in QEMU. The guest sees the host's files, read-only, under an
- * overlay that vanishes with it. One guest at a time on this machine (flock); of those with one processor, one of each
- * series. A guest that dies before it could give a status is started once more. Throws when no kernel or no QEMU can
+ * overlay that vanishes with it. One guest at a time on this machine (flock); of those with one processor, one in each
+ * place. A guest that dies before it could give a status is started once more. Throws when no kernel or no QEMU can
  * be found.
  */
 export async function runInGuest(
@@ -83,7 +85,7 @@ function qemu(kernel: Kernel, file: (name: string) => string, options: GuestOpti
   if (!existsSync(`/usr/bin/${program}`))
     throw new Error(`Starting a guest needs ${program}: install qemu-system-x86.`);
   const processors = options.countInstructions ? 1 : (options.processors ?? 2);
-  const taken = processors > 1 ? places : [options.series ?? '6.12'];
+  const taken = processors > 1 ? places : [options.place ?? options.series ?? '6.12'];
   const args = [
     // The guest dies with this process; flock keeps others waiting until it has.
     ...['--pdeathsig', 'TERM', ...taken.flatMap((series) => ['flock', '--no-fork', lockFile(series)])],

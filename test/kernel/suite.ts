@@ -25,6 +25,8 @@ export type SuiteOptions = {
   readonly modules?: readonly string[];
   /** As in GuestOptions: time goes by instructions, however busy the machine is, and waiting takes none. */
   readonly countInstructions?: boolean;
+  /** As in GuestOptions: two guests of one series are at work at the same time in different places. */
+  readonly place?: Series;
   /** How long a guest may take; default suiteTimeoutMs. */
   readonly timeoutMs?: number;
 };
@@ -53,6 +55,7 @@ export function suiteInGuests(
         env: environment(),
         processors: 1,
         timeoutMs: options.timeoutMs ?? suiteTimeoutMs,
+        ...(options.place && { place: options.place }),
         ...(options.countInstructions && { countInstructions: true }),
       });
       const text = output.toString();

@@ -1,14 +1,20 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataPlane } from '../../src/dataplane/data-plane.ts';
 import { type Instance, openInstance } from '../../src/dataplane/ebpf/instance.ts';
 import { openEbpfPlane } from '../../src/dataplane/ebpf/plane.ts';
+import { type Kernel, openKernel } from '../../src/dataplane/ipvs/kernel.ts';
 import { openIpvsPlane } from '../../src/dataplane/ipvs/plane.ts';
 import type { Connection, Observed, Operation, Refusal } from '../../src/model/table.ts';
 import { writeSysctl } from '../../src/sys/sysctl.ts';
 import { type Left, openWire } from '../kernel/wire.ts';
 import type { Packet } from '../packets/frame.ts';
 import { clearIcmpLimits, enterNetns } from '../packets/harness.ts';
+import { virtualService } from '../packets/services.ts';
 import { buildWorld, type DeviceName } from '../packets/world.ts';
 import { workFolder } from '../sys/bpf-support.ts';
+
+/** What the kernel takes to find out how many counters it can sum up at once (ip_vs_est_calc_phase, ip_vs_est.c). */
+const measuredMs = 6000;
 
 /** A data plane at work between real interfaces, in namespaces of its own; set up once for many scenarios. */
 export type Director = {
@@ -16,7 +22,7 @@ export type Director = {
   apply(operations: readonly Operation[]): Promise<readonly (Refusal | undefined)[]>;
   /** A packet that comes in at a device; what leaves in consequence. */
   send(device: DeviceName, packet: Packet): Left[];
-  read(): Promise<Observed>;
+  read(): Promise<Pick<Observed, 'services' | 'timeouts'>>;
   connections(): Promise<readonly Connection[]>;
   close(): Promise<void>;
 };
@@ -26,7 +32,7 @@ export async function openEbpfDirector(): Promise<Director> {
   const folder = workFolder(true);
   const open = () => openEbpfPlane({ bpffs: folder.path, instance: 'plane', connections: 1 << 14 });
   let instance: Instance | undefined;
-  const director = await openDirector('ebpf', open, async (plane) => {
+  const { plane, ...director } = await openDirector('ebpf', open, async (plane) => {
     instance?.close();
     await plane.cleanUp();
     folder.remove();
@@ -39,29 +45,44 @@ export async function openEbpfDirector(): Promise<Director> {
       if (instance) clearIcmpLimits(instance);
       return director.send(device, packet);
     },
+    // Maps have no namespace.
+    read: () => plane.read(),
+    connections: () => plane.connections(),
   };
 }
 
 /** The director whose data plane is the kernel's. */
-export const openIpvsDirector = (): Promise<Director> =>
-  openDirector('ipvs', openIpvsPlane, async (plane) => {
+export async function openIpvsDirector(): Promise<Director> {
+  let kernel: Kernel | undefined;
+  const { plane, inside, ...director } = await openDirector('ipvs', openIpvsPlane, async (plane) => {
+    kernel?.close();
     await plane.apply([{ kind: 'flush' }]);
     await plane.close();
   });
+  kernel = await inside(async () => openKernel());
+  if (!kernel) throw new Error('open IPVS: this kernel has none');
+  const { services, timeouts } = kernel;
+  // With the first service the kernel looks at how fast the machine is, and sums up no counters before.
+  await director.apply([{ kind: 'add-service', service: virtualService('tcp 198.51.100.10:9') }]);
+  await sleep(measuredMs);
+  await director.apply([{ kind: 'flush' }]);
+  return {
+    ...director,
+    // The plane reads a file for each sysctl as well.
+    read: async () => ({ services: services(), timeouts: timeouts() }),
+    connections: () => inside(() => plane.connections()),
+  };
+}
 
 async function openDirector(
   name: Director['name'],
   open: () => DataPlane,
   end: (plane: DataPlane) => Promise<void>,
-): Promise<Director> {
+) {
   const world = buildWorld(`hg-oracle-${name}-${process.pid}`);
-  const inside = async <T>(work: () => Promise<T>): Promise<T> => {
-    const goHome = enterNetns(world.director);
-    try {
-      return await work();
-    } finally {
-      goHome();
-    }
+  const inside = <T>(work: () => Promise<T>): Promise<T> => {
+    enter(world.director);
+    return work();
   };
   const plane = await inside(async () => {
     // Answers of real servers are routed, and no ICMP error is held back.
@@ -73,14 +94,30 @@ async function openDirector(
   const wire = openWire(world);
   return {
     name,
-    apply: (operations) => inside(() => plane.apply(operations)),
+    plane,
+    inside,
+    apply: (operations: readonly Operation[]) => inside(() => plane.apply(operations)),
     send: wire.send,
-    read: () => inside(() => plane.read()),
-    connections: () => inside(() => plane.connections()),
     async close() {
       await inside(() => end(plane));
+      leave();
       wire.close();
       world.remove();
     },
   };
+}
+
+/** The namespace this thread is in, and how it comes home. Changing it takes as long as reading a table. */
+let here: { readonly path: string; readonly goHome: () => void } | undefined;
+
+/** Stays in a namespace until another one is entered. Whoever works there does nothing else meanwhile. */
+function enter(path: string): void {
+  if (here?.path === path) return;
+  leave();
+  here = { path, goHome: enterNetns(path) };
+}
+
+function leave(): void {
+  here?.goHome();
+  here = undefined;
 }

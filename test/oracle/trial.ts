@@ -7,7 +7,7 @@ import type { Connection, Counters, Observed, Operation } from '../../src/model/
 import type { AddressServiceId, Destination, DestinationId } from '../../src/model/virtual-service.ts';
 import type { Left } from '../kernel/wire.ts';
 import { type Packet, tcp, udp } from '../packets/frame.ts';
-import { at as endpointOf } from '../packets/services.ts';
+import { at as endpointOf, virtualService } from '../packets/services.ts';
 import { virtualAddresses } from '../packets/world.ts';
 import type { Director } from './director.ts';
 import {
@@ -20,16 +20,19 @@ import {
 } from './scenario.ts';
 
 /** Entries whose end is nearer than this are waited out, so that it is the same moment for both. */
-const nearMs = 2000;
+const nearMs = 1000;
 /** How far the two may be apart in what they say is left of an entry, one of them in whole seconds. */
 const apartMs = 1500;
-/** Both have summed up their counters after so long (ip_vs_est.c). */
-const summedUpMs = 6000;
+/** Between two looks at entries that are about to end; and how long such an end may take. */
+const lookMs = 250;
+const endsMs = 300_000;
+/** Both have summed up their counters after so long: IPVS does every two seconds (ip_vs_est.c). */
+const summedUpMs = 2200;
 /** A tick of the kernel's timers: entries that end at once are gone. */
 const tickMs = 12;
-const shortTimeouts = { tcp: 40, tcpFin: 20, udp: 20 };
-/** Connections without a destination have ended where expire_nodest_conn says so. */
-const sweptMs = 1000;
+const shortTimeouts = { tcp: 15, tcpFin: 8, udp: 8 };
+/** Connections without a destination have ended where expire_nodest_conn says so: ours look ten times a second. */
+const sweptMs = 250;
 
 type Talk = { readonly id: AddressServiceId; readonly client: DestinationId; to?: DestinationId };
 
@@ -49,9 +52,10 @@ export async function compareIn(
   let shown: Connection[] = [];
   let fresh = 0;
   const trail: string[] = [];
+  const families = new Set(scenario.flatMap((step) => ('at' in step ? [places[step.at]!.family] : [])));
   await both([
     { kind: 'set-timeouts', timeouts: shortTimeouts },
-    ...guards.map((service): Operation => ({ kind: 'add-service', service })),
+    ...[...families].map((family): Operation => ({ kind: 'add-service', service: guards[family] })),
   ]);
   let difference: unknown;
   try {
@@ -69,15 +73,7 @@ export async function compareIn(
   } catch (error) {
     difference = error;
   }
-  await sleep(summedUpMs);
-  await both([
-    { kind: 'flush' },
-    {
-      kind: 'set-sysctls',
-      sysctls: Object.fromEntries(sysctls.map(([name]) => [name, sysctlDefaults[name]])),
-    },
-  ]);
-  await emptied();
+  await clear(difference !== undefined);
   if (difference) throw difference;
 
   async function carryOut(step: Step): Promise<void> {
@@ -185,11 +181,13 @@ export async function compareIn(
   }
 
   async function compareTables(withCounters: boolean): Promise<void> {
-    for (let looks = 0; ; looks++) {
+    for (const deadline = performance.now() + endsMs; ; ) {
       const [first, second] = [await directors[0].connections(), await directors[1].connections()];
-      if ([...first, ...second].some((one) => one.expiresInMs < nearMs)) {
-        if (looks > 60) throw new Difference(`entries do not end: ${rows(first)}\n-- ${rows(second)}`);
-        await sleep(1000);
+      const near = [...first, ...second].map((one) => one.expiresInMs).filter((left) => left < nearMs);
+      if (near.length > 0) {
+        if (performance.now() > deadline)
+          throw new Difference(`entries do not end: ${rows(first)}\n-- ${rows(second)}`);
+        await sleep(Math.max(lookMs, Math.min(...near)));
         continue;
       }
       same('connections', rows(first), rows(second));
@@ -200,18 +198,32 @@ export async function compareIn(
       shown = [...first];
       break;
     }
-    const [first, second] = [await directors[0].read(), await directors[1].read()];
-    same('listing', listing(first, withCounters), listing(second, withCounters));
-    same('timeouts', first.timeouts, second.timeouts);
+    let listings = await listed(withCounters);
+    if (String(listings[0]) !== String(listings[1])) {
+      // Ours counts an entry whose time is up until its timer has looked at it, ten times a second.
+      await sleep(lookMs);
+      listings = await listed(withCounters);
+    }
+    same('listing', ...listings);
   }
 
-  async function emptied(): Promise<void> {
-    for (let looks = 0; ; looks++) {
+  async function listed(withCounters: boolean): Promise<readonly [string[], string[]]> {
+    const [first, second] = [await directors[0].read(), await directors[1].read()];
+    return [listing(first, withCounters), listing(second, withCounters)];
+  }
+
+  /** Ends every connection at once, and leaves everything else as it was before. */
+  async function clear(inTheMiddle: boolean): Promise<void> {
+    if (inTheMiddle) await sleep(summedUpMs);
+    const usual = Object.fromEntries(sysctls.map(([name]) => [name, sysctlDefaults[name]]));
+    await both([{ kind: 'set-sysctls', sysctls: { ...usual, expire_nodest_conn: 1 } }, { kind: 'flush' }]);
+    for (const deadline = performance.now() + endsMs; ; await sleep(sweptMs)) {
       const lists = [await directors[0].connections(), await directors[1].connections()];
-      if (lists.every(({ length }) => length === 0)) return;
-      if (looks > 100) throw new Difference(`entries do not end: ${lists.map(rows).join('\n-- ')}`);
-      await sleep(10_000);
+      if (lists.every(({ length }) => length === 0)) break;
+      if (performance.now() > deadline)
+        throw new Difference(`entries do not end: ${lists.map(rows).join('\n-- ')}`);
     }
+    await both([{ kind: 'set-sysctls', sysctls: { expire_nodest_conn: usual.expire_nodest_conn! } }]);
   }
 
   async function within(where: string, work: () => void | Promise<void>): Promise<void> {
@@ -225,7 +237,9 @@ export async function compareIn(
 
   function same(what: string, first: unknown, second: unknown): void {
     const lines = [first, second].map((value) =>
-      (Array.isArray(value) ? value : [value]).map((one) => JSON.stringify(one, plain) ?? 'nothing'),
+      (Array.isArray(value) ? value : [value]).map((one) =>
+        typeof one === 'string' ? one : (JSON.stringify(one) ?? 'nothing'),
+      ),
     );
     const [one, other] = lines as [string[], string[]];
     if (one.join('\n') === other.join('\n')) return;
@@ -277,12 +291,10 @@ export async function compareIn(
 }
 
 /** Without a service of its family IPVS does not see packets: docs/reference/differences-from-ipvs.md. */
-const guards = [virtualAddresses.ipv4, virtualAddresses.ipv6].map((address) => ({
-  id: { kind: 'address', protocol: 'tcp', address: address as Address, port: 9 } as const,
-  scheduler: 'rr' as const,
-  schedulerFlags: { flag1: false, flag2: false, flag3: false },
-  onePacket: false,
-}));
+const guards = {
+  4: virtualService(`tcp ${virtualAddresses.ipv4}:9`),
+  6: virtualService(`tcp [${virtualAddresses.ipv6}]:9`),
+};
 
 const clientAddress = (family: 4 | 6, n: number): Address =>
   (family === 4 ? `203.0.${n >> 1}.${7 + 31 * n}` : `2001:db8:c${n >> 1}::${7 + 31 * n}`) as Address;
@@ -335,25 +347,47 @@ const row = (one: Connection): string =>
 const rows = (connections: readonly Connection[]): string[] => connections.map(row).sort();
 
 /** Of a listing, what both planes say, line by line: docs/reference/differences-from-ipvs.md has the rest. */
-function listing({ services }: Observed, withCounters: boolean): string[] {
-  const counted = ({ counters }: { readonly counters: Counters }) =>
-    withCounters ? JSON.stringify(counters, plain) : '';
-  return services
-    .toSorted((a, b) => (serviceKey(a.service.id) < serviceKey(b.service.id) ? -1 : 1))
-    .flatMap((one) => [
-      `${serviceKey(one.service.id)} ${JSON.stringify(one.service, plain)} ${counted(one)}`,
-      ...one.destinations.map((state) => {
-        const { activeConnections, inactiveConnections, persistentConnections } = state;
-        const counts = `active ${activeConnections} inactive ${inactiveConnections} persistent ${persistentConnections}`;
-        return `  -> ${JSON.stringify(state.destination, plain)} ${counts} ${counted(state)}`;
-      }),
-    ]);
+function listing({ services, timeouts }: Reading, withCounters: boolean): string[] {
+  const counted = ({ counters: { connections, packetsIn, packetsOut, bytesIn, bytesOut } }: Counted) =>
+    withCounters
+      ? `${connections} connections, in ${packetsIn} packets ${bytesIn} bytes, out ${packetsOut} ${bytesOut}`
+      : '';
+  const lines = services
+    .map((one): [string, typeof one] => [serviceKey(one.service.id), one])
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([key, one]) => {
+      const { scheduler, schedulerFlags, persistence, onePacket } = one.service;
+      const { flag1, flag2, flag3 } = schedulerFlags;
+      const settings = [
+        scheduler,
+        flag1,
+        flag2,
+        flag3,
+        persistence?.timeoutSeconds,
+        persistence?.netmask,
+        onePacket,
+      ];
+      return [
+        `${key} ${settings.join(' ')} ${counted(one)}`,
+        ...one.destinations.map((state) => {
+          const { address, port, method, tunnel, weight, upperThreshold, lowerThreshold } = state.destination;
+          const { activeConnections, inactiveConnections, persistentConnections } = state;
+          const wanted = [
+            method,
+            tunnel?.type,
+            tunnel?.port,
+            tunnel?.checksum,
+            weight,
+            upperThreshold,
+            lowerThreshold,
+          ];
+          const counts = `active ${activeConnections} inactive ${inactiveConnections} persistent ${persistentConnections}`;
+          return `  -> ${address} ${port} ${wanted.join(' ')} ${counts} ${counted(state)}`;
+        }),
+      ];
+    });
+  return [...lines, `timeouts ${timeouts.tcp} ${timeouts.tcpFin} ${timeouts.udp}`];
 }
 
-/** Objects with their fields in one order, for comparing them as text. */
-function plain(_key: string, value: unknown): unknown {
-  if (typeof value === 'bigint') return Number(value);
-  if (value === undefined) return null;
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
-}
+type Reading = Pick<Observed, 'services' | 'timeouts'>;
+type Counted = { readonly counters: Counters };

@@ -1,0 +1,52 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Director, openEbpfDirector, openIpvsDirector } from '../oracle/director.ts';
+import { distance, spread } from '../oracle/lots.ts';
+
+/* Runs in a guest, whose kernel has IPVS: oracle.test.ts. What both do at random is compared by how often. */
+
+/** Guest time, which goes by at no cost while nothing happens. */
+const longMs = 2 ** 31 - 1;
+
+describe('chance, of the ebpf plane and of the IPVS of the kernel', () => {
+  let directors: readonly [Director, Director];
+  beforeAll(async () => {
+    directors = [await openIpvsDirector(), await openEbpfDirector()];
+  });
+  afterAll(async () => {
+    for (const director of directors ?? []) await director.close();
+  });
+
+  it(
+    'draws lots alike: twos',
+    async () => {
+      const [one, other] = [
+        await spread(directors[0], 'twos', [1, 2, 3, 4], 600),
+        await spread(directors[1], 'twos', [1, 2, 3, 4], 600),
+      ];
+      expect([one.refused, other.refused]).toEqual([0, 0]);
+      // With three degrees of freedom chance is beyond this once in a million times.
+      expect(distance(one.taken, other.taken), `${one.taken} and ${other.taken}`).toBeLessThan(30.7);
+    },
+    longMs,
+  );
+
+  it(
+    'refuses as many: drop_packet',
+    async () => {
+      for (const director of directors)
+        await director.apply([{ kind: 'set-sysctls', sysctls: { drop_packet: 3, am_droprate: 7 } }]);
+      // Defences are decided upon once a second.
+      await sleep(3000);
+      const [one, other] = [
+        await spread(directors[0], 'rr', [1, 1], 300),
+        await spread(directors[1], 'rr', [1, 1], 300),
+      ];
+      for (const director of directors)
+        await director.apply([{ kind: 'set-sysctls', sysctls: { drop_packet: 0, am_droprate: 10 } }]);
+      expect(one.refused).toBeGreaterThan(300 / 7 - 2);
+      expect(Math.abs(one.refused - other.refused)).toBeLessThan(3);
+    },
+    longMs,
+  );
+});
