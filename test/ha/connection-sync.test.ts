@@ -33,9 +33,9 @@ requires(
 
   const open = (address: string, port: number) => {
     // A busy machine, and a client that sends again after ever longer pauses.
-    const patience = { from: ownOf(address), timeoutMs: 30_000 };
-    const fd = connectOn(site.lab, 'client', 'stream', { address, port }, patience);
-    return { fd, name: readLine(fd) };
+    const from = ownOf(address);
+    const fd = connectOn(site.lab, 'client', 'stream', { address, port }, { from, timeoutMs: 30_000 });
+    return { fd, name: readLine(fd), from: `:${from.port} ` };
   };
   const ownOf = (address: string) => ({
     address: address.includes(':') ? 'fd71::1' : '10.71.0.1',
@@ -141,7 +141,11 @@ requires(
     expect(ports().sort()).toEqual([9000, 9001, 9002, 9003]);
     const streams = Array.from({ length: 8 }, () => open(vips.masquerade[4], 7));
     const six = open(vips.masquerade[6], 7);
-    const known = () => site.connections('b').filter((line) => line.includes('ESTABLISHED'));
+    const known = () =>
+      site
+        .connections('b')
+        .filter((line) => line.includes('ESTABLISHED'))
+        .filter((line) => [...streams, six].some(({ from }) => line.includes(from)));
     await until(() => known().length >= streams.length + 1, 'all of them were told');
     // A message of version 0 has no place for IPv6.
     site.ipvsadm('a', '--stop-daemon', 'master');
