@@ -21,8 +21,8 @@ describe('chance, of the ebpf plane and of the IPVS of the kernel', () => {
     'draws lots alike: twos',
     async () => {
       const [one, other] = [
-        await spread(directors[0], 'twos', [1, 2, 3, 4], 600),
-        await spread(directors[1], 'twos', [1, 2, 3, 4], 600),
+        await spread(directors[0], 900, 'twos', [1, 2, 3, 4], 600),
+        await spread(directors[1], 900, 'twos', [1, 2, 3, 4], 600),
       ];
       expect([one.refused, other.refused]).toEqual([0, 0]);
       // With three degrees of freedom chance is beyond this once in a million times.
@@ -39,13 +39,13 @@ describe('chance, of the ebpf plane and of the IPVS of the kernel', () => {
       // Defences are decided upon once a second.
       await sleep(3000);
       const [one, other] = [
-        await spread(directors[0], 'rr', [1, 1], 300),
-        await spread(directors[1], 'rr', [1, 1], 300),
+        await spread(directors[0], 901, 'rr', [1, 1], 300),
+        await spread(directors[1], 901, 'rr', [1, 1], 300),
       ];
       for (const director of directors)
         await director.apply([{ kind: 'set-sysctls', sysctls: { drop_packet: 0, am_droprate: 10 } }]);
       expect(one.refused).toBeGreaterThan(300 / 7 - 2);
-      expect(Math.abs(one.refused - other.refused)).toBeLessThan(3);
+      expect(Math.abs(one.refused - other.refused), `${one.refused} and ${other.refused}`).toBeLessThan(3);
     },
     longMs,
   );
