@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { netnsPath, withNetns } from '../../src/sys/netns.ts';
+import { readSysctl } from '../../src/sys/sysctl.ts';
 import { until, type Wire } from '../ha/link.ts';
 import { requires } from '../requirements.ts';
 import type { Site } from './site.ts';
@@ -53,6 +55,12 @@ failover:
     - { name: front, interface: eth0, routerId: 51, advertisementInterval: 100ms, virtualMac: true, addresses: [${vip}] }
 `;
     const devices = () => wire.ip(a.netns, '-br', 'link');
+    /** What the interface below has, which is another value while the device is there. */
+    const below = () =>
+      withNetns(netnsPath(a.netns), () =>
+        ['arp_ignore', 'arp_announce'].map((one) => readSysctl(`net/ipv4/conf/eth0/${one}`)),
+      );
+    expect(below()).toEqual(['0', '0']);
     const startAndKill = async () => {
       a.write(instance);
       const running = await a.start();
@@ -65,14 +73,24 @@ failover:
       process.kill(keeper, 'SIGKILL');
       await until(() => !existsSync(`/proc/${keeper}`), 'it is gone');
       expect(devices()).toContain('hgm4-51-');
+      expect(below()).toEqual(['1', '2']);
     };
     await startAndKill();
     expect(a.run('headgate', 'clean-up').status).toBe(0);
     expect(devices()).not.toContain('hgm');
+    expect(below()).toEqual(['0', '0']);
+    await startAndKill();
+    // One with such an instance finds the device, and puts the same back at its own end.
+    const next = await a.start();
+    await until(() => wire.has(a.netns, vip), 'the next one is master');
+    expect(await next.end('SIGTERM')).toBe(0);
+    await until(() => !devices().includes('hgm'), 'its device goes with it');
+    expect(below()).toEqual(['0', '0']);
     await startAndKill();
     a.write('virtualServices: []\n');
     const running = await a.start();
     await until(() => !devices().includes('hgm'), 'the next daemon takes it away');
+    expect(below()).toEqual(['0', '0']);
     expect(await running.end('SIGTERM')).toBe(0);
   });
 });

@@ -75,7 +75,7 @@ requires(
       });
     });
 
-    it('changes state, MTU, MAC, ARP, address generation and name', () => {
+    it('changes state, MTU, MAC, ARP, address generation, name and alias', () => {
       const index = linkIndex(netlink, 'v0');
       setLink(netlink, index, {
         mtu: 1350,
@@ -83,10 +83,13 @@ requires(
         arp: false,
         addrGenMode: 'none',
         name: 'v9',
+        alias: 'to the switch',
       });
       setLink(netlink, index, { up: true });
       const shown = device('v9');
       expect(shown).toMatchObject({ mtu: 1350, address: '02:00:00:00:00:09', inet6_addr_gen_mode: 'none' });
+      expect(shown.ifalias).toBe('to the switch');
+      expect(findLink(netlink, 'v9')?.alias).toBe('to the switch');
       expect(shown.flags).toEqual(expect.arrayContaining(['UP', 'NOARP']));
       setLink(netlink, index, { up: false });
       setLink(netlink, index, { arp: true, name: 'v0' });

@@ -18,6 +18,7 @@ const ifla = {
   operstate: 16,
   info: 18,
   netnsPid: 19,
+  alias: 20,
   afSpec: 26,
   netnsFd: 28,
   extMask: 29,
@@ -84,6 +85,8 @@ export type Link = {
   readonly gsoMaxSize?: number;
   /** An XDP program is attached, in whatever mode. */
   readonly xdp: boolean;
+  /** What somebody has noted about it (`ip link set dev NAME alias TEXT`). */
+  readonly alias?: string;
 };
 
 /** A namespace to put a device into: an open file descriptor of it, or a process that lives there. */
@@ -120,6 +123,7 @@ function decodeLink(payload: Buffer): Link {
   const lowerNetns = attributes.get(ifla.linkNetnsId)?.readInt32LE(0);
   const gsoMaxSize = number(ifla.gsoMaxSize);
   const xdp = attributes.get(ifla.xdp);
+  const alias = attributes.get(ifla.alias);
   return {
     index: payload.readInt32LE(4),
     name: decodeText(attributes.get(ifla.name) ?? Buffer.alloc(0)),
@@ -136,6 +140,7 @@ function decodeLink(payload: Buffer): Link {
     ...(lower ? { lowerIndex: lower } : {}),
     ...(lowerNetns !== undefined && lowerNetns >= 0 ? { lowerNetnsId: lowerNetns } : {}),
     ...(gsoMaxSize ? { gsoMaxSize } : {}),
+    ...(alias ? { alias: decodeText(alias) } : {}),
   };
 }
 
@@ -227,6 +232,8 @@ export type LinkChange = {
   readonly arp?: boolean;
   /** `none` stops the kernel from making a link-local address when the device comes up. */
   readonly addrGenMode?: 'eui64' | 'none';
+  /** Up to 255 bytes; see `Link`. */
+  readonly alias?: string;
 };
 
 /** Changes a device; only what is given changes. */
@@ -247,6 +254,7 @@ export function setLink(netlink: Netlink, index: number, change: LinkChange): vo
     ...(change.master === undefined ? [] : [u32(ifla.master, change.master)]),
     ...(change.netns === undefined ? [] : [netnsAttribute(change.netns)]),
     ...(change.name === undefined ? [] : [text(ifla.name, interfaceName(change.name))]),
+    ...(change.alias === undefined ? [] : [text(ifla.alias, change.alias)]),
     ...(change.addrGenMode === undefined
       ? []
       : [nested(ifla.afSpec, [nested(10, [u8(inet6AddrGenMode, change.addrGenMode === 'none' ? 1 : 0)])])]),
