@@ -77,9 +77,6 @@ const trackLists = [
 
 function judgeInstance(instance: Instance, path: Path, report: Report): void {
   const { version, advertisementInterval, authentication, priority } = instance;
-  const families = new Set(
-    [...instance.addresses, ...instance.excludedAddresses].map(({ address }) => familyOf(address)),
-  );
   // RFC 9568, 5.2.9: an advertisement carries addresses of one family.
   const first = familyOf(instance.addresses[0]!.address);
   if (instance.addresses.some(({ address }) => familyOf(address) !== first))
@@ -88,8 +85,9 @@ function judgeInstance(instance: Instance, path: Path, report: Report): void {
       '"addresses": wanted one family, found IPv4 and IPv6',
       'give those of one family in "excludedAddresses", or in an instance of their own',
     );
-  if (version === 2 && families.has(6))
-    report([...path, 'version'], 'VRRP version 2: wanted IPv4 addresses only, found IPv6');
+  // RFC 3768, 5.3.10. What advertisements do not name may be of either family.
+  if (version === 2 && first === 6)
+    report([...path, 'version'], 'VRRP version 2: wanted IPv4 "addresses", found IPv6');
   if (version === 2 && advertisementInterval % 1000 !== 0)
     report(
       [...path, 'advertisementInterval'],

@@ -42,6 +42,8 @@ const mistakes: readonly (readonly [from: string, to: string, code: string, mess
   ['weight: 3 }', 'weight: 3, agent: { ^prot: 1 } }', 'HG_CONFIG_UNKNOWN_KEY', 'key "prot": not known here', 'did you mean "port"?'],
   ['weight: 3 }', 'weight: 3, agent: { interval: ^1ms } }', 'HG_CONFIG_VALUE', '"interval": wanted a duration from 100ms to 1h', ''],
   ['weight: 3 }', 'weight: 3, agent: ^nobody }', 'HG_CONFIG_VALUE', '"agent": wanted keys and values, or none', ''],
+  ['method: masquerade', 'check: { type: script, command: [^"", a] }', 'HG_CONFIG_VALUE', '"command", entry 1: wanted the name of a program, found ""', 'Write'],
+  ['method: masquerade', 'check: { type: script, command: ^[] }', 'HG_CONFIG_VALUE', '"command": wanted a command: a list of words', 'Write'],
   ['scheduler: wrr', 'scheduler: ^wwr', 'HG_CONFIG_VALUE', '"scheduler": wanted one of rr, wrr,', 'did you mean "wrr"?'],
   ['method: masquerade', 'method: ^NAT', 'HG_CONFIG_VALUE', '"method": wanted one of masquerade, direct-routing, tunnel, full-nat, found "NAT"', 'did you mean "masquerade"?'],
   ['weight: 3', 'weight: ^"3"', 'HG_CONFIG_VALUE', '"weight": wanted a whole number from 0 to 65535, found "3"', 'write it without quotes'],

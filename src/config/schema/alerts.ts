@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { alertKinds } from '../../model/alert.ts';
 import { eventKinds } from '../../model/event.ts';
-import { duration, flag, key, list, object, parsed, text, word } from './keys.ts';
+import { duration, flag, key, list, object, parsed, program, text, word } from './keys.ts';
 
 const day = 86_400_000;
 
@@ -86,7 +86,7 @@ const webhook = object({
 
 const command = object({
   command: key(
-    list(text(), 'words').min(1, { error: 'wanted a command: a list of words' }),
+    program(),
     'The program with its arguments, without a shell. The event is in its environment.',
     { examples: [['/usr/local/bin/tell-people']] },
   ),

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { address } from './addresses.ts';
-import { duration, flag, integer, key, list, object, size, text, word } from './keys.ts';
+import { duration, flag, integer, key, list, object, program, size, text, word } from './keys.ts';
 
 const hour = 3_600_000;
 
@@ -279,8 +279,6 @@ function kind<const Type extends string, Shape extends z.ZodRawShape>(
   return object({ type: key(z.literal(type), description), ...common, ...shape });
 }
 
-const command = list(text(), 'words').min(1, { error: 'wanted a command: a list of words' });
-
 /** How real servers are checked. */
 export const check = z.discriminatedUnion(
   'type',
@@ -457,7 +455,7 @@ export const check = z.discriminatedUnion(
       ),
     }),
     kind('script', 'Runs a program of this host.', {
-      command: key(command, 'The program with its arguments, without a shell. Exit code 0 is good.', {
+      command: key(program(), 'The program with its arguments, without a shell. Exit code 0 is good.', {
         examples: [['/usr/local/bin/check-web', '--fast']],
       }),
       dynamicWeight: key(

@@ -1,9 +1,8 @@
-import { duration, flag, integer, key, list, name, object, text, word } from './keys.ts';
+import { duration, flag, integer, key, name, object, program, text, word } from './keys.ts';
 
 /** What directors run, read and look for: the parts of `failover` that are about programs and files of the host. */
 
 const hour = 3_600_000;
-const program = () => list(text(), 'words').min(1, { error: 'wanted a command: a list of words' });
 const path = () => text('a path').regex(/^\//, { error: 'wanted a path that begins with "/"' });
 
 /** Whom a program runs as. */

@@ -1,7 +1,7 @@
 import { address, prefix } from './addresses.ts';
 import { always, interfaceName, routes, rules } from './failover-paths.ts';
 import { notify, processes, runAs, trackedFile, trackFile } from './failover-programs.ts';
-import { duration, flag, integer, key, list, name, object, seconds, text, word } from './keys.ts';
+import { duration, flag, integer, key, list, name, object, program, seconds, text, word } from './keys.ts';
 
 const hour = 3_600_000;
 const authentication = object({
@@ -108,11 +108,9 @@ const vrrpInstance = object({
 
 const script = object({
   name: key(name(), 'What `trackScripts` calls it.', { examples: ['gateway'] }),
-  command: key(
-    list(text(), 'words').min(1, { error: 'wanted a command: a list of words' }),
-    'The program with its arguments, without a shell. Exit code 0 is good.',
-    { examples: [['/usr/bin/ping', '-c1', '192.0.2.1']] },
-  ),
+  command: key(program(), 'The program with its arguments, without a shell. Exit code 0 is good.', {
+    examples: [['/usr/bin/ping', '-c1', '192.0.2.1']],
+  }),
   interval: key(duration(10, hour).default(1_000), 'From one run to the next.', { leftOut: '1s' }),
   timeout: key(duration(10, hour).default(1_000), 'When it is ended; that counts as a failure.', {
     leftOut: '1s',

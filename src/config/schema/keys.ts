@@ -124,6 +124,13 @@ export function text(wanted = 'a text') {
     .meta({ kind: 'text' });
 }
 
+/** A program with its arguments; of these any may be empty, as it means something to the program. */
+export function program() {
+  return list(z.string({ error: 'wanted a text' }).meta({ kind: 'text' }), 'words')
+    .min(1, { error: 'wanted a command: a list of words' })
+    .refine(([program]) => program !== '', { error: 'wanted the name of a program', path: [0] });
+}
+
 /** true or false. */
 export function flag() {
   return z.boolean({ error: 'wanted true or false' }).meta({ kind: '`true` or `false`' });

@@ -9,7 +9,7 @@ import {
 import { address, endpoint, parseMask, virtualAddress } from './addresses.ts';
 import { agent } from './agent.ts';
 import { check } from './check.ts';
-import { flag, integer, key, list, name, object, parsed, seconds, text, word } from './keys.ts';
+import { flag, integer, key, list, name, object, parsed, program, seconds, text, word } from './keys.ts';
 
 const intMax = 2 ** 31 - 1;
 const defaultPersistenceSeconds = 360;
@@ -75,7 +75,7 @@ const everyCheck = 'With a list of checks it is usable while all of them are goo
 
 const hook = (description: string) =>
   key(
-    list(text(), 'words').min(1, { error: 'wanted a command: a list of words' }).optional(),
+    program().optional(),
     `${description} The program with its arguments, without a shell; it has 30 seconds.`,
     { examples: [['/usr/local/bin/tell-people']], leftOut: 'nothing is run' },
   );

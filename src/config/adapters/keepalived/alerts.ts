@@ -1,3 +1,4 @@
+import { parseAddress } from '../../../model/address.ts';
 import { alertKinds } from '../../../model/alert.ts';
 import type { Span } from '../../../model/problem.ts';
 import type { TreeNode } from '../../tree.ts';
@@ -39,8 +40,10 @@ export function alertsNode(mail: MailSettings, hostName: string, scope: Scope): 
     return mailbox.test(address);
   });
   if (!server || people.length === 0) return ignore('no mail is sent: a server and an address are needed');
-  const host = server.text.includes(':') ? `[${server.text}]` : server.text;
-  if (!server.text.includes(':') && !hostForm.test(server.text)) return ignore('its mail server is no host');
+  const isIpv6 = server.text.includes(':');
+  if (isIpv6 ? parseAddress(server.text) === undefined : !hostForm.test(server.text))
+    return ignore('its mail server is no host');
+  const host = isIpv6 ? `[${server.text}]` : server.text;
   const number = port ? numberIn(port, [1, 65_535], scope) : undefined;
   const sender = from ? plainAddress(from.text) : `keepalived@${hostName}`;
   if (!mailbox.test(sender)) return ignore('its sender is no mail address');

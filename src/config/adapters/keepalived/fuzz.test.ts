@@ -135,6 +135,41 @@ test('a check that has no port to ask is passed over where only a firewall mark 
   expect(checks).toEqual([undefined, expect.objectContaining({ type: 'tcp', port: 80 })]);
 });
 
+test('a mail server with a colon that is no address of IPv6 is passed over, and the rest counts', () => {
+  const { problems, notes } = read(usual.replace('smtp_server 192.0.2.1', 'smtp_server :G192.0.2.1'), others);
+  expect(problems).toEqual([]);
+  expect(notes).toContainEqual('2 ignored: its mail server is no host');
+});
+
+test('the same check of a group asks the port of its addresses, and nothing where its mark is served', () => {
+  const text =
+    'virtual_server_group G {\n 192.0.2.10 80\n fwmark 7\n}\nvirtual_server group G {\n protocol TCP\n lvs_method DR\n real_server 10.0.0.1 {\n TCP_CHECK {\n }\n }\n}\n';
+  const { problems, services, notes } = read(text, {});
+  expect(problems).toEqual([]);
+  expect(services?.map(({ fwmark, check }) => [fwmark, check])).toEqual([
+    [undefined, expect.objectContaining({ type: 'tcp' })],
+    [7, undefined],
+  ]);
+  expect(notes).toContainEqual(expect.stringMatching(/^9 ignored: .*there is nothing to ask$/));
+});
+
+test('an empty argument of a program is an argument', () => {
+  const { problems, values } = read(usual.replace("'a b'", "'a b' ''"), others);
+  expect(problems).toEqual([]);
+  expect(values.failover).toMatchObject({ scripts: [{ command: ['/bin/check', 'a b', ''] }] });
+});
+
+test('VRRP version 2 takes addresses of IPv6 along that its advertisements cannot name', () => {
+  const { problems, values } = read(
+    'vrrp_instance A {\n interface eth0\n virtual_router_id 51\n virtual_ipaddress {\n 192.0.2.10\n 2001:db8::10/64\n }\n}\n',
+    {},
+  );
+  expect(problems).toEqual([]);
+  expect(values.failover).toMatchObject({
+    vrrp: [{ version: 2, addresses: ['192.0.2.10'], excludedAddresses: ['2001:db8::10/64'] }],
+  });
+});
+
 test.each([
   ['a parameter that holds itself', '$A=${A}${A}\nrouter $A\n'],
   ['parameters that hold each other', '$A=$B $B\n$B=$A $A\nrouter $A\n'],

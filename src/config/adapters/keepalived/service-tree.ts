@@ -24,7 +24,7 @@ export type TreeContext = Omit<
 
 /** The virtual services a virtual server is: one for all its addresses, one for each mark. */
 export function serviceNodes(service: SoundService, context: TreeContext): MapNode[] {
-  const checks = new Map(service.realServers.map((one) => [one, checksOf(one, service, context)]));
+  const asked: Asked = new Map(service.realServers.map((one) => [one, checksOf(one, service, context)]));
   const { value: protocol } = service.protocol;
   const addresses = service.addresses.filter(({ address, port, span }) =>
     isNew({ kind: 'address', address, port, protocol }, span, context),
@@ -38,8 +38,12 @@ export function serviceNodes(service: SoundService, context: TreeContext): MapNo
     const address = list.length === 1 ? list[0] : listAt(first.span, list);
     const port = addresses.every((one) => one.port === first.port) ? first.port : undefined;
     const families = new Set(addresses.map((one) => familyOf(one.address)));
+    const checks = sensible(asked, service, context);
     nodes.push(node(ofFamilies(service, families, context), { name, address }, port, checks, context));
   }
+  // A mark has no port that a check could take.
+  const ofMarks =
+    service.marks.length > 0 ? sensible(asked, { ...service, addresses: [] }, context) : new Map();
   for (const { mark, family: own, span } of service.marks) {
     const family = own ?? service.family ?? familyOf(service.realServers[0]!.endpoint.address);
     const id: FwmarkServiceId = { kind: 'fwmark', mark, family };
@@ -47,7 +51,7 @@ export function serviceNodes(service: SoundService, context: TreeContext): MapNo
     else if (isNew(id, span, context)) {
       const name = nameFor(service, id, context);
       const keys = { name, fwmark: scalarAt(span, mark), family: family === 6 ? 'ipv6' : undefined };
-      nodes.push(node(ofFamilies(service, new Set([family]), context), keys, 0, checks, context));
+      nodes.push(node(ofFamilies(service, new Set([family]), context), keys, 0, ofMarks, context));
     }
   }
   if (nodes.length > 1)
@@ -96,15 +100,16 @@ function addressText({ address, port }: Endpoint, protocol: string): string {
   return `${hostText(address)}:${port === 0 ? '*' : port}${protocol === 'tcp' ? '' : `/${protocol}`}`;
 }
 
+/** All checks of real servers, and those that have something to ask: one, or a list; undefined where there is none. */
+type Asked = ReadonlyMap<SoundRealServer, readonly MapNode[]>;
 type Checks = ReadonlyMap<SoundRealServer, TreeNode | undefined>;
 
-/** The checks of a real server: one, or a list; undefined where it has none. */
 function checksOf(
   realServer: SoundRealServer,
   service: SoundService,
   context: TreeContext,
-): TreeNode | undefined {
-  const nodes = realServer.checkers.flatMap((checker) =>
+): readonly MapNode[] {
+  return realServer.checkers.flatMap((checker) =>
     checkNodes(checker, {
       ...context,
       port: realServer.endpoint.port,
@@ -117,9 +122,16 @@ function checksOf(
       weight: realServer.weight,
     }),
   );
-  const asked = nodes.filter((one) => !asksNoPort(one, realServer, service, context));
-  const [first, ...more] = asked;
-  return first && more.length > 0 ? listAt(first.span, asked) : first;
+}
+
+function sensible(asked: Asked, service: SoundService, context: TreeContext): Checks {
+  return new Map(
+    [...asked].map(([realServer, nodes]) => {
+      const kept = nodes.filter((one) => !asksNoPort(one, realServer, service, context));
+      const [first, ...more] = kept;
+      return [realServer, first && more.length > 0 ? listAt(first.span, kept) : first] as const;
+    }),
+  );
 }
 
 /** Whether a check of a port has none to ask; it is told. keepalived asks port 0, where nobody answers. */
