@@ -4,7 +4,7 @@ import { checkResultText } from '../model/check-result.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
-import { usualFile } from './inspect.ts';
+import { fileHere } from './inspect.ts';
 import { type Output, write } from './output.ts';
 import { exitCodes } from './report-error.ts';
 
@@ -31,11 +31,12 @@ async function checkedBy(name: string, file: string | undefined): Promise<readon
       );
     return daemon.check<readonly Checked[]>(name);
   }
-  const [{ loadWanted }, { checkNow }] = await Promise.all([
+  const [{ loadWanted }, { checkNow }, { lastApplied }] = await Promise.all([
     import('../control/load-wanted.ts'),
     import('../daemon/check-now.ts'),
+    import('../control/embedded.ts'),
   ]);
-  return checkNow(loadWanted(file ?? usualFile).wanted, name);
+  return checkNow(loadWanted(file ?? fileHere(lastApplied())).wanted, name);
 }
 
 const marks = { sent: '>', received: '<', note: '*' } as const;

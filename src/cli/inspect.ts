@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Remote } from '../api/client.ts';
-import { readApplied } from '../control/applied.ts';
+import { type Applied, readApplied } from '../control/applied.ts';
 import type { Controller } from '../control/controller.ts';
 import type { FromFile } from '../control/load-wanted.ts';
 import type { Place, Source, StatusReport } from '../control/status.ts';
@@ -48,7 +48,7 @@ export async function inspect<T>(
     return ask.daemon(daemon);
   const controller = await connect();
   try {
-    const source = await sourceFrom(file ?? fileHere(controller), controller.capabilities.name);
+    const source = await sourceFrom(file, controller);
     const sync = (await controller.syncDaemons?.()) ?? [];
     return await ask.here(controller, source, { ...placeOf(daemon), ...(sync.length > 0 && { sync }) });
   } finally {
@@ -63,18 +63,18 @@ function placeOf(daemon: Remote | undefined): Place {
   return { host, daemon: { pid, version, startedAt } };
 }
 
-/** Where the usual file is not there, the one that was applied last, unless it is gone. */
-function fileHere({ directory }: Controller): string | undefined {
-  const file = existsSync(usualFile) ? undefined : readApplied(directory)?.file;
-  return file !== undefined && existsSync(file) ? file : undefined;
+/** The configuration where none is named and no daemon has one: the usual one, else what was applied last, unless it is gone. */
+export function fileHere(applied: Applied | undefined): string {
+  const file = existsSync(usualFile) ? undefined : applied?.file;
+  return file !== undefined && existsSync(file) ? file : usualFile;
 }
 
 /** What a configuration says; the usual one need not be there. */
 async function sourceFrom(
   given: string | undefined,
-  dataPlane: Controller['capabilities']['name'],
+  { directory, capabilities: { name: dataPlane } }: Controller,
 ): Promise<Source> {
-  const file = given ?? usualFile;
+  const file = given ?? fileHere(readApplied(directory));
   if (given === undefined && !existsSync(file)) return { file };
   const { loadWanted } = await import('../control/load-wanted.ts');
   let read: FromFile;

@@ -188,7 +188,7 @@ function addStatus(
     .get('check')!
     .argument('<real>', 'SERVICE/REAL, or REAL in every service that has it; names or addresses')
     .option('--verbose', 'What was sent and what came, line by line')
-    .option('--file <file>', 'Without a daemon: the configuration; left out, /etc/headgate/headgate.yaml')
+    .option('--file <file>', usual)
     .addOption(outputOption())
     .action(async (real: string, options) => {
       outcome.exitCode = await (await import('./check.ts')).checkServer(real, options, streams);

@@ -409,6 +409,10 @@ requires(
       status: 0,
       stdout: expect.stringMatching(/^web\/web1 {2}tcp: connected \(\d+ ms\)\n$/),
     });
+    // What was applied last is known, as status knows it.
+    expect(by()).toMatchObject({ status: 1, stderr: expect.stringContaining('HG_CONFIG') });
+    expect(site.run('headgate', 'apply', site.file).status).toBe(0);
+    expect(by()).toMatchObject({ status: 0, stderr: '' });
     await site.start();
     await site.kill('web1');
     const refused = /^web\/web1 {2}tcp connect: connection refused \(\d+ ms\)\n$/;
