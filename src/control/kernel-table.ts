@@ -1,39 +1,45 @@
 import { openIpvsPlane } from '../dataplane/ipvs/plane.ts';
 import { kernelTraveller } from '../dataplane/move/look.ts';
 import type { SyncDaemon } from '../model/connection-sync.ts';
+import { HeadgateError } from '../model/errors.ts';
 import type { Observed } from '../model/table.ts';
 import { type Told, tellAll } from '../model/travel.ts';
+
+type KernelPlane = ReturnType<typeof openIpvsPlane>;
+
+/** Works on the kernel's own table. Where there is none it is the table that is missing, not a data plane. */
+async function withKernelTable<T>(work: (plane: KernelPlane) => Promise<T>): Promise<T> {
+  let plane: KernelPlane;
+  try {
+    plane = openIpvsPlane();
+  } catch (error) {
+    if (!(error instanceof HeadgateError) || error.code !== 'HG_IPVS') throw error;
+    const message = error.message.replace('open the data plane "ipvs"', 'read the table of the kernel');
+    throw new HeadgateError('HG_IPVS', message, {
+      cause: error,
+      hint: 'run it on the host whose table is meant; there "modprobe ip_vs" loads what this kernel lacks',
+    });
+  }
+  try {
+    return await work(plane);
+  } finally {
+    await plane.close();
+  }
+}
 
 /**
  * The table of the kernel's IPVS in this network namespace, whichever data plane is in use and whoever made it. Changes
  * nothing, and waits for nobody. Rejects with HG_IPVS, HG_NOT_ROOT.
  */
-export async function readKernelTable(): Promise<Observed> {
-  const plane = openIpvsPlane();
-  try {
-    return await plane.read();
-  } finally {
-    await plane.close();
-  }
-}
+export const readKernelTable = (): Promise<Observed> => withKernelTable((plane) => plane.read());
 
 /** Its connections as directors tell each other of them, in the same way. */
-export async function readKernelConnections(): Promise<Told> {
-  const plane = openIpvsPlane();
-  try {
+export const readKernelConnections = (): Promise<Told> =>
+  withKernelTable(async (plane) => {
     const listed = await plane.connections();
     return tellAll(listed, kernelTraveller(await plane.read({ counters: false })));
-  } finally {
-    await plane.close();
-  }
-}
+  });
 
 /** Its sync daemon that tells, if one runs. */
-export async function kernelMaster(): Promise<SyncDaemon | undefined> {
-  const plane = openIpvsPlane();
-  try {
-    return (await plane.syncDaemons!()).find(({ role }) => role === 'master');
-  } finally {
-    await plane.close();
-  }
-}
+export const kernelMaster = (): Promise<SyncDaemon | undefined> =>
+  withKernelTable(async (plane) => (await plane.syncDaemons!()).find(({ role }) => role === 'master'));

@@ -7,6 +7,9 @@ launchers=$1
 export HEADGATE_CONNECTIONS=4096
 echo 'install ip_vs /bin/false' >/etc/modprobe.d/none.conf
 "$launchers/headgate.js" migrate ipvs-to-ebpf 2>&1 | sed 's/^/without: /' || true
+for command in 'sync send --interface lo' 'import --from kernel'; do
+  "$launchers/headgate.js" $command 2>&1 | sed 's/^/without a table: /' || true
+done
 rm /etc/modprobe.d/none.conf
 . "$(dirname "$0")/sync-network.sh"
 modprobe ip_vs_ftp

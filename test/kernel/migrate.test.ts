@@ -101,6 +101,13 @@ describe('Linux 6.12', () => {
       expect(said('without').join('\n'), all).toMatch(
         /^headgate: Cannot move: this kernel has no IPVS, .*\[HG_IPVS\]/,
       );
+      const reading = [
+        expect.stringMatching(
+          /^headgate: Cannot read the table of the kernel: this kernel has no IPVS, .*\[HG_IPVS\]/,
+        ),
+        expect.stringMatching(/^ {2}next: run it on the host whose table is meant/),
+      ];
+      expect(said('without a table'), all).toEqual([...reading, ...reading]);
     });
   });
 });
