@@ -65,16 +65,21 @@ function serviceRows({ report, inForce, configured, timeouts, path }: ServiceDes
   ];
 }
 
-function realServerRows({ service, report, inForce, configured, path, room }: RealServerDescription): Row[] {
+function realServerRows(description: RealServerDescription): Row[] {
+  const { service, report, inForce, configured, path, room, checks } = description;
   return [
     ['service', `${service.name} ${service.address}, ${service.traffic}: ${service.trafficReason}`],
     ['state', `${report.state}: ${report.reason}`],
-    ...(report.check ? ([['check', report.check.says]] as Row[]) : []),
+    ...listed(checks.length > 1 ? 'checks' : 'check', checks.map(checkText)),
     ...(report.agent ? [agentRow(report.agent)] : []),
     ...compared(destinationSettings(inForce), configured && destinationSettings(configured)),
     ...(path ? pathRows(path, inForce, room) : []),
   ];
 }
+
+/** Which one it is, too, where that is not said: it was not run yet. */
+const checkText = ({ type, says, last }: RealServerDescription['checks'][number]): string =>
+  last ? says : `${type}: ${says}`;
 
 function agentRow({
   factor,

@@ -1,6 +1,7 @@
 import type { Ignored } from '../dataplane/data-plane.ts';
 import { operationKey } from '../model/apply-operation.ts';
 import type { Path } from '../model/outlook.ts';
+import { memberKey } from '../model/override.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Connection, Counters, DestinationState, Operation, ServiceState } from '../model/table.ts';
 import type { Destination, ServiceId, Timeouts, VirtualService } from '../model/virtual-service.ts';
@@ -10,7 +11,7 @@ import { ignoredSettings } from './ignored.ts';
 import { type Named, namedObjects, ownersAmong } from './named.ts';
 import { readCovers } from './override-store.ts';
 import { type Problem, roomFor } from './problems.ts';
-import type { RealServerReport } from './real-server-report.ts';
+import { type CheckReport, checkReport, type RealServerReport } from './real-server-report.ts';
 import { see } from './reconcile.ts';
 import { withAbsent } from './shown.ts';
 import {
@@ -69,6 +70,8 @@ export type RealServerDescription = Story &
     readonly kind: 'real server';
     readonly service: Pick<ServiceReport, 'name' | 'address' | 'health' | 'traffic' | 'trafficReason'>;
     readonly report: RealServerReport;
+    /** Every check of it, in the order of the configuration. */
+    readonly checks: readonly CheckReport[];
     readonly inForce: Destination;
     readonly configured?: Destination;
     /** Bytes a packet may have on the way there, where that is known. */
@@ -208,6 +211,7 @@ function describeRealServer(
     file: findings.source.file,
     service: { name, address, health, traffic, trafficReason },
     report,
+    checks: checksOf(findings, memberKey(state.service.id, one.destination)),
     inForce: one.destination,
     ...(configured && { configured }),
     ...trafficOf(one, own, path),
@@ -216,6 +220,14 @@ function describeRealServer(
     ...story,
     problems: problems.filter((problem) => problem.about.some((whom) => whom === about || whom === name)),
   };
+}
+
+function checksOf({ health, nowMs = 0 }: Findings, member: string): CheckReport[] {
+  if (!health) return [];
+  return health.members
+    .filter(({ service, destination }) => memberKey(service, destination) === member)
+    .toSorted((a, b) => a.check - b.check)
+    .map((one) => checkReport(one, { isChecking: health.isChecking, nowMs }));
 }
 
 function describeMissing({ id, name }: Candidate, findings: Findings): ServiceDescription {

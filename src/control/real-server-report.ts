@@ -72,7 +72,7 @@ export type RealServerReport = {
   readonly active: number;
   readonly inactive: number;
   readonly connectionsPerSecond: number;
-  /** Absent where it is not checked. */
+  /** Of several the one that speaks for it. Absent where it is not checked. */
   readonly check?: CheckReport;
   /** Absent where no agent is asked. */
   readonly agent?: AgentReport;
@@ -233,7 +233,8 @@ function downProblem(health: MemberHealth): string {
     : `it is down: ${type} ${last.result.phase}: ${last.result.reason}`;
 }
 
-function checkReport(health: MemberHealth, now: Now): CheckReport {
+/** How one check of a real server stands. */
+export function checkReport(health: MemberHealth, now: Now): CheckReport {
   const { type, isUp, isHeld, sinceMs, heldUntilMs, last, nextMs } = health;
   const iso = (ms: number) => new Date(ms).toISOString();
   return {

@@ -460,6 +460,9 @@ requires(
     expect(stateOf('web1')?.reason).toMatch(
       /^down 2\/2 {2}http expect: got 503 .*, want 200-299 \(\d+ ms, \d+s ago\)/,
     );
+    expect(site.run('headgate', 'describe', 'web/web1').stdout).toMatch(
+      /^ {2}checks {2,}ok \d+ ms {2}tcp: connected \(.*\n {4,}down 2\/2 {2}http expect: got 503 .*, want 200-299 /m,
+    );
     expect(site.run('headgate', 'check', 'web/web1').stdout).toMatch(
       /^web\/web1 {2}tcp: connected \(\d+ ms\)\nweb\/web1 {2}http expect: got 503 .*, want 200-299 \(\d+ ms\)\n$/,
     );
