@@ -90,6 +90,18 @@ export function openLeases(): Leases {
     store(0, all.length > 0 ? leasing | toServer : 0n);
   }
 
+  /** What a process that was killed has left goes as well: this one may end before it has looked where its addresses are. */
+  function giveUp({ addresses }: Open): void {
+    let some = false;
+    for (const [key, record] of [...addresses.entries()]) {
+      const { slot, resident } = leasedOf(record);
+      store(slot, 0n);
+      if (resident) some = true;
+      else addresses.delete(key);
+    }
+    store(0, some ? leasing | leasingToServer : 0n);
+  }
+
   return {
     use(maps) {
       shut();
@@ -117,11 +129,7 @@ export function openLeases(): Leases {
     },
     close() {
       ends.clear();
-      if (open && assigned !== '')
-        write(
-          open,
-          (JSON.parse(assigned) as Leased[]).filter(({ resident }) => resident),
-        );
+      if (open) giveUp(open);
       shut();
     },
   };
@@ -146,3 +154,8 @@ function recordOf(slot: number, resident: boolean): Buffer {
   value.writeUInt32LE(resident ? 1 : 0, 4);
   return value;
 }
+
+const leasedOf = (record: Buffer): { readonly slot: number; readonly resident: boolean } => ({
+  slot: record.readUInt32LE(0),
+  resident: record.readUInt32LE(4) !== 0,
+});

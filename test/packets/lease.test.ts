@@ -203,6 +203,18 @@ requires(
     });
   });
 
+  it('who ends before it has looked where its addresses are leaves nothing of one that was killed', async () => {
+    leases.assign([lease(vip), lease(other, { resident: true })]);
+    hold(-1);
+    expect([ask(vip), syn()]).toEqual(['drop', 'drop']);
+    const next = openLeases();
+    next.use(await harness.plane.leases!(true));
+    next.close();
+    expect([ask(vip), syn()]).toEqual(['pass', 'redirect']);
+    // A real server stays one.
+    expect([ask(other), syn(`${other}:80`)]).toEqual(['drop', 'pass']);
+  });
+
   it('instances come and go, and those that stay keep their leases', async () => {
     const back = { ...lease(other), instance: 'back' };
     leases.assign([lease(vip), back]);
