@@ -30,6 +30,9 @@ export type Instance = {
   heard(arrived: Arrived, nowMs: number): void;
   /** Does what is due. */
   work(nowMs: number): void;
+  /** Who has taken its addresses tells the network, and then the other directors: each once after it has taken them. */
+  tellTaken(): void;
+  advertiseTaken(nowMs: number): void;
   /** Does as its group does. */
   follow(state: 'master' | 'backup', reason: string, nowMs: number): void;
   /** Gives its addresses up where it has them, as `resign` does, and takes over from nobody until it steps forward. */
@@ -79,6 +82,8 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
   takePaths(settings.paths, listener.failed);
   let place: Place = { fault: 'not started' };
   let renewAtMs = never;
+  /** Addresses were taken, and nobody has been told yet. */
+  let [untold, unsaid] = [false, false];
   /** When the network is told again. */
   let announceAt: number[] = [];
   let [sent, received] = [0, 0];
@@ -107,12 +112,11 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
     const own = 'fault' in place ? ('0.0.0.0' as Address) : place.source;
     const stepped = step(vrrp, event, settings, own, nowMs);
     ({ vrrp } = stepped);
-    // Who takes over from a master that yields to its word has the addresses before it says that word.
-    const entering = stepped.actions.filter((action) => action.kind === 'enter' && action.state === 'master');
-    for (const action of [...entering, ...stepped.actions.filter((one) => !entering.includes(one))]) {
-      if (action.kind === 'advertise') advertise(action.priority, nowMs);
+    const takes = stepped.actions.some((action) => action.kind === 'enter' && action.state === 'master');
+    for (const action of stepped.actions) {
+      if (action.kind === 'enter') enter(action.state, action.reason, nowMs);
       else if (action.kind === 'announce') tellNetwork();
-      else enter(action.state, action.reason, nowMs);
+      else if (!takes) advertise(action.priority, nowMs);
     }
   }
 
@@ -139,6 +143,7 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
   function enter(state: VrrpState, reason: string, nowMs: number): void {
     const held = renewAtMs !== never;
     [renewAtMs, announceAt, probeAtMs, asked] = [never, [], never, false];
+    [untold, unsaid] = [state === 'master', state === 'master'];
     listener.holds(state === 'master' ? nowMs + downAfter * intervalMs : 0);
     if (state === 'master') {
       renewAtMs = nowMs + renewMs;
@@ -147,7 +152,6 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
         attempt('hold its addresses', () => hold(device, all, leaseSeconds));
       }
       putPaths(settings.paths, listener.failed);
-      tellNetwork();
       const { delay } = settings.announce;
       // Whoever had them before may have been killed: its kernel keeps them for so long.
       probeAtMs = nowMs + leaseSeconds * 1000;
@@ -245,6 +249,14 @@ export function openInstance(settings: InstanceSettings, nowMs: number, listener
       announceAt.shift();
       const { refresh } = settings.announce;
       if (announceAt.length === 0 && refresh > 0) announceAt = [now + refresh];
+    },
+    tellTaken() {
+      if (untold) tellNetwork();
+      untold = false;
+    },
+    advertiseTaken(now) {
+      if (unsaid) advertise(vrrp.fitness.priority, now);
+      unsaid = false;
     },
     follow: (state, reason, now) => handle({ kind: 'follow', state, reason }, now),
     standBack: (reason, now) => handle({ kind: 'stand-back', reason }, now),

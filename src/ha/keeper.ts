@@ -177,6 +177,7 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
       const waits = orders.awaits !== undefined && { waits: true as const };
       instance.judge(places.get(name)!, { priority, ...waits, ...(fault !== undefined && { fault }) }, now());
     }
+    tellTaken();
     attempt('take virtual MAC addresses away', () => {
       const bases = instances.flatMap(({ settings }) => {
         const base = settings.virtualMac && devices.find(({ name }) => name === settings.interface);
@@ -247,6 +248,16 @@ export function openKeeper(now: () => number, listener: KeeperListener): Keeper 
 
   function work(some: readonly Instance[]): void {
     for (const instance of some) if (now() >= instance.dueMs()) instance.work(now());
+    tellTaken();
+  }
+
+  /**
+   * A group has all of its addresses before the network hears of the first: a client's way and the way back of masquerading move
+   * in one moment. A master that yields to the word of its successor serves until then.
+   */
+  function tellTaken(): void {
+    for (const instance of instances) instance.tellTaken();
+    for (const instance of instances) instance.advertiseTaken(now());
   }
 
   const named = (names: readonly string[]) =>
