@@ -10,7 +10,10 @@ import { portOf, ruleOf } from './rules.ts';
 import { newTally, progressOf, refuse } from './tally.ts';
 import type { Wire } from './wire.ts';
 
-/** From the first event to the message with it: more come together in it meanwhile. Kept well below ten milliseconds. */
+/**
+ * From one message to the next: what comes meanwhile goes together. Kept well below ten milliseconds. Who has told nothing for so
+ * long tells at once, for the next packet of that connection may come to the other director.
+ */
 const gatherMs = 4;
 /** The whole table is told this many slots at a time, once every `stepMs`: about 50,000 connections a second. */
 const transferSlots = 250;
@@ -54,6 +57,7 @@ export function openMaster(
   let again = false;
   let stepAtMs = now();
   let repairAtMs = Number.POSITIVE_INFINITY;
+  let toldMs = Number.NEGATIVE_INFINITY;
   let lost = feed.lost();
   let lags: { readonly atMs: number; readonly ms: number }[] = [];
   let roundMs = refreshRoundMs;
@@ -132,8 +136,10 @@ export function openMaster(
         const sinceMs = now();
         hear();
         if (waitAnyReadable([feed.fd], 0)) {
-          waitAnyReadable([], gatherMs);
+          const gathersMs = toldMs + gatherMs - sinceMs;
+          if (gathersMs > 0) waitAnyReadable([], gathersMs);
           drain(sinceMs);
+          toldMs = now();
         }
       }
       if (now() >= stepAtMs) step();
