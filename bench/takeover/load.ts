@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { Agent, get } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { resolve } from 'node:path';
 import { generateTraffic } from '../../src/lab/traffic.ts';
@@ -13,6 +14,9 @@ import { type LoadOrder, type LoadResult, type Probed, ports } from './silence.t
 const order = JSON.parse(process.argv[2]!) as LoadOrder;
 const lastWordMs = 8000;
 const streamEveryMs = 1000;
+/** Clients that keep their connection, and how long each waits from an answer to its next request. */
+const [askers, askEveryMs] = [4, 5];
+const requestTimeoutMs = 8000;
 const sleep = (ms: number) => new Promise<void>((done) => void setTimeout(done, ms));
 const say = (value: object) => process.stdout.write(`${JSON.stringify(value)}\n`);
 
@@ -37,6 +41,33 @@ function openStream(): Promise<Stream> {
   });
 }
 
+/** One request after the other over one connection, for as long as it lasts. */
+const requests = { asked: 0, failed: {} as Record<string, number>, slowestMs: 0 };
+async function keepAsking(): Promise<void> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const url = `http://${order.address}:${ports.http}/`;
+  while (!ending) {
+    const since = performance.now();
+    requests.asked++;
+    await new Promise<void>((done, failed) => {
+      const request = get(url, { agent, timeout: requestTimeoutMs }, (response) => {
+        response.resume().on('end', done).on('error', failed);
+      });
+      request.on('error', failed).on('timeout', () => request.destroy(new Error('timeout')));
+    }).then(
+      () => {
+        requests.slowestMs = Math.max(requests.slowestMs, performance.now() - since);
+      },
+      (error: NodeJS.ErrnoException) => {
+        const why = error.code ?? error.message;
+        requests.failed[why] = (requests.failed[why] ?? 0) + 1;
+      },
+    );
+    await sleep(askEveryMs);
+  }
+  agent.destroy();
+}
+
 takePrecedence();
 const streams: Stream[] = [];
 while (streams.length < order.streams) {
@@ -46,7 +77,8 @@ while (streams.length < order.streams) {
 
 const probe = spawn(
   process.execPath,
-  ['--import', 'tsx', resolve(import.meta.dirname, 'probe.ts'), order.address],
+  // V8 leaves nothing to threads of its own, which would not be real-time.
+  ['--single-threaded', '--import', 'tsx', resolve(import.meta.dirname, 'probe.ts'), order.address],
   { stdio: ['pipe', 'pipe', 'inherit'] },
 );
 let probed = '';
@@ -74,9 +106,12 @@ const traffic = generateTraffic(
   },
 );
 let slowestMs = 0;
+let ending = false;
+const asking = Array.from({ length: askers }, keepAsking);
 say({ ready: true });
 
 await new Promise<void>((done) => void process.stdin.resume().on('end', done));
+ending = true;
 probe.stdin!.end();
 traffic.end();
 clearInterval(speaking);
@@ -86,6 +121,7 @@ const deadline = performance.now() + lastWordMs;
 const isUnsure = ({ broken, heard }: Stream) => broken === undefined && !heard.includes('last word\n');
 while (performance.now() < deadline && streams.some(isUnsure)) await sleep(20);
 const { opened, failed } = await traffic.finished;
+await Promise.all(asking);
 const broken: Record<string, number> = {};
 for (const stream of streams) {
   const why = stream.broken ?? (isUnsure(stream) ? 'silent' : undefined);
@@ -93,6 +129,6 @@ for (const stream of streams) {
 }
 say({
   ...{ ...(JSON.parse(probed) as Probed), streams: streams.length, broken },
-  ...{ opened, failed, slowestMs },
+  ...{ opened, failed, slowestMs, requests },
 } satisfies LoadResult);
 process.exit(0);

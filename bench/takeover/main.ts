@@ -59,8 +59,8 @@ const counts = (by: Readonly<Record<string, number>>) =>
 
 function cells({ contestant, method, intervalMs, fault, result }: Row): string[] {
   const head = [contestant, method, `${intervalMs} ms`, fault, loadavg()[0]!.toFixed(0)];
-  if (typeof result === 'string') return [...head, result, '', '', '', '', ''];
-  const { silenceMs, afterMs, stalledMs, broken, streams, failed, opened, slowestMs } = result;
+  if (typeof result === 'string') return [...head, result, '', '', '', '', '', '', ''];
+  const { silenceMs, afterMs, stalledMs, broken, streams, failed, opened, slowestMs, requests } = result;
   return [
     ...head,
     `${silenceMs.toFixed(0)} ms`,
@@ -69,6 +69,8 @@ function cells({ contestant, method, intervalMs, fault, result }: Row): string[]
     `${counts(broken)} of ${streams}`,
     `${counts(failed)} of ${opened}`,
     `${slowestMs.toFixed(0)} ms`,
+    `${counts(requests.failed)} of ${requests.asked}`,
+    `${requests.slowestMs.toFixed(0)} ms`,
   ];
 }
 
@@ -126,6 +128,8 @@ else {
       'machine stood still',
       'streams broken',
       'new connections failed',
+      'slowest of the others',
+      'kept connections: requests failed',
       'slowest of the others',
     ],
     lines,

@@ -26,6 +26,12 @@ export type LoadResult = Probed & {
   readonly opened: number;
   readonly failed: Readonly<Record<string, number>>;
   readonly slowestMs: number;
+  /** The same of requests over connections that are kept. */
+  readonly requests: {
+    readonly asked: number;
+    readonly failed: Readonly<Record<string, number>>;
+    readonly slowestMs: number;
+  };
 };
 
 export const ports = { http: 80, stream: 7, probe: 53 } as const;

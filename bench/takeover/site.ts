@@ -337,7 +337,7 @@ vrrp_instance ${name} {
   try {
     // What clients wait for is the directors, not a server that others keep from answering.
     for (const node of Object.keys(realServers))
-      for (const pid of pidsOf(node, /\0--udp\0/)) runInRealTime(serverPriority, pid);
+      for (const pid of pidsOf(node, /\0--udp\0|^[^\0]*nginx/)) runInRealTime(serverPriority, pid);
     if (contestant === 'keepalived') for (const node of directors) await recover(node);
     if (contestant === 'headgate') for (const node of directors) startSync(node);
     await sleep(500);

@@ -77,6 +77,8 @@ export async function startServing(cluster: Cluster, lab: string, nodes: readonl
     ].flat();
     if (own.length > 0)
       start(lab, node, process.execPath, [
+        // No work is left to threads that a busy machine lets wait where this one may run.
+        '--single-threaded',
         ...moduleProgram('lab/real-server'),
         ...['--stay', '--name', node, ...own.map(String)],
       ]);

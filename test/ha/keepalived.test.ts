@@ -82,11 +82,12 @@ requires(
   let started: ChildProcess[];
   let channel: Socket;
   let last: readonly VrrpStatus[];
+  let entered: string[];
   let log: string;
   beforeEach(() => {
     wire = layWire(`hgva-${process.pid}`, `hgvb-${process.pid}`, { make: true });
     folder = mkdtempSync(join(tmpdir(), 'headgate-vrrp-'));
-    [started, last, log] = [[], [], ''];
+    [started, last, entered, log] = [[], [], [], ''];
   });
   afterEach(async () => {
     channel?.destroy();
@@ -141,6 +142,7 @@ requires(
     lines(channel, (line) => {
       const message = JSON.parse(line) as KeeperMessage;
       if (message.kind === 'status') last = message.instances;
+      else if (message.kind === 'entered') entered.push(`${message.state}: ${message.reason}`);
     });
     return child;
   }
@@ -253,8 +255,13 @@ requires(
     await until(() => wire.has(wire.b, vip), 'keepalived takes over');
     // The kernel lets go of the address without anybody.
     await until(() => !wire.has(wire.a, vip), 'the lease ends', 4000);
-    const before = log.length;
+    const [before, changes] = [log.length, entered.length];
     ours.kill('SIGCONT');
+    await until(() => entered.length >= changes + 2, 'it has changed twice');
+    expect(entered.slice(changes)).toEqual([
+      expect.stringMatching(/^backup: it did not run for \d+ ms$/),
+      expect.stringMatching(/^master: priority 150 against 100 /),
+    ]);
     await until(() => wire.has(wire.a, vip), 'it takes over again, by its priority');
     await until(() => log.includes('higher priority 150', before), 'keepalived yields to its priority');
   });

@@ -26,8 +26,8 @@ requires(
       const site = await openSite({ name, method, contestant: 'headgate', intervalMs: 100, sync: true });
       try {
         for (const fault of long ? faults : some) {
-          const { silenceMs, broken, failed, probes, opened } = await site.measure(fault, load);
-          expect({ fault, broken }).toEqual({ fault, broken: {} });
+          const { silenceMs, broken, failed, probes, opened, requests } = await site.measure(fault, load);
+          expect({ fault, broken, requests: requests.failed }).toEqual({ fault, broken: {}, requests: {} });
           // Connections of the last ten milliseconds are not told yet: docs/connection-sync.md.
           const lost = Object.values(failed).reduce((sum, count) => sum + count, 0);
           expect({ fault, lost: Math.max(0, lost - (orderly.includes(fault) ? 0 : 3)) }).toEqual({
