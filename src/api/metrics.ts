@@ -287,6 +287,15 @@ function syncMetrics(running: readonly RunningSync[]): string[] {
     each('connections_total', 'counter', 'Connections told or entered.', (one) => one.connections),
     each('refused_total', 'counter', 'Messages and connections not sent or not taken.', (one) => one.refused),
     each('unbound', 'gauge', 'Connections told to us whose real server is not here.', (one) => one.unbound),
+    each('missed_total', 'counter', 'Messages that did not come and were asked for.', (one) => one.missed),
+    each('missing', 'gauge', 'Messages that did not come and were not told again yet.', (one) => one.missing),
+    each(
+      'told_again_total',
+      'counter',
+      'Messages told again because a director lacked them.',
+      (one) => one.toldAgain,
+    ),
+    each('waiting', 'gauge', 'Messages that wait for a socket that takes no more.', (one) => one.waiting),
     each('lag_seconds', 'gauge', 'From an event to its message, the longest of ten seconds.', ({ lagMs }) =>
       lagMs === undefined ? undefined : lagMs / 1000,
     ),

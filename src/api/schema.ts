@@ -101,6 +101,7 @@ const operation = z.discriminatedUnion('kind', [
       sync_retries: whole.exactOptional(),
       sync_ports: whole.exactOptional(),
       sync_persist_mode: whole.exactOptional(),
+      sync_qlen_max: whole.exactOptional(),
       sync_sock_size: whole.exactOptional(),
       sync_version: whole.exactOptional(),
       half_open_share: whole.exactOptional(),

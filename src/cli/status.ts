@@ -149,9 +149,13 @@ function syncRows({ sync = [] }: StatusSummary): string[][] {
 function syncWords({ role, progress }: RunningSync): string {
   if (!progress) return '';
   const { encrypted, messages, connections, unbound, refused, lastRefusal, lagMs, silentMs } = progress;
+  const { waiting, missed, missing } = progress;
   const done = `${count(connections, 'connection')} in ${count(messages, 'message')}`;
   const words = [
-    role === 'master' ? `${done} sent` : messages > 0 ? `${done} received` : 'nothing received yet',
+    role === 'master' ? `${done} sent` : silentMs === undefined ? 'nothing received yet' : `${done} received`,
+    ...(missing ? [`${count(missing, 'lost message')} not told again yet`] : []),
+    ...(missed ? [`${count(missed, 'message')} lost and asked for`] : []),
+    ...(waiting ? [`${count(waiting, 'message')} waiting`] : []),
     ...(lagMs !== undefined && lagMs > 0 ? [`lag ${lagMs} ms`] : []),
     ...(silentMs !== undefined ? [`the last ${span(silentMs)} ago`] : []),
     ...(unbound > 0 ? [`${unbound} without a real server here`] : []),

@@ -74,11 +74,12 @@ describe.each([
   });
 });
 
-/** How messages of both versions, of the envelope, of the end of a table and of directors about themselves begin. */
+/** How messages of both versions, of the envelope, of the end of a table, of lost messages and of directors about themselves begin. */
 const beginnings = [
   [0, 3, 0, 0, 3, 1, 0, 0],
   [0, 3, 0, 0, 0, 0x48, 1, 0],
   [0, 3, 0, 0, 0, 0x45, 1, 0],
+  [0, 3, 0, 0, 0, 0x4c, 1, 0],
   [0, 3, 0, 0, 0, 0x50, 1, 0],
   [2, 3, 0, 0],
 ];
@@ -86,8 +87,8 @@ const beginnings = [
 function* likely(count = datagrams): Generator<Buffer> {
   let i = 0;
   for (const bytes of random(200, count)) {
-    if (++i % 6 > 0 && bytes.length >= 8) {
-      bytes.set(beginnings[(i % 6) - 1]!);
+    if (++i % 7 > 0 && bytes.length >= 8) {
+      bytes.set(beginnings[(i % 7) - 1]!);
       bytes.writeUInt16BE(bytes.length, 2);
     }
     yield bytes;

@@ -18,6 +18,9 @@ export type FeedRule = {
 /** What became of a connection that another director told of. */
 export type Entered = 'bound' | 'unbound' | 'refused';
 
+/** Takes a connection that is to be told of; `place` is where it stands in the table. */
+export type TakeConnection = (connection: SyncedConnection, place: number) => void;
+
 /** A plane's connections for other directors, and theirs for it. One reader at a time. */
 export type ConnectionFeed = {
   /** For a poller: readable when connections are to be told of. */
@@ -25,13 +28,15 @@ export type ConnectionFeed = {
   /** From here on the plane says what is to be told; again with another rule. */
   begin(rule: FeedRule): void;
   /** Hands over what is to be told, each connection once, as it is now. Returns how many. */
-  drain(take: (connection: SyncedConnection) => void): number;
+  drain(take: TakeConnection): number;
+  /** Hands over the connections at these places, as they are now. */
+  again(places: readonly number[], take: TakeConnection): void;
   /**
    * Goes on through the table, `slots` of it; at its end it starts over and returns true. Hands over every connection
    * (`everything`), or those that were used since they were told and for which it is time again; asked for the other it
    * starts at the beginning.
    */
-  walk(slots: number, everything: boolean, take: (connection: SyncedConnection) => void): boolean;
+  walk(slots: number, everything: boolean, take: TakeConnection): boolean;
   /** How many connections the plane could not put into the feed so far: only a walk finds them. */
   lost(): number;
   /** Enters a connection that another director told of. */

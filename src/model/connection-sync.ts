@@ -111,9 +111,16 @@ export type SyncProgress = {
   readonly refused: number;
   /** Why the last of these was. */
   readonly lastRefusal?: string;
+  /** Messages that wait for a socket that takes no more now. Masters only. */
+  readonly waiting?: number;
+  /** Messages whose connections were told again, because another director lacked them. Masters with a key. */
+  readonly toldAgain?: number;
+  /** Messages that did not come and were asked for; and those of which nobody has told again yet. Backups with a key. */
+  readonly missed?: number;
+  readonly missing?: number;
   /** Longest time from a connection's event to its message within the last ten seconds. Masters only. */
   readonly lagMs?: number;
-  /** Since anything arrived; absent: nothing has. Backups only. */
+  /** Since anything arrived, which with a key is once a second at least; absent: nothing has. Backups only. */
   readonly silentMs?: number;
   /** Another director has said that all it had when this process began has been told. Backups only. */
   readonly whole?: boolean;

@@ -22,6 +22,8 @@ export type SyncSysctls = {
   readonly sync_ports: number;
   /** 1: what a persistence template rules is not told of, the template is. */
   readonly sync_persist_mode: number;
+  /** Messages that wait for a socket that takes no more, for each port; one that comes then is dropped. */
+  readonly sync_qlen_max: number;
   /** Bytes that the sockets hold; 0: ours have a size of their own. */
   readonly sync_sock_size: number;
   /** Version of the messages sent, 0 or 1; 0 has no IPv6. Both are understood. */
@@ -74,7 +76,7 @@ export type TableSysctls = {
 export type Sysctls = TableSysctls & SyncSysctls;
 export type SysctlName = keyof Sysctls;
 
-/** What sync processes go by where nobody has said anything else. */
+/** What sync processes go by where nobody has said anything else: 4,096 messages are six megabytes, and 160,000 connections of IPv4. */
 export const syncSysctlDefaults: SyncSysctls = {
   sync_threshold: 0,
   sync_period: 0,
@@ -82,11 +84,12 @@ export const syncSysctlDefaults: SyncSysctls = {
   sync_retries: 0,
   sync_ports: 1,
   sync_persist_mode: 0,
+  sync_qlen_max: 4096,
   sync_sock_size: 0,
   sync_version: 1,
 };
 
-/** The kernel's defaults (ip_vs_control_net_init_sysctl), but for `sync_threshold`. */
+/** The kernel's defaults (ip_vs_control_net_init_sysctl), but for `sync_threshold`, and `sync_qlen_max`, which goes by memory there. */
 export const sysctlDefaults: Sysctls = {
   amemthresh: 1024,
   am_droprate: 10,
@@ -134,6 +137,7 @@ export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]
   sync_retries: [0, 3],
   sync_ports: [1, 64],
   sync_persist_mode: [0, 1],
+  sync_qlen_max: [0, most],
   sync_sock_size: [0, most],
   sync_version: [0, 1],
   half_open_share: [0, 50],
@@ -178,9 +182,6 @@ const estimated: FixedSysctl = { because: 'rates are estimated by a timer in the
 export const fixedSysctls: Readonly<Record<string, FixedSysctl>> = {
   conntrack: { value: '0', because: 'packets of virtual services never come to connection tracking' },
   snat_reroute: { value: '1', because: 'replies always go by the route that the virtual address has' },
-  sync_qlen_max: {
-    because: 'messages go to the socket when they are made: what may wait there is sync_sock_size',
-  },
   sloppy_sctp: { value: '0', because: 'our planes have no SCTP' },
   backup_only: {
     value: '0',

@@ -38,6 +38,7 @@ requires(
       'net.ipv4.vs.sync_retries = 0',
       'net.ipv4.vs.sync_ports = 1',
       'net.ipv4.vs.sync_persist_mode = 0',
+      'net.ipv4.vs.sync_qlen_max = 4096',
       'net.ipv4.vs.sync_sock_size = 0',
       'net.ipv4.vs.sync_version = 1',
       'headgate.half_open_share = 25',
@@ -65,13 +66,15 @@ requires(
       'net.ipv4.vs.sync_threshold = 3\t50\nnet.ipv4.vs.sync_refresh_period = 80\nnet.ipv4.vs.sync_retries = 2\n',
     );
     director.shell(
-      'printf "net.ipv4.vs.sync_threshold = 0\\t10\\nnet.ipv4.vs.sync_qlen_max = 9\\n" >sync.conf',
+      'printf "net.ipv4.vs.sync_threshold = 0\\t10\\nnet.ipv4.vs.sync_qlen_max = 9\\nnet.ipv4.vs.backup_only = 1\\n" >sync.conf',
     );
     expect(director.shell('headgate sysctl -p sync.conf 2>&1')).toBe(
-      'headgate: sync.conf:2: net.ipv4.vs.sync_qlen_max stays as it is: messages go to the socket when they are made: what may wait there is sync_sock_size\n' +
-        'net.ipv4.vs.sync_threshold = 0\t10\n',
+      'headgate: sync.conf:3: net.ipv4.vs.backup_only stays as it is: with failover, a director that does not have an address schedules nothing for it anyway\n' +
+        'net.ipv4.vs.sync_threshold = 0\t10\nnet.ipv4.vs.sync_qlen_max = 9\n',
     );
-    director.shell('headgate sysctl sync_threshold="0 0" sync_refresh_period=0 sync_retries=0');
+    director.shell(
+      'headgate sysctl sync_threshold="0 0" sync_refresh_period=0 sync_retries=0 sync_qlen_max=4096',
+    );
     expect(director.shell('headgate sysctl')).toBe(all(0, 1));
   });
 
@@ -101,7 +104,8 @@ requires(
     ['sync_threshold=3', /sync_threshold: wanted two whole numbers, as "3 50", found "3"/],
     ['sync_threshold="50 50"', /sync_threshold 50 is not below its period, 50/],
     ['sync_ports=3', /sync_ports 3 is no power of two/],
-    ['sync_qlen_max', /Cannot show net.ipv4.vs.sync_qlen_max: messages go to the socket when they are made/],
+    ['sync_qlen_max=-1', /sync_qlen_max: wanted a whole number from 0 to 2147483647, found "-1"/],
+    ['est_nice', /Cannot show net.ipv4.vs.est_nice: rates are estimated by a timer in the kernel/],
     [
       'conntrack=1',
       /Cannot set net.ipv4.vs.conntrack to "1": packets of virtual services never come to connection tracking/,

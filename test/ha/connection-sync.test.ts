@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { openTelling } from '../../src/ha/sync/telling.ts';
+import { parseAddress } from '../../src/model/address.ts';
+import type { RunningSync } from '../../src/model/connection-sync.ts';
 import { headgateLauncher, run } from '../agent/site.ts';
 import { closeSocket, connectOn, freshPort, readLine, receive, sendAll } from '../network/sockets.ts';
 import { requires } from '../requirements.ts';
@@ -139,6 +142,22 @@ requires(
         .map((line) => Number.parseInt(/:([0-9A-F]{4}) /.exec(line)?.[1] ?? '', 16))
         .filter((port) => port >= 9000 && port < 9100);
     expect(ports().sort()).toEqual([9000, 9001, 9002, 9003]);
+    // Who tells by one port alone, as `headgate sync send` does, has told all when that one has heard its end.
+    const isWhole = () => {
+      const { stdout } = site.lab.run('b', process.execPath, [headgateLauncher, 'status', '-o', 'json']);
+      const { sync } = JSON.parse(stdout) as { sync: RunningSync[] };
+      return sync.find(({ role }) => role === 'backup')!.progress!.whole === true;
+    };
+    site.ipvsadm('a', '--stop-daemon', 'master');
+    site.ipvsadm('b', '--stop-daemon', 'backup');
+    site.ipvsadm('b', '--start-daemon', 'backup', ...words, ...more);
+    expect(isWhole()).toBe(false);
+    const place = { role: 'master', interface: 'back', id: 7, port: 9000, ttl: 3 } as const;
+    const telling = site.lab.inside('a', () => openTelling({ ...place, group: parseAddress('ff02::51')! }))!;
+    await telling.tell([], true);
+    telling.close();
+    await until(isWhole, 'it has heard the end');
+    site.ipvsadm('a', '--start-daemon', 'master', ...words, ...more);
     const streams = Array.from({ length: 8 }, () => open(vips.masquerade[4], 7));
     const six = open(vips.masquerade[6], 7);
     const known = () =>

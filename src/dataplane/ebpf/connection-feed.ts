@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ConnectionFeed, FeedRule } from '../../model/connection-feed.ts';
+import type { ConnectionFeed, FeedRule, TakeConnection } from '../../model/connection-feed.ts';
 import { type SyncedConnection, syncFlags } from '../../model/connection-sync.ts';
 import { protocolNumbers } from '../../model/service-id.ts';
 import { openRingBuffer } from '../../sys/bpf/ringbuf.ts';
@@ -103,12 +103,12 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
     return new Uint8Array(words.buffer);
   }
 
-  function tell(slot: number, now: number, take: (connection: SyncedConnection) => void): boolean {
+  function tell(slot: number, now: number, take: TakeConnection): boolean {
     const connection = read(slot, now);
     if (!connection) return false;
     told[slot] = now | 1;
     toldState[slot] = connection.state;
-    take(connection);
+    take(connection, slot);
     return true;
   }
 
@@ -159,6 +159,10 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
       for (const slot of slots)
         if (slot < entries.count && !isTooSoon(slot, now) && tell(slot, now, take)) count++;
       return count;
+    },
+    again(places, take) {
+      const now = jiffiesNow(instance, hertz);
+      for (const slot of places) if (slot < entries.count) tell(slot, now, take);
     },
     walk(slots, everything, take) {
       if (everything !== whole) [cursor, whole] = [1, everything];

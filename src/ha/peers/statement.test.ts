@@ -55,7 +55,7 @@ describe('what a director says of itself', () => {
       encodeMessage(7, []),
       encodeMessage(7, [connection]),
       encodeOldMessage(7, [connection]),
-      encodeEnd(7),
+      encodeEnd(7, 1),
     ];
     for (const message of messages) expect(statementAmongMessages(message)).toBeUndefined();
     expect(statementAmongMessages(encodeStatement(7, said))).toEqual({ id: 7, statement: said });

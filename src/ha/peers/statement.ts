@@ -1,6 +1,7 @@
 import { parseAddress } from '../../model/address.ts';
 import type { PeerInstance, PeerStatement, PeerSync } from '../../model/peer.ts';
 import type { VrrpStatus } from '../../model/vrrp.ts';
+import { decodeAgain } from '../sync/again.ts';
 import { decodeMessage, isEnd } from '../sync/message.ts';
 
 /*
@@ -55,6 +56,7 @@ export function statementAmongMessages(bytes: Buffer): ReturnType<typeof decodeS
   // Of version 0 without connections is to that protocol what it does not know.
   const isMessage =
     isEnd(bytes) ||
+    decodeAgain(bytes) !== undefined ||
     (typeof message !== 'string' && (message.version === 1 || message.connections.length > 0));
   return isMessage ? undefined : said;
 }

@@ -1,11 +1,14 @@
-import type { ConnectionFeed } from '../../model/connection-feed.ts';
-import type { SyncedConnection, SyncProgress, SyncSettings } from '../../model/connection-sync.ts';
+import type { ConnectionFeed, TakeConnection } from '../../model/connection-feed.ts';
+import type { SyncProgress, SyncSettings } from '../../model/connection-sync.ts';
 import { type SyncSysctls, syncSysctlDefaults } from '../../model/sysctls.ts';
 import { waitAnyReadable } from '../../sys/socket.ts';
-import type { UdpReceiver, UdpSender } from '../../sys/udp-socket.ts';
+import type { UdpReceiver } from '../../sys/udp-socket.ts';
+import { decodeAgain, encodeAgain } from './again.ts';
 import { openBatch } from './batch.ts';
 import type { SyncExchange } from './exchange.ts';
 import { decodeMessage, encodeEnd } from './message.ts';
+import { type Outbox, openOutbox } from './outbox.ts';
+import { openRepair } from './repair.ts';
 import { portOf, ruleOf } from './rules.ts';
 import { newTally, progressOf, refuse } from './tally.ts';
 import type { Wire } from './wire.ts';
@@ -22,7 +25,11 @@ const stepMs = 5;
 const refreshRoundMs = 10_000;
 const refreshStepMs = 100;
 /** After something could not be sent, all is told again. */
-const repairMs = 1000;
+const unsentMs = 1000;
+/** What waits for a socket is tried again after this. */
+const waitingMs = 2;
+/** At the end what waits may still go out for so long, and what others lack is told again. */
+const closingMs = 150;
 const lagWindowMs = 10_000;
 
 /** One turn after another, for a loop that does nothing else. */
@@ -45,45 +52,80 @@ export function openMaster(
   now: () => number,
 ): SyncWorker {
   const tally = newTally();
-  const batches = senders.map((sender) =>
-    openBatch(settings.id, maxLength - wire.overhead, (message, count) => send(sender, message, count)),
+  const outboxes = senders.map(openOutbox);
+  const batches = outboxes.map((outbox) =>
+    openBatch(settings.id, maxLength - wire.overhead, (message, places) => send(outbox, message, places)),
   );
-  const take = (connection: SyncedConnection) => batches[portOf(connection, batches.length)]!.add(connection);
+  const waiting = () => outboxes.reduce((sum, outbox) => sum + outbox.waiting(), 0);
+  const take: TakeConnection = (connection, place) =>
+    batches[portOf(connection, batches.length)]!.add(connection, place);
   const flush = () => {
     for (const batch of batches) batch.flush();
   };
+  /** Where messages have numbers. */
+  const repair =
+    wire.sealed &&
+    openRepair(
+      (places) => {
+        feed.again(places, take);
+        flush();
+      },
+      (message) => send(outboxes[0]!, encodeAgain(settings.id, message), [], message.kind !== 'number'),
+    );
   const [receiver] = receivers as readonly [UdpReceiver, ...UdpReceiver[]];
   let transferring = true;
   let again = false;
   let stepAtMs = now();
-  let repairAtMs = Number.POSITIVE_INFINITY;
   let toldMs = Number.NEGATIVE_INFINITY;
+  let unsentAtMs = Number.POSITIVE_INFINITY;
   let lost = feed.lost();
   let lags: { readonly atMs: number; readonly ms: number }[] = [];
   let roundMs = refreshRoundMs;
   follow(syncSysctlDefaults);
 
-  function send(sender: UdpSender, message: Buffer, connections: number): void {
+  function send(outbox: Outbox, message: Buffer, places: readonly number[], matters = true): void {
+    const sealed = wire.seal(message);
+    if (wire.sealed) repair?.sent(wire.sealed().number, places, now());
+    trySending(() => {
+      if (!outbox.send(sealed)) throw new Error(`${outbox.waiting()} messages wait already (sync_qlen_max)`);
+      if (places.length > 0) tally.messages++;
+      tally.connections += places.length;
+    }, matters);
+  }
+
+  function trySending(work: () => void, matters = true): void {
     try {
-      if (!sender.send(wire.seal(message))) throw new Error('the queue of the interface is full');
-      tally.messages++;
-      tally.connections += connections;
+      work();
     } catch (error) {
+      if (!matters) return;
       refuse(tally, `cannot send: ${error instanceof Error ? error.message : error}`);
-      repairAtMs = Math.min(repairAtMs, now() + repairMs);
+      unsentAtMs = Math.min(unsentAtMs, now() + unsentMs);
     }
+  }
+
+  /** What waits for a socket goes first; then what was lost. */
+  function catchUp(): void {
+    for (const outbox of outboxes) if (outbox.waiting() > 0) trySending(outbox.flush);
+    if (waiting() === 0) repair?.turn(now());
   }
 
   /** A backup that comes says so by a message without connections, which IPVS does not mind. */
   function hear(): void {
     for (let arrived = receiver.receive(); arrived; arrived = receiver.receive()) {
       const opened = wire.open(arrived);
+      const said = typeof opened === 'string' ? undefined : decodeAgain(opened);
+      if (said?.kind === 'lost' && said.session === wire.sealed?.().session && !repair?.lost(said.spans))
+        tellAll();
       const message = typeof opened === 'string' ? opened : decodeMessage(opened);
       if (typeof message === 'string' || message.version !== 1 || message.connections.length > 0) continue;
       if (message.refused.length > 0 || (message.id !== settings.id && message.id !== 0)) continue;
-      if (transferring) again = true;
-      transferring = true;
+      tellAll();
     }
+  }
+
+  function tellAll(): void {
+    if (transferring) again = true;
+    transferring = true;
   }
 
   function drain(sinceMs: number): void {
@@ -108,11 +150,12 @@ export function openMaster(
     flush();
     if (transferring && done) {
       [transferring, again] = [again, false];
-      if (!transferring) for (const sender of senders) send(sender, encodeEnd(settings.id), 0);
+      if (!transferring)
+        for (const outbox of outboxes) send(outbox, encodeEnd(settings.id, senders.length), []);
     }
     stepAtMs = now() + (transferring ? stepMs : refreshStepMs);
-    if (now() < repairAtMs) return;
-    repairAtMs = Number.POSITIVE_INFINITY;
+    if (now() < unsentAtMs) return;
+    unsentAtMs = Number.POSITIVE_INFINITY;
     transferring = true;
   }
 
@@ -126,12 +169,14 @@ export function openMaster(
         : refreshRoundMs;
     feed.begin(rule);
     for (const batch of batches) batch.speak(sysctls.sync_version === 0 ? 0 : 1);
+    for (const outbox of outboxes) outbox.hold(sysctls.sync_qlen_max);
   }
 
   return {
     follow,
     turn(patienceMs) {
-      const waitMs = Math.min(patienceMs, Math.max(0, stepAtMs - now()));
+      const dueMs = Math.min(stepAtMs - now(), repair?.dueInMs(now()) ?? patienceMs);
+      const waitMs = Math.min(patienceMs, waiting() > 0 ? waitingMs : Math.max(0, dueMs));
       if (waitAnyReadable([feed.fd, receiver.fd], waitMs)) {
         const sinceMs = now();
         hear();
@@ -142,19 +187,28 @@ export function openMaster(
           toldMs = now();
         }
       }
-      if (now() >= stepAtMs) step();
+      catchUp();
+      // What is told without hurry does not fill the place of what waits.
+      if (waiting() === 0 && now() >= stepAtMs) step();
     },
     progress() {
       const recent = lags.filter(({ atMs }) => atMs > now() - lagWindowMs);
       return progressOf(tally, {
         encrypted: wire.encrypted,
         unbound: 0,
+        waiting: waiting(),
+        ...(repair && { toldAgain: repair.toldAgain() }),
         lagMs: Math.ceil(Math.max(0, ...recent.map(({ ms }) => ms))),
       });
     },
     close() {
       feed.drain(take);
       flush();
+      for (const endMs = now() + closingMs; now() < endMs && (repair || waiting() > 0); ) {
+        waitAnyReadable([receiver.fd], waitingMs);
+        hear();
+        catchUp();
+      }
       feed.end();
     },
   };

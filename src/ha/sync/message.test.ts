@@ -12,6 +12,7 @@ import {
   encodeOldMessage,
   isEnd,
   mostConnections,
+  portsOfEnd,
 } from './message.ts';
 
 /** What a master of Linux 6.12 said, and what it listed then (test/kernel/sync-golden.sh). */
@@ -235,8 +236,8 @@ describe('options', () => {
 });
 
 it('the end of a table is a message of version 0 without connections to who does not know it', () => {
-  const end = encodeEnd(7);
-  expect(isEnd(end)).toBe(true);
+  const end = encodeEnd(7, 4);
+  expect([isEnd(end), portsOfEnd(end)]).toEqual([true, 4]);
   expect(decodeMessage(end)).toEqual({ version: 0, id: 7, connections: [], refused: [] });
   // Asking is something else.
   expect(isEnd(encodeMessage(7, []))).toBe(false);
@@ -276,10 +277,10 @@ it('a batch fills messages to their length and sends what is left', () => {
       (all, longest) => {
         const sent: SyncedConnection[] = [];
         const lengths: number[] = [];
-        const batch = openBatch(5, longest, (message, count) => {
+        const batch = openBatch(5, longest, (message, places) => {
           const read = decodeMessage(message);
           if (typeof read === 'string') throw new Error(read);
-          expect(read.connections).toHaveLength(count);
+          expect(read.connections).toHaveLength(places.length);
           expect(message.length).toBeLessThanOrEqual(longest);
           lengths.push(message.length);
           sent.push(...read.connections);

@@ -80,16 +80,22 @@ export function encodeOldMessage(id: number, connections: readonly SyncedConnect
 /** Byte 5 of a message of version 1 is 1. */
 const endMark = 0x45;
 
-/** Says that the whole table has been told. To IPVS, and to who does not know it, a message of version 0 without connections. */
-export function encodeEnd(id: number): Buffer {
+/**
+ * Says that the whole table has been told, at the first `ports` of the ports (1 to 64), each of which hears an end of its own. To IPVS,
+ * and to who does not know it, a message of version 0 without connections.
+ */
+export function encodeEnd(id: number, ports: number): Buffer {
   const message = encodeMessage(id, []);
-  message.set([endMark, 1], 5);
+  message.set([endMark, 1, ports], 5);
   return message;
 }
 
 /** Whether a message says that. */
 export const isEnd = (bytes: Uint8Array): boolean =>
   bytes.length === headerBytes && bytes[0] === 0 && bytes[4] === 0 && bytes[5] === endMark && bytes[6] === 1;
+
+/** By how many ports the table came that a message says the end of; 0: it does not say, all of the receiver's. */
+export const portsOfEnd = (end: Uint8Array): number => end[7]!;
 
 function writeRecord(message: Buffer, at: number, connection: SyncedConnection): number {
   const { family, client, virtual, real } = connection;

@@ -15,7 +15,8 @@ export function refuse(tally: Tally, why: string): void {
   tally.lastRefusal = why;
 }
 
-export const progressOf = (
-  tally: Tally,
-  rest: Pick<SyncProgress, 'encrypted' | 'unbound' | 'lagMs' | 'silentMs' | 'whole'>,
-): SyncProgress => ({ pid: process.pid, ...tally, ...rest });
+export const progressOf = (tally: Tally, rest: Omit<SyncProgress, 'pid' | keyof Tally>): SyncProgress => ({
+  pid: process.pid,
+  ...tally,
+  ...rest,
+});

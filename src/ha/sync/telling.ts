@@ -26,7 +26,7 @@ export function openTelling(daemon: SyncDaemon): Telling | undefined {
       const batch = openBatch(daemon.id, maxLength, (message) => void messages.push(message));
       for (const one of connections) batch.add(one);
       batch.flush();
-      const end = isWhole ? [encodeEnd(daemon.id)] : [];
+      const end = isWhole ? [encodeEnd(daemon.id, 1)] : [];
       for (const [i, message] of [...messages, ...end].entries()) {
         // The queue of the interface empties by itself.
         while (!sender.send(message)) await sleep(pauseMs);

@@ -9,6 +9,9 @@ import {
 } from 'node:crypto';
 import { headerBytes } from './message.ts';
 
+/** Which message of a sender it is: the session is its random name, 16 bytes as latin1, and numbers begin with 1. */
+export type NumberedMessage = { readonly session: string; readonly number: number };
+
 /** What stands around a message on its way. */
 export type Wire = {
   readonly encrypted: boolean;
@@ -17,6 +20,9 @@ export type Wire = {
   seal(message: Buffer): Buffer;
   /** The message of a datagram; a sentence where it is not for us. */
   open(datagram: Buffer): Buffer | string;
+  /** The message sealed last (the number 0: none yet), and the one opened last. Absent where they have no numbers. */
+  readonly sealed?: () => NumberedMessage;
+  readonly opened?: () => NumberedMessage;
 };
 
 /*
@@ -64,7 +70,9 @@ export function sealedWire(secret: string, nowMs: () => number): Wire {
   const keyOf = (session: Buffer) => Buffer.from(hkdfSync('sha256', master, session, 'headgate sync 1', 32));
   const own = randomBytes(sessionBytes);
   const ownKey = keyOf(own);
+  const ownName = own.toString('latin1');
   let counter = 0;
+  let opened: NumberedMessage = { session: '', number: 0 };
   const sessions = new Map<string, Session>();
 
   function seal(message: Buffer): Buffer {
@@ -109,6 +117,7 @@ export function sealedWire(secret: string, nowMs: () => number): Wire {
     remember(name, session);
     session.highest = Math.max(session.highest, count);
     session.seen[count % replayWindow] = count;
+    opened = { session: name, number: count };
     return plain.subarray(timeBytes);
   }
 
@@ -120,7 +129,11 @@ export function sealedWire(secret: string, nowMs: () => number): Wire {
     if (sessions.size > mostSessions) sessions.delete(oldest!);
   }
 
-  return { encrypted: true, overhead, seal, open };
+  return {
+    ...{ encrypted: true, overhead, seal, open },
+    sealed: () => ({ session: ownName, number: counter }),
+    opened: () => opened,
+  };
 }
 
 function decrypt(datagram: Buffer, key: Buffer): Buffer | undefined {
