@@ -8,10 +8,10 @@ test('another master counts with its second word, and is to be yielded to when i
   const trouble = openTrouble('eth0', 1000);
   expect(trouble.rival(other, 100, 0)).toBe(false);
   expect(trouble.now(0)).toEqual([]);
-  expect([1, 2, 3, 4].map((s) => trouble.rival(other, 100, s * 1000))).not.toContain(true);
-  expect(trouble.now(4000)).toEqual([{ kind: 'rival', interface: 'eth0', source: other, priority: 100 }]);
-  expect(trouble.rival(other, 100, 5000)).toBe(true);
-  expect(trouble.now(8000)).toEqual([]);
+  expect(trouble.rival(other, 100, 1000)).toBe(false);
+  expect(trouble.now(1000)).toEqual([{ kind: 'rival', interface: 'eth0', source: other, priority: 100 }]);
+  expect(trouble.rival(other, 100, 2000)).toBe(true);
+  expect(trouble.now(5000)).toEqual([]);
 });
 
 test('what is refused is told at once, and for as long as its sender has the address', () => {

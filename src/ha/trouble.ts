@@ -14,8 +14,11 @@ export type Trouble = {
 
 /** Two of them in a row: a master that yields is heard once more at most. */
 const enoughToTell = 2;
-/** As many as a master sends before a backup takes over, and some more: it has had its time to hear this one. */
-const enoughToYield = 6;
+/**
+ * As many as a backup misses before it takes over (RFC 9568, 6.1): each of them was answered at once, so it has missed more of this
+ * one's. In a group it may take over anew for each, called back by another of its instances in between.
+ */
+const enoughToYield = 3;
 /** What the daemon is told once a second is not forgotten in between. */
 const shortestMs = 2_500;
 
