@@ -2,7 +2,8 @@
  * How long a take-over takes, and what it costs clients: Headgate beside keepalived on the same lab. Both forward by the same
  * data plane and tell connections alike; what differs is who keeps the virtual addresses.
  *
- * Usage: npm run bench:takeover [-- --method TEXT --contestant TEXT --fault TEXT --interval MS --streams N --rounds N --no-sync -o json]
+ * Usage: npm run bench:takeover [-- --method TEXT --contestant TEXT --fault TEXT --interval MS --streams N --per-second N --rounds N
+ *          --no-sync -o json]
  *        npm run bench:takeover -- --minutes N [...]     load and no fault: how often roles change all the same
  */
 import { loadavg } from 'node:os';
@@ -27,6 +28,7 @@ const { values: options } = parseArgs({
     fault: { type: 'string', default: '' },
     interval: { type: 'string', default: '100,10' },
     streams: { type: 'string', default: '1000' },
+    'per-second': { type: 'string', default: '200' },
     rounds: { type: 'string', default: '1' },
     minutes: { type: 'string', default: '0' },
     'no-sync': { type: 'boolean', default: false },
@@ -83,7 +85,7 @@ function note(row: Row): void {
 }
 
 const minutes = Number(options.minutes);
-const load = { streams: Number(options.streams), perSecond: 200 };
+const load = { streams: Number(options.streams), perSecond: Number(options['per-second']) };
 for (const contestant of among(contestants, options.contestant)) {
   if (contestant === 'keepalived' && !hasKeepalived()) continue;
   for (const intervalMs of options.interval.split(',').map(Number))
