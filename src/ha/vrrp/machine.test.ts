@@ -288,6 +288,18 @@ test.each([
   expect(states(run([...master, [900, fitness(150, 'no carrier')]]))).toEqual(['advertise', 'fault']);
 });
 
+test('who became backup with its group waits for one advertisement, and then for three', () => {
+  const followed = [
+    [0, fitness(150)],
+    [400, due],
+    [450, { kind: 'follow', state: 'backup', reason: 'its group' }],
+  ] as const;
+  const { vrrp } = run(followed);
+  expect(vrrp.state).toBe('backup');
+  expect(vrrp.dueMs).toBeCloseTo(450 + 100 + (106 / 256) * 100, 6);
+  expect(run([...followed, [460, heard(200)]]).vrrp.dueMs).toBeCloseTo(460 + 300 + (106 / 256) * 100, 6);
+});
+
 test('a master that is told to step forward again stays master', () => {
   const again = run([
     [0, fitness(150)],

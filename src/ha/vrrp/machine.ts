@@ -115,7 +115,7 @@ export function step(
     case 'follow':
       // Who leaves does so when its own successor speaks.
       if (vrrp.state === 'fault' || vrrp.state === event.state || vrrp.leaving) return { vrrp, actions: [] };
-      return enter(vrrp, event.state, event.reason, settings, nowMs);
+      return follow(enter(vrrp, event.state, event.reason, settings, nowMs), settings, nowMs);
     case 'due':
       return nowMs < vrrp.dueMs ? { vrrp, actions: [] } : due(vrrp, settings, nowMs);
     case 'heard':
@@ -125,6 +125,15 @@ export function step(
         ? heardByMaster(vrrp, event, settings, own, nowMs)
         : heardByBackup(vrrp, event, settings, nowMs);
   }
+}
+
+/**
+ * Who became backup with its group has heard no master itself, and one that there is has just answered: it waits for one advertisement
+ * instead of three. Where its network carries one way only there will be none, and this director is called back again and again.
+ */
+function follow({ vrrp, actions }: Stepped, settings: VrrpSettings, nowMs: number): Stepped {
+  if (vrrp.state !== 'backup') return { vrrp, actions };
+  return { vrrp: { ...vrrp, dueMs: nowMs + vrrp.masterInterval + skewMs(settings, vrrp) }, actions };
 }
 
 /** A master says that it gives up, and serves for the longest that a successor waits: its skew (RFC 9568, 6.1; RFC 3768: of a second). */
