@@ -18,6 +18,16 @@ export function changeFlags(
   }
 }
 
+/** Whether connections or templates name a destination. */
+export function isBusy(destinations: Records<'destination'>, slot: number): boolean {
+  return (
+    destinations.get(slot, 'active') +
+      destinations.get(slot, 'inactive') +
+      destinations.get(slot, 'persistent') >
+    0
+  );
+}
+
 /** Puts a destination on its list; one that comes back is as overloaded as it was. */
 export function makeAvailable(
   destinations: Records<'destination'>,

@@ -12,10 +12,10 @@ import type {
   VirtualService,
 } from '../../model/virtual-service.ts';
 import { editedService, normaliseService } from '../../model/when-gone.ts';
+import { addressFilters } from './address-filters.ts';
 import { joinCounters, leaveCounters, zeroCounters, zeroTotals } from './counters.ts';
-import { changeFlags, judgeOverload, makeAvailable, noteTemplates } from './destination-flags.ts';
+import { changeFlags, isBusy, judgeOverload, makeAvailable, noteTemplates } from './destination-flags.ts';
 import {
-  catchOf,
   encodeAddress,
   encodeServiceKey,
   flagsOfDeleted,
@@ -25,7 +25,6 @@ import {
   writeDestination,
   writeService,
 } from './encoding.ts';
-import { filterBit } from './filter-bit.ts';
 import { numbers } from './layout.generated.ts';
 import type { ListedService } from './listing.ts';
 import { findLocalEnds, readLocalAddresses, writeLocalEnds } from './local-addresses.ts';
@@ -66,10 +65,10 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
   const unscheduled = new Set<ListedService>();
   const hertz = settings.get(0, 'hz');
   const keyOf = lastKeyKept();
-  /** Whether the address filters may let through what nobody needs any more. What comes is let in at once. */
-  let isWide = true;
   /** Destinations were deleted whose connections the kernel's rule may end at once. */
   let orphaned = false;
+  const filters = addressFilters(maps, listed, deleted);
+  const hasConnections = (slot: number) => isBusy(destinations, slot);
 
   load();
   return { listed, apply, finish, routesChanged };
@@ -199,11 +198,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
       return problem;
     }
     listed.set(key, entry);
-    if (service.id.kind === 'address') {
-      openFilter('virtual_filter', services.address(slot, 'address'));
-      openFilter('reply_filter', services.address(slot, 'address'));
-    }
-    settings.set(0, 'catch_all', settings.get(0, 'catch_all') | catchOf(service.id));
+    filters.openService(entry);
     index(entry);
     return undefined;
   }
@@ -229,7 +224,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
       return used + 1;
     }
     const busy = new Set(
-      [...deleted.values()].filter(isBusy).map((slot) => destinations.get(slot, 'service')),
+      [...deleted.values()].filter(hasConnections).map((slot) => destinations.get(slot, 'service')),
     );
     for (const [other, slot] of retired) {
       if (busy.has(slot)) continue;
@@ -249,18 +244,9 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     }
   }
 
-  function isBusy(slot: number): boolean {
-    return (
-      destinations.get(slot, 'active') +
-        destinations.get(slot, 'inactive') +
-        destinations.get(slot, 'persistent') >
-      0
-    );
-  }
-
   /** Whether a deleted destination still counts as the one that comes back. */
   function isRemembered(slot: number): boolean {
-    return isBusy(slot) || uptimeSeconds() - destinations.get(slot, 'deleted') < rememberedSeconds;
+    return hasConnections(slot) || uptimeSeconds() - destinations.get(slot, 'deleted') < rememberedSeconds;
   }
 
   function editService(entry: ListedService, service: VirtualService): Refusal | undefined {
@@ -280,7 +266,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
   }
 
   function deleteService(entry: ListedService): undefined {
-    isWide = true;
+    filters.widen();
     maps.serviceIndex.delete(encodeServiceKey(entry.service.id));
     // Before its destinations: whoever is killed between them leaves no service without any.
     services.set(entry.slot, 'flags', flagsOfDeleted(entry.service));
@@ -315,7 +301,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     giveTunnelSource(slot, destination);
     const listing = { slot, destination };
     joinCounters(maps, entry.slot, slot, { fresh: !counted, neverUsed: slot > used });
-    openFilter('reply_filter', destinations.address(slot, 'address'));
+    filters.openDestination(slot);
     if (revived) judgeOverload(destinations, slot, earlier, destination);
     makeAvailable(destinations, slot, destination, revived);
     destinations.set(slot, 'next', services.get(entry.slot, 'first'));
@@ -334,7 +320,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     }
     const now = uptimeSeconds();
     for (const [key, slot] of deleted) {
-      if (isBusy(slot) || now - destinations.get(slot, 'deleted') <= restSeconds) continue;
+      if (hasConnections(slot) || now - destinations.get(slot, 'deleted') <= restSeconds) continue;
       deleted.delete(key);
       return slot;
     }
@@ -387,7 +373,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     destinations.set(slot, 'deleted', uptimeSeconds());
     entry.destinations.delete(key);
     deleted.set(`${entry.slot} ${key}`, slot);
-    isWide = true;
+    filters.widen();
     orphaned = true;
     changed(entry);
     return undefined;
@@ -424,67 +410,14 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     return order;
   }
 
-  function openFilter(filter: Filter, address: Uint8Array): void {
-    const bit = filterBit(address);
-    const word = bit >>> 5;
-    settings.set(0, filter, settings.get(0, filter, word) | (1 << (bit & 31)), word);
-  }
-
   function finish(): void {
     for (const entry of unscheduled) rescheduleDestinations(maps, entry);
     unscheduled.clear();
     if (orphaned && settings.get(0, 'expire_nodest_conn')) wakeSweeper();
     orphaned = false;
-    if (isWide) narrowFilters();
-  }
-
-  /** Addresses that clients of firewall-mark services spoke to: a word of the filter. */
-  function learned(index: number): number {
-    return maps.runtime.get(0, 'learned_filter', index);
-  }
-
-  function narrowFilters(): void {
-    isWide = false;
-    const filters = { virtual_filter: new Uint32Array(128), reply_filter: new Uint32Array(128) };
-    const open = (filter: Filter, address: Uint8Array) => {
-      const bit = filterBit(address);
-      filters[filter][bit >>> 5]! |= 1 << (bit & 31);
-    };
-    const openService = (slot: number) => {
-      open('virtual_filter', services.address(slot, 'address'));
-      open('reply_filter', services.address(slot, 'address'));
-    };
-    let catchAll = 0;
-    let learns = false;
-    for (const entry of listed.values()) {
-      learns ||= entry.service.id.kind === 'fwmark';
-      if (entry.service.id.kind === 'address') openService(entry.slot);
-      catchAll |= catchOf(entry.service.id);
-      for (const { slot } of entry.destinations.values())
-        open('reply_filter', destinations.address(slot, 'address'));
-    }
-    for (const slot of deleted.values()) {
-      // Packets of connections that are left must still be recognised, to be dropped as the kernel does.
-      if (!isBusy(slot)) continue;
-      isWide = true;
-      learns ||= readServiceId(services, destinations.get(slot, 'service')).kind === 'fwmark';
-      openService(destinations.get(slot, 'service'));
-      open('reply_filter', destinations.address(slot, 'address'));
-    }
-    for (const filter of ['virtual_filter', 'reply_filter'] as const) {
-      filters[filter].forEach((word, index) => {
-        const wanted = (word | (learns ? learned(index) : 0)) >>> 0;
-        if (settings.get(0, filter, index) !== wanted) settings.set(0, filter, wanted, index);
-        // The program learns first and opens the filter then: what it did meanwhile is seen here.
-        if (learns) settings.set(0, filter, (wanted | learned(index)) >>> 0, index);
-        else if (learned(index) !== 0) maps.runtime.set(0, 'learned_filter', 0, index);
-      });
-    }
-    settings.set(0, 'catch_all', catchAll);
+    filters.narrow();
   }
 }
-
-type Filter = 'virtual_filter' | 'reply_filter';
 
 function idOf(operation: Operation): ServiceId | undefined {
   if ('service' in operation) return operation.service.id;
