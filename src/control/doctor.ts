@@ -2,6 +2,7 @@ import type { Controller } from './controller.ts';
 import { addressFindings } from './doctor/addresses.ts';
 import { type Finding, type Scene, type Severity, severities } from './doctor/finding.ts';
 import { firewallFindings } from './doctor/firewall.ts';
+import { fullNatFindings } from './doctor/full-nat.ts';
 import { choiceFindings, underIpvs } from './doctor/ipvs.ts';
 import { markFindings } from './doctor/marks.ts';
 import { networkFindings } from './doctor/network.ts';
@@ -38,6 +39,7 @@ export function diagnosisOf(scene: Scene): Diagnosis {
     ...planeFindings(scene),
     ...addressFindings(scene),
     ...serverFindings(scene),
+    ...fullNatFindings(scene),
     ...networkFindings(scene),
     ...markFindings(scene),
     ...firewallFindings(scene),

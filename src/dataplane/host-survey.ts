@@ -14,7 +14,7 @@ export type HostSurvey = {
   readonly interfaces: readonly SurveyedInterface[];
   /** Devices of the default routes. */
   readonly defaultRoutes: Readonly<Record<Family, readonly string[]>>;
-  /** Where packets to every virtual address and every destination go; neighbours have been asked. */
+  /** Where packets to every virtual address, destination and local address of full NAT go; neighbours have been asked. */
   readonly paths: ReadonlyMap<Address, Path>;
   /** Kernel parameters of the host that are not of one interface, by sysctl(8)'s names, as far as there are any. */
   readonly parameters: Readonly<Record<string, string>>;
@@ -44,6 +44,8 @@ export type PlaneSurvey = {
   /** New connections are held back while the table is converted. */
   readonly held: boolean;
   readonly entries: number;
+  /** The ports of local addresses that full NAT takes; absent while nobody has needed any. */
+  readonly localPorts?: { readonly first: number; readonly count: number };
   /** Milliseconds since the timer that expires connections last ran; it runs several times a second. */
   readonly sweptMsAgo: number;
   /** How packets of firewall-mark services come to the program; absent without such a service. */

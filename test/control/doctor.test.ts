@@ -25,7 +25,43 @@ const add = (server: string, flags = '-m') => `headgate ipvsadm -a ${http} -r ${
 const remove = (server: string) => `headgate ipvsadm -d ${http} -r ${server}`;
 const arp = (device: string, value: number) => `sysctl -qw net.ipv4.conf.${device}.arp_ignore=${value}`;
 
+const full = `-t ${vip}:81`;
+const fullNat = (flags: string) =>
+  `headgate ipvsadm -A ${full} && headgate ipvsadm -a ${full} -r 10.75.0.1:80 --full-nat ${flags}`;
+const withoutLocal = `headgate ipvsadm -e ${full} -r 10.75.0.1:80 --full-nat`;
+
 const troubles: readonly Trouble[] = [
+  {
+    id: 'local-address-missing',
+    severity: 'broken',
+    make: fullNat('--local-addresses 10.75.0.250'),
+    what: /^the local address 10\.75\.0\.250 of full NAT for 10\.75\.0\.1:80 of tcp 10\.74\.0\.100:81 is on no interface/,
+    after: `headgate ipvsadm -D ${full}; ip address del 10.75.0.250/32 dev back`,
+  },
+  {
+    id: 'local-address-network',
+    severity: 'risky',
+    make: fullNat('--local-addresses 10.75.0.254,10.74.0.254'),
+    what: /is on the network of back, and its local address 10\.74\.0\.254, front, is not$/,
+    mend: withoutLocal,
+    after: `headgate ipvsadm -D ${full}`,
+  },
+  {
+    id: 'local-address-virtual',
+    severity: 'note',
+    make: fullNat(`--local-addresses ${vip}`),
+    what: /^the local address 10\.74\.0\.100 .* is a virtual address$/,
+    mend: withoutLocal,
+    after: `headgate ipvsadm -D ${full}`,
+  },
+  {
+    id: 'local-ports-shared',
+    severity: 'risky',
+    make: `${fullNat('')} && sysctl -qw net.ipv4.ip_local_port_range="2000 60999"`,
+    what: /^full NAT takes the ports 1024 to 32767, and the kernel's own connections those from 2000 to 60999$/,
+    mend: withoutLocal,
+    after: `sysctl -qw net.ipv4.ip_local_port_range="32768 60999"; headgate ipvsadm -D ${full}`,
+  },
   {
     id: 'vip-not-local',
     severity: 'broken',

@@ -28,6 +28,10 @@ export const findingMeanings = {
   'mtu-replies': 'Datagrams of a masqueraded real server can be larger than the way to clients takes',
   'masquerade-same-network':
     'Clients on the network of a masqueraded real server get answers past the director',
+  'local-address-missing': 'A local address of full NAT is on no interface',
+  'local-address-virtual': 'A local address of full NAT is a virtual address',
+  'local-address-network': 'A local address of full NAT is not on the network of its real server',
+  'local-ports-shared': "Full NAT and the kernel's own connections take the same ports",
   'rp-filter': 'A strict source check drops packets of clients that the director serves itself',
   'ip-forward': 'The director forwards nothing that real servers send on their own account',
   'send-redirects': 'The director tells masqueraded real servers of ways past it',

@@ -1,6 +1,6 @@
 import { type Address, addressFromBytes, parseAddress } from '../../model/address.ts';
 import type { Path } from '../../model/outlook.ts';
-import type { DestinationId, VirtualService } from '../../model/virtual-service.ts';
+import type { Destination, VirtualService } from '../../model/virtual-service.ts';
 import { openById, programInfo } from '../../sys/bpf/info.ts';
 import { tcxProgramIds } from '../../sys/bpf/link.ts';
 import { tcxSupported } from '../../sys/bpf/probe.ts';
@@ -40,6 +40,7 @@ const parameterNames = [
   'net.ipv4.conf.all.rp_filter',
   'net.ipv4.conf.all.src_valid_mark',
   'net.ipv6.conf.lo.forwarding',
+  'net.ipv4.ip_local_port_range',
   'net.ipv4.neigh.default.gc_thresh3',
   'net.netfilter.nf_conntrack_count',
   'net.netfilter.nf_conntrack_max',
@@ -60,22 +61,25 @@ export async function surveyHost(
   return surveyAround(plane, addresses);
 }
 
-/** The addresses and marks of virtual services, and the addresses of their destinations. */
+/** The addresses and marks of virtual services, the addresses of their destinations, and those that full NAT was given. */
 type Concerned = {
   readonly virtual: readonly Address[];
   readonly real: readonly Address[];
+  readonly local: readonly Address[];
   readonly marks: readonly Mark[];
 };
 
 export function addressesOf(
   services: readonly {
     readonly service: Pick<VirtualService, 'id'>;
-    readonly destinations: readonly { readonly destination: DestinationId }[];
+    readonly destinations: readonly { readonly destination: Pick<Destination, 'address' | 'fullNat'> }[];
   }[],
 ): Concerned {
+  const destinations = services.flatMap(({ destinations }) => destinations.map((one) => one.destination));
   return {
     virtual: unique(services.flatMap(({ service: { id } }) => (id.kind === 'address' ? [id.address] : []))),
-    real: unique(services.flatMap(({ destinations }) => destinations.map((one) => one.destination.address))),
+    real: unique(destinations.map(({ address }) => address)),
+    local: unique(destinations.flatMap(({ fullNat }) => fullNat?.localAddresses ?? [])),
     marks: marksOf(services.map(({ service }) => service.id)),
   };
 }
@@ -83,12 +87,12 @@ export function addressesOf(
 /** The same around a plane of whatever kind; without programs of ours there is nothing to say of them. */
 export async function surveyAround(
   plane: { readonly instance: Instance } | undefined,
-  { virtual, real, marks }: Concerned,
+  { virtual, real, local, marks }: Concerned,
 ): Promise<HostSurvey> {
   const missing = plane ? missingPlaces(plane.instance.directory) : [];
   const interfaces = readInterfaces();
   const [paths, claims] = await Promise.all([
-    pathsWhenAsked(unique([...virtual, ...real])),
+    pathsWhenAsked(unique([...virtual, ...real, ...local])),
     findClaims(interfaces, virtual),
   ]);
   return {
@@ -126,6 +130,7 @@ function readPlane(
     event,
     Number(countEvent(instance, `EVENT_${event}`)),
   ]);
+  const localPorts = { first: settings.get(0, 'local_port_first'), count: settings.get(0, 'local_ports') };
   return {
     missing: missing.map(({ index, direction }) => ({ device: nameOf(index), direction })),
     before: interfaces.flatMap((one) => {
@@ -139,6 +144,7 @@ function readPlane(
     compiled: program === undefined || programInfo(program.fd).compiledBytes > 0,
     held: settings.get(0, 'hold') === numbers.hold.HOLD_DROP,
     entries: runtime.get(0, 'entries'),
+    ...(localPorts.count > 0 && { localPorts }),
     ...(marks.length > 0 && { marks: surveyMarks(marks) }),
     sweptMsAgo: Number((process.hrtime.bigint() - runtime.getBig(0, 'tick_ns')) / 1_000_000n),
     events: Object.fromEntries(counted.filter(([, count]) => count > 0)),
