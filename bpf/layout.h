@@ -224,7 +224,6 @@ enum fate {
 
 /* Buckets of the sh and dh tables (CONFIG_IP_VS_SH_TAB_BITS, CONFIG_IP_VS_DH_TAB_BITS). */
 #define HASH_TABLE_SIZE 256
-#define MAGLEV_TABLE_SIZE 4093 /* a prime: the kernel's default (CONFIG_IP_VS_MH_TAB_INDEX 12) */
 
 struct service {
 	__u32 flags;                 /* (user) */
@@ -336,6 +335,7 @@ struct settings {
 	__u32 schedule_icmp;
 	__u32 cache_bypass;
 	__u32 half_open_share;       /* percent of the table; 0: no limit */
+	__u32 mh_tab_index;          /* (user) which maglev_size the programs are loaded with */
 	__u32 local_ports;           /* how many ports full NAT has of each local address, 0: it is not used */
 	__u32 local_port_first;
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */

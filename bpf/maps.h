@@ -140,7 +140,7 @@ struct hash_table {
 	__u32 destination[HASH_TABLE_SIZE]; /* (user) slots, 0: none */
 };
 
-/* Tables of the services with a hash scheduler: one for dh and sh, 16 in a row for mh. */
+/* Tables of the services with a hash scheduler: one for dh and sh, as many in a row for mh as maglev_size fills. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -247,6 +247,7 @@ const struct {
 const volatile __u32 bucket_mask = 32767;
 const volatile __u32 connection_limit = 65536;   /* slots 1..limit */
 const volatile __u32 slice_count = 257;
+const volatile __u32 maglev_size = 4093;         /* buckets of mh: a prime, by CONFIG_IP_VS_MH_TAB_INDEX */
 
 /* Counts an event. */
 static __always_inline void count_event(__u32 event)

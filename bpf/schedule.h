@@ -394,7 +394,7 @@ static __always_inline __u32 maglev_bucket(__u32 value)
 	siphash_round(&state);
 	siphash_round(&state);
 	siphash_round(&state);
-	return (__u32)(state.v0 ^ state.v1 ^ state.v2 ^ state.v3) % MAGLEV_TABLE_SIZE;
+	return (__u32)(state.v0 ^ state.v1 ^ state.v2 ^ state.v3) % maglev_size;
 }
 
 static long fallback_step(__u32 index, struct fallback *fallback)
@@ -405,7 +405,7 @@ static long fallback_step(__u32 index, struct fallback *fallback)
 
 	if (!service)
 		return 1;
-	slot = table_entry(service, maglev_bucket(fallback->value + (index + fallback->start) % MAGLEV_TABLE_SIZE));
+	slot = table_entry(service, maglev_bucket(fallback->value + (index + fallback->start) % maglev_size));
 	destination = destination_at(slot);
 	if (!slot || !destination || !can_serve(destination))
 		return 0;
@@ -433,7 +433,7 @@ __noinline __u32 choose_maglev(__u32 service_slot, const struct packet *packet)
 		return slot;
 	if (!slot || !(service->flags & SERVICE_FLAG1))
 		return 0;
-	bpf_loop(MAGLEV_TABLE_SIZE, fallback_step, &fallback, 0);
+	bpf_loop(maglev_size, fallback_step, &fallback, 0);
 	return fallback.found;
 }
 

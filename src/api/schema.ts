@@ -105,6 +105,7 @@ const operation = z.discriminatedUnion('kind', [
       sync_sock_size: whole.exactOptional(),
       sync_version: whole.exactOptional(),
       half_open_share: whole.exactOptional(),
+      mh_tab_index: whole.exactOptional(),
     }),
   }),
   z.strictObject({ kind: kind('zero'), id: serviceId.exactOptional() }),

@@ -9,7 +9,7 @@ import {
   usesIpvsHere,
 } from '../dataplane/instance-folder.ts';
 import { HeadgateError } from '../model/errors.ts';
-import type { Sysctls } from '../model/sysctls.ts';
+import { type SysctlName, type Sysctls, sysctlRanges } from '../model/sysctls.ts';
 import { type Applied, readApplied } from './applied.ts';
 import type { OwnController } from './controller.ts';
 import { namespaceState, stateDirectory } from './state-directory.ts';
@@ -26,8 +26,8 @@ export type Wish = { readonly dataPlane?: 'auto' | 'ebpf' | 'ipvs'; readonly con
  * HEADGATE_PLANE or the caller; else the one in use here; else ebpf, or ipvs where the kernel lets nobody load programs.
  * What follows is about ebpf. The table is made for
  * HEADGATE_CONNECTIONS connections, else for `connections` (default 1 Mi), when the first change sets the plane up, with
- * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1), expire_nodest_conn as HEADGATE_EXPIRE_NODEST_CONN (0) and
- * expire_quiescent_template as HEADGATE_EXPIRE_QUIESCENT_TEMPLATE (0). HEADGATE_XDP names the interfaces that run the fast
+ * net.ipv4.vs.pmtu_disc as HEADGATE_PMTU_DISC says (default 1), expire_nodest_conn as HEADGATE_EXPIRE_NODEST_CONN (0),
+ * expire_quiescent_template as HEADGATE_EXPIRE_QUIESCENT_TEMPLATE (0), and tables of mh by HEADGATE_MH_TAB_INDEX (12). HEADGATE_XDP names the interfaces that run the fast
  * path, and no others then do; while it is not set, those that do go on. Rejects with a HeadgateError.
  */
 export async function openController(options: Wish = {}): Promise<OwnController> {
@@ -128,14 +128,19 @@ const sysctlVariables: Partial<Readonly<Record<keyof Sysctls, string>>> = {
   pmtu_disc: 'HEADGATE_PMTU_DISC',
   expire_nodest_conn: 'HEADGATE_EXPIRE_NODEST_CONN',
   expire_quiescent_template: 'HEADGATE_EXPIRE_QUIESCENT_TEMPLATE',
+  mh_tab_index: 'HEADGATE_MH_TAB_INDEX',
 };
 
-function sysctlsFromEnvironment(): Partial<Sysctls> | undefined {
+/** What those variables say; undefined: nothing. Throws HG_USAGE. */
+export function sysctlsFromEnvironment(): Partial<Sysctls> | undefined {
   const said = Object.entries(sysctlVariables).flatMap(([name, variable]) => {
     const text = process.env[variable];
     if (text === undefined || text === '') return [];
-    if (text === '0' || text === '1') return [[name, Number(text)]];
-    throw new HeadgateError('HG_USAGE', `Cannot read ${variable} "${text}": wanted 0 or 1`);
+    const [least, most] = sysctlRanges[name as SysctlName];
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= least && value <= most) return [[name, value]];
+    const wanted = most === 1 ? '0 or 1' : `a number from ${least} to ${most}`;
+    throw new HeadgateError('HG_USAGE', `Cannot read ${variable} "${text}": wanted ${wanted}`);
   });
   return said.length > 0 ? Object.fromEntries(said) : undefined;
 }

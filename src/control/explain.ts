@@ -178,7 +178,8 @@ export function explanationOf(
   const present = question.client.port === undefined ? undefined : own.find(({ template }) => !template);
   const found = present
     ? keep(present, state)
-    : (recall(question, observed, state, connections) ?? choose(question, state, views, outlook));
+    : (recall(question, observed, state, connections) ??
+      choose(question, state, views, outlook, observed.sysctls?.mh_tab_index));
   const path = found.destination && outlook?.paths.get(found.destination.address);
   return {
     ...base,
@@ -312,6 +313,7 @@ function choose(
   { service, destinations }: ServiceState,
   views: readonly DestinationView[],
   outlook: Outlook | undefined,
+  mhTableIndex: number | undefined,
 ): Found {
   const { scheduler } = service;
   const request: SchedulingRequest = {
@@ -326,7 +328,7 @@ function choose(
     nowMs: 0,
     random: (bound) => bound >> 1,
   };
-  const choice = chooseFrom(scheduler, views, request, outlook);
+  const choice = chooseFrom(scheduler, views, request, outlook, mhTableIndex);
   if (choice === undefined) return { because: 'no real server may have new connections' };
   const chosen = views[choice]!;
   const { destination } = destinations.find(
@@ -351,6 +353,7 @@ function chooseFrom(
   views: readonly DestinationView[],
   request: SchedulingRequest,
   outlook: Outlook | undefined,
+  mhTableIndex: number | undefined,
 ): number | undefined {
   const turn = outlook?.turn;
   if (scheduler === 'rr' && turn)
@@ -360,7 +363,7 @@ function chooseFrom(
     return weightedRoundRobin.choose(state, views, request).choice;
   }
   const family = familyOf(request.packet.destination);
-  return startScheduler(scheduler, views, family).choose(views, request);
+  return startScheduler(scheduler, views, family, mhTableIndex).choose(views, request);
 }
 
 function candidateOf(

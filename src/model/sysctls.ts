@@ -1,3 +1,5 @@
+import { mhTableIndexes } from './schedulers/mh.ts';
+
 /**
  * Parameters of connection sync, for its processes alone: a sync process follows them as IPVS's threads do
  * (ip_vs_sync_conn_needed, net/netfilter/ipvs/ip_vs_sync.c), but for `sync_ports` and `sync_sock_size`, which hold for those
@@ -32,7 +34,7 @@ export type SyncSysctls = {
 
 /**
  * Parameters of a whole table, by the names and with the values they have under net.ipv4.vs
- * (Documentation/networking/ipvs-sysctl.rst); those that a data plane of ours acts on, and at the end one of our own.
+ * (Documentation/networking/ipvs-sysctl.rst); those that a data plane of ours acts on, and at the end two of our own.
  */
 export type TableSysctls = {
   /** Pages of 4,096 bytes, 32 connections each: with fewer places left in the table, defences that are automatic are on. */
@@ -72,6 +74,11 @@ export type TableSysctls = {
   readonly cache_bypass: number;
   /** Ours: half-open TCP connections the table has at most, in percent of it; for a newer one the oldest goes. 0: no limit. */
   readonly half_open_share: number;
+  /**
+   * Ours: CONFIG_IP_VS_MH_TAB_INDEX of the kernel, by which mh's tables have 251 (8) to 131071 (17) places (ip_vs_mh.c). It is
+   * what a plane was set up with, or the kernel was built with, and cannot be set otherwise.
+   */
+  readonly mh_tab_index: number;
 };
 export type Sysctls = TableSysctls & SyncSysctls;
 export type SysctlName = keyof Sysctls;
@@ -108,6 +115,7 @@ export const sysctlDefaults: Sysctls = {
   cache_bypass: 0,
   ...syncSysctlDefaults,
   half_open_share: 25,
+  mh_tab_index: mhTableIndexes.usual,
 };
 
 const most = 0x7fff_ffff;
@@ -141,6 +149,7 @@ export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]
   sync_sock_size: [0, most],
   sync_version: [0, 1],
   half_open_share: [0, 50],
+  mh_tab_index: [mhTableIndexes.least, mhTableIndexes.most],
 };
 
 /** In the order they are shown. */
@@ -169,9 +178,12 @@ export function sysctlsAtOdds({
   return `sync_threshold ${sync_threshold} is not below its period, ${sync_period}`;
 }
 
+/** Those that the kernel's IPVS does not know by these names. */
+export const ownSysctlNames: readonly SysctlName[] = ['half_open_share', 'mh_tab_index'];
+
 /** The name of a parameter as sysctl(8) writes it. */
 export const sysctlTitle = (name: SysctlName): string =>
-  name === 'half_open_share' ? `headgate.${name}` : `net.ipv4.vs.${name}`;
+  ownSysctlNames.includes(name) ? `headgate.${name}` : `net.ipv4.vs.${name}`;
 
 /** A parameter that cannot be set to anything but what our planes do; without a value there is none. */
 export type FixedSysctl = { readonly value?: string; readonly because: string };

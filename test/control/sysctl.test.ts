@@ -42,6 +42,7 @@ requires(
       'net.ipv4.vs.sync_sock_size = 0',
       'net.ipv4.vs.sync_version = 1',
       'headgate.half_open_share = 25',
+      'headgate.mh_tab_index = 12',
       '',
     ].join('\n');
 
@@ -115,6 +116,8 @@ requires(
       'headgate.half_open_share=51',
       /headgate\.half_open_share: wanted a whole number from 0 to 50, found "51"/,
     ],
+    ['mh_tab_index=18', /headgate\.mh_tab_index: wanted a whole number from 8 to 17, found "18"/],
+    ['mh_tab_index=15', /mh_tab_index is 12 here until the data plane is removed: HEADGATE_MH_TAB_INDEX=15/],
     ['sync_treshold', /did you mean "sync_threshold"\?/],
     ['pmtu_disc=2', /net\.ipv4\.vs\.pmtu_disc: wanted a whole number from 0 to 1, found "2"/],
     ['pmtu_disc=', /found ""/],
@@ -122,5 +125,14 @@ requires(
     const before = director.shell('headgate sysctl');
     expect(() => director.shell(`headgate sysctl expire_quiescent_template=1 ${word}`)).toThrow(said);
     expect(director.shell('headgate sysctl')).toBe(before);
+  });
+
+  it('has tables of mh as large as the command said that set the plane up', () => {
+    director.shell('headgate clean-up');
+    expect(() => director.shell('HEADGATE_MH_TAB_INDEX=7 headgate ipvsadm -L')).toThrow(
+      /Cannot read HEADGATE_MH_TAB_INDEX "7": wanted a number from 8 to 17/,
+    );
+    director.shell('HEADGATE_MH_TAB_INDEX=15 headgate ipvsadm -A -t 10.74.0.100:80 -s mh');
+    expect(director.shell('headgate sysctl mh_tab_index=15')).toBe('headgate.mh_tab_index = 15\n');
   });
 });

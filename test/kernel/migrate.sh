@@ -149,6 +149,10 @@ passed 1
 kernel -Sn | sort | sed 's/^/kernel before: /'
 ours import --from kernel 2>/dev/null | sed 's/^/import: /'
 ours migrate ipvs-to-ebpf 2>&1 | sed -e 's/^ *next: //' -e 's/^ */plan: /' || true
+kernel -A -t 10.1.0.102:99 -s mh
+ours migrate ipvs-to-ebpf 2>/dev/null | sed 's/^ */mh alike: /' || true
+HEADGATE_MH_TAB_INDEX=13 ours migrate ipvs-to-ebpf 2>/dev/null | sed 's/^ */mh: /' || true
+kernel -D -t 10.1.0.102:99
 # One that is killed before it is through: both go on, and the next one ends it.
 ip netns exec a "$launchers/headgate.js" migrate ipvs-to-ebpf --yes >/dev/null &
 moving=$!

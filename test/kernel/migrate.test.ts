@@ -74,6 +74,14 @@ describe('Linux 6.12', () => {
       expect(said('plan'), all).toContain('headgate migrate ipvs-to-ebpf --yes');
     });
 
+    it('says when mh would choose otherwise, which without a word it does not', () => {
+      expect(said('mh'), all).toContain(
+        "choices of mh: its tables have 8191 places there and 4093 here: some clients' next connections go to other real servers",
+      );
+      expect(said('mh alike').join('\n'), all).toMatch(/^From ipvs to ebpf: 7 virtual services/);
+      expect(said('mh alike').join('\n'), all).not.toContain('choices of mh');
+    });
+
     it.each(['to ebpf', 'to ipvs'])('%s: every connection comes along', (way) => {
       const [answer] = said(way);
       expect(JSON.parse(answer ?? 'null'), all).toMatchObject({ services: 6, refused: 0, done: true });

@@ -4,6 +4,7 @@ import { type AttachedProgram, type Instance, openInstance } from '../../src/dat
 import { numbers } from '../../src/dataplane/ebpf/layout.generated.ts';
 import { openEbpfPlane } from '../../src/dataplane/ebpf/plane.ts';
 import { mapRecords, type Records } from '../../src/dataplane/ebpf/records.ts';
+import type { Sysctls } from '../../src/model/sysctls.ts';
 import type { Connection, Observed, Operation } from '../../src/model/table.ts';
 import { type MapHandle, splitPerCpu } from '../../src/sys/bpf/map.ts';
 import { type SkbContext, testRunSkb } from '../../src/sys/bpf/test-run.ts';
@@ -60,11 +61,15 @@ export type Harness = {
  * Builds the network and sets up the plane in it; `name` tells harnesses apart. The calling thread is in the director's
  * namespace from here on, until the harness is closed: everything the plane does, now or later, it does there.
  */
-export async function openHarness(name: string, connections = 4096): Promise<Harness> {
+export async function openHarness(
+  name: string,
+  connections = 4096,
+  sysctls: Partial<Sysctls> = {},
+): Promise<Harness> {
   const world = buildWorld(`hgpkt-${name}-${process.pid}`);
   const folder = workFolder(true);
   const goHome = enterNetns(world.director);
-  const plane = openEbpfPlane({ bpffs: folder.path, instance: 'plane', connections });
+  const plane = openEbpfPlane({ bpffs: folder.path, instance: 'plane', connections, sysctls });
   const opened: { close(): void }[] = [];
   const close = async () => {
     for (const item of opened.splice(0).reverse()) item.close();

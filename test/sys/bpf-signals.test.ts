@@ -16,8 +16,9 @@ requires('root', 'bpf')('loading a program that takes the verifier long', () => 
     const sender = spawn('sh', ['-c', `while kill -USR2 ${process.pid}; do :; done`], { stdio: 'ignore' });
     try {
       await first;
-      loadInstance(1024, []).close();
-      (await loadInstanceAside(1024)).close();
+      const sizes = { connections: 1024, mhTableIndex: 12 };
+      loadInstance(sizes, []).close();
+      (await loadInstanceAside(sizes)).close();
       const before = heard;
       await new Promise((resolve) => setTimeout(resolve, 20));
       expect(heard, 'those that were held back arrive').toBeGreaterThan(before);

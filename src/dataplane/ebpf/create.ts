@@ -3,6 +3,7 @@ import { mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
 import { HeadgateError } from '../../model/errors.ts';
+import { mhTableSize } from '../../model/schedulers/mh.ts';
 import { sysctlDefaults, tableSysctlNames } from '../../model/sysctls.ts';
 import { structLayout } from '../../sys/bpf/layout.ts';
 import { type LoadedObject, type LoadOptions, loadObject, loadObjectAside } from '../../sys/bpf/load.ts';
@@ -25,6 +26,7 @@ import {
 } from './instance.ts';
 import { buildId, layoutId, numbers, records } from './layout.generated.ts';
 import { mapRecords } from './records.ts';
+import { hashTableCount } from './scheduling.ts';
 
 const sliceSize = 256;
 const bucketsPerLine = 16;
@@ -32,12 +34,16 @@ const bucketsPerLine = 16;
 const bucketCount = (size: number) => 2 ** Math.max(4, Math.ceil(Math.log2(size)) - 1);
 const sliceCount = (size: number) => Math.ceil((size + 1) / sliceSize);
 
-/** What the verifier gets to know about a table of `size` connections. */
-function constants(size: number): Record<string, number> {
+/** What does not change as long as an instance is there: connections its table can hold, and how large the tables of mh are. */
+export type Sizes = { readonly connections: number; readonly mhTableIndex: number };
+
+/** What the verifier gets to know about them. */
+function constants({ connections, mhTableIndex }: Sizes): Record<string, number> {
   return {
-    connection_limit: size,
-    bucket_mask: bucketCount(size) - 1,
-    slice_count: sliceCount(size),
+    connection_limit: connections,
+    bucket_mask: bucketCount(connections) - 1,
+    slice_count: sliceCount(connections),
+    maglev_size: mhTableSize(mhTableIndex),
   };
 }
 
@@ -69,9 +75,16 @@ export function loadPrograms(
 ): LoadedObject {
   return loadObject(parseOwnObject(names), {
     maps: Object.fromEntries(pinnedMaps.map((name) => [name, { fd: map(name).fd }])),
-    variables: constants(map('connections').maxEntries - 1),
+    variables: constants(sizesOf(map)),
     programs: names,
   });
+}
+
+function sizesOf(map: Instance['map']): Sizes {
+  const settings = mapRecords(map('.data.settings'), 'settings');
+  const mhTableIndex = settings.get(0, 'mh_tab_index');
+  settings.close();
+  return { connections: map('connections').maxEntries - 1, mhTableIndex };
 }
 
 /** Loads a program that this host did not need so far, and pins it. */
@@ -107,16 +120,16 @@ export function createInstance(directory: string, loaded: LoadedObject, standsBa
  * Maps of this build's layout, but for those `kept`, settings filled in, and its programs; nothing runs or is pinned yet.
  */
 export function loadInstance(
-  size: number,
+  sizes: Sizes,
   more: readonly AttachedProgram[] = [],
   kept: Readonly<Record<string, { readonly fd: number }>> = {},
 ): LoadedObject {
-  const options = instanceOptions(size, more);
+  const options = instanceOptions(sizes, more);
   const loaded = loadObject(parseOwnObject(options.programs), {
     ...options,
     maps: { ...options.maps, ...kept },
   });
-  fillSettings(loaded, size);
+  fillSettings(loaded, sizes);
   return loaded;
 }
 
@@ -124,17 +137,18 @@ export function loadInstance(
  * The same in threads of their own. Verifying the programs is most of what setting a plane up takes, and leaves no trace
  * for anybody else until it is used.
  */
-export async function loadInstanceAside(size: number): Promise<LoadedObject> {
-  const options = instanceOptions(size, []);
+export async function loadInstanceAside(sizes: Sizes): Promise<LoadedObject> {
+  const options = instanceOptions(sizes, []);
   const loaded = await loadObjectAside(parseOwnObject(options.programs), options);
-  fillSettings(loaded, size);
+  fillSettings(loaded, sizes);
   return loaded;
 }
 
 function instanceOptions(
-  size: number,
+  sizes: Sizes,
   more: readonly AttachedProgram[],
 ): LoadOptions & { readonly programs: readonly string[] } {
+  const size = sizes.connections;
   return {
     maps: {
       connections: { maxEntries: size + 1 },
@@ -143,8 +157,9 @@ function instanceOptions(
       slices: { maxEntries: sliceCount(size) },
       local_ends: { maxEntries: size },
       half_open: { maxEntries: Math.ceil(size / 2) },
+      hash_tables: { maxEntries: hashTableCount(sizes.mhTableIndex) },
     },
-    variables: constants(size),
+    variables: constants(sizes),
     programs: [...ethernetPrograms, ...more, 'headgate_start'],
   };
 }
@@ -160,15 +175,16 @@ export function pinInstance(loaded: LoadedObject, directory: string): void {
   }
 }
 
-function fillSettings(loaded: LoadedObject, size: number): void {
+function fillSettings(loaded: LoadedObject, { connections, mhTableIndex }: Sizes): void {
   const settings = mapRecords(loaded.maps['.data.settings']!, 'settings');
   const hertz = ticksPerSecond();
   settings.set(0, 'layout', layoutId);
   settings.set(0, 'hz', hertz);
   settings.set(0, 'salt', randomInt(2 ** 32));
   settings.set(0, 'hash', numbers.connection_hash.CONNECTION_HASH_CLIENT);
-  settings.set(0, 'connections', size);
+  settings.set(0, 'connections', connections);
   for (const name of tableSysctlNames) settings.set(0, name, sysctlDefaults[name]);
+  settings.set(0, 'mh_tab_index', mhTableIndex);
   tcpTimeoutsSeconds.forEach((seconds, state) => {
     settings.set(0, 'timeout', seconds * hertz, state);
   });

@@ -18,6 +18,7 @@ import type { DataPlane, Look } from '../data-plane.ts';
 import { attachEverywhere, detachEverywhere, habitation } from './attach.ts';
 import { type ConnectionMaps, mapConnections, readConnections } from './connections.ts';
 import { noCounters, openCounters, readRates, readTotals } from './counters.ts';
+import type { Sizes } from './create.ts';
 import type { FastPathWish } from './fast-path.ts';
 import {
   hasFastPath,
@@ -49,7 +50,7 @@ export type EbpfOptions = {
   readonly instance: string;
   /** Connections the table can hold, fixed when the plane is set up. */
   readonly connections?: number;
-  /** What the plane is set up with in place of the defaults. */
+  /** What the plane is set up with in place of the defaults; mh_tab_index can only be said here. */
   readonly sysctls?: Partial<Sysctls>;
   /** Interfaces that are to run the fast path at XDP, and no others; without it those that do go on. */
   readonly fastPath?: readonly FastPathWish[];
@@ -79,7 +80,10 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
   let watch: LinkWatch | undefined;
   /** The marks that rules were arranged for. */
   let arranged: string | undefined;
-  const size = options.connections ?? defaultConnections;
+  const sizes: Sizes = {
+    connections: options.connections ?? defaultConnections,
+    mhTableIndex: options.sysctls?.mh_tab_index ?? sysctlDefaults.mh_tab_index,
+  };
   /** Programs on their way into the kernel, for an instance that is not there yet. */
   let coming: Promise<LoadedObject> | undefined;
 
@@ -92,7 +96,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     async getReady() {
       if (coming || open || existsSync(directory)) return;
       const { loadInstanceAside } = await import('./create.ts');
-      coming = loadInstanceAside(size);
+      coming = loadInstanceAside(sizes);
       coming.catch(() => undefined);
     },
     read: async (look) => inPlane('read the table', () => read(look)),
@@ -228,7 +232,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     const found = await find();
     if (found) return found;
     const { createInstance, loadInstanceAside } = await import('./create.ts');
-    const loading = coming ?? loadInstanceAside(size);
+    const loading = coming ?? loadInstanceAside(sizes);
     coming = undefined;
     createInstance(directory, await loading, options.standsBack);
     try {
@@ -271,7 +275,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
         services: [],
         timeouts: timeoutsOf((state) => tcpTimeoutsSeconds[state] ?? udpTimeoutsSeconds[0]!),
         sysctls: { ...sysctlDefaults, ...options.sysctls },
-        connectionTableSize: size,
+        connectionTableSize: sizes.connections,
       };
     }
     const { maps, tables } = plane;

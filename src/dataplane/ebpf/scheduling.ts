@@ -3,6 +3,7 @@ import { dhTable } from '../../model/schedulers/dh.ts';
 import { mhTable, mhTableSize } from '../../model/schedulers/mh.ts';
 import { shTable } from '../../model/schedulers/sh.ts';
 import { wrrParameters } from '../../model/schedulers/wrr.ts';
+import { type Sysctls, sysctlTitle } from '../../model/sysctls.ts';
 import type { Refusal } from '../../model/table.ts';
 import type { VirtualService } from '../../model/virtual-service.ts';
 import { numbers, records } from './layout.generated.ts';
@@ -16,13 +17,21 @@ export type SchedulingMaps = {
   readonly services: Records<'service'>;
   readonly destinations: Records<'destination'>;
   readonly hashTables: Records<'hash_table'>;
+  readonly settings: Records<'settings'>;
 };
+
+/**
+ * How many entries of the map the tables of all services get together: as many as 256 services with mh's usual table need
+ * (4 MiB), and with larger ones room for 64 services at least.
+ */
+export const hashTableCount = (mhTableIndex: number): number =>
+  Math.max(4096, 64 * tablesOf('mh', mhTableIndex));
 
 /** Gives a service what its scheduler needs beside the list: hash tables of its own. A refusal changes nothing. */
 export function equipScheduler(maps: SchedulingMaps, entry: ListedService): Refusal | undefined {
   const { services, hashTables } = maps;
   const { scheduler } = entry.service;
-  const wanted = tablesOf(scheduler);
+  const wanted = tablesOf(scheduler, mhTableIndexOf(maps));
   const first = wanted > 0 ? freeTables(maps, entry.slot, wanted) : -1;
   if (first === undefined) {
     const most = Math.floor(hashTables.count / wanted);
@@ -43,23 +52,35 @@ function newTerm(): bigint {
   return ((process.hrtime.bigint() / 1000n) & 0xffffffffn) << 32n;
 }
 
-/** How many entries of the map a scheduler's buckets take: 256 for dh and sh, 4093 for mh. */
-function tablesOf(scheduler: VirtualService['scheduler']): number {
-  if (scheduler === 'mh') return Math.ceil(mhTableSize / bucketsPerTable);
+/** How large the tables of mh are is a constant of the programs. */
+export function refuseOtherMhTable(
+  { mh_tab_index: wanted }: Partial<Sysctls>,
+  now: number,
+): Refusal | undefined {
+  if (wanted === undefined || wanted === now) return undefined;
+  return {
+    reason: 'invalid',
+    detail: `${sysctlTitle('mh_tab_index')} is ${now} here until the data plane is removed: HEADGATE_MH_TAB_INDEX=${wanted} in the environment of the command that sets it up makes it ${wanted}`,
+  };
+}
+
+const mhTableIndexOf = ({ settings }: SchedulingMaps): number => settings.get(0, 'mh_tab_index');
+
+/** How many entries of the map a scheduler's buckets take: one for dh and sh, for mh by the size of its table. */
+function tablesOf(scheduler: VirtualService['scheduler'], mhTableIndex: number): number {
+  if (scheduler === 'mh') return Math.ceil(mhTableSize(mhTableIndex) / bucketsPerTable);
   return scheduler === 'dh' || scheduler === 'sh' ? 1 : 0;
 }
 
 /** The first of `wanted` entries in a row that no service but the one in `own` has. */
-function freeTables(
-  { services, hashTables }: SchedulingMaps,
-  own: number,
-  wanted: number,
-): number | undefined {
+function freeTables(maps: SchedulingMaps, own: number, wanted: number): number | undefined {
+  const { services, hashTables } = maps;
+  const tablesOfMh = tablesOf('mh', mhTableIndexOf(maps));
   const taken = new Set<number>();
   for (let slot = 1; slot < services.count; slot++) {
     const first = services.get(slot, 'table');
     if (first === 0 || slot === own) continue;
-    const size = services.get(slot, 'scheduler') === SCHEDULER_MH ? tablesOf('mh') : 1;
+    const size = services.get(slot, 'scheduler') === SCHEDULER_MH ? tablesOfMh : 1;
     for (let i = 0; i < size; i++) taken.add(first - 1 + i);
   }
   let free = 0;
@@ -92,7 +113,8 @@ export function rescheduleDestinations(maps: SchedulingMaps, entry: ListedServic
 }
 
 /** Deals the buckets to the destinations, newest first as in the kernel's list. */
-function fillTable({ hashTables, destinations }: SchedulingMaps, entry: ListedService, number: number): void {
+function fillTable(maps: SchedulingMaps, entry: ListedService, number: number): void {
+  const { hashTables, destinations } = maps;
   const listed = [...entry.destinations.values()].reverse();
   deal().forEach((place, bucket) => {
     const table = number + Math.floor(bucket / bucketsPerTable);
@@ -107,7 +129,8 @@ function fillTable({ hashTables, destinations }: SchedulingMaps, entry: ListedSe
         port,
         lastWeight: destinations.get(slot, 'last_weight'),
       }));
-      return mhTable(weighted, id.kind === 'fwmark' ? id.family : familyOf(id.address));
+      const family = id.kind === 'fwmark' ? id.family : familyOf(id.address);
+      return mhTable(weighted, family, mhTableIndexOf(maps));
     }
     return (scheduler === 'dh' ? dhTable : shTable)(listed.map(({ destination }) => destination));
   }

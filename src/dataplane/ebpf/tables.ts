@@ -28,7 +28,7 @@ import {
 import { numbers } from './layout.generated.ts';
 import type { ListedService } from './listing.ts';
 import { findLocalEnds, readLocalAddresses, writeLocalEnds } from './local-addresses.ts';
-import { equipScheduler, rescheduleDestinations, stepBack } from './scheduling.ts';
+import { equipScheduler, refuseOtherMhTable, rescheduleDestinations, stepBack } from './scheduling.ts';
 import type { TableMaps } from './table-maps.ts';
 import { tunnelSource } from './tunnel-source.ts';
 
@@ -396,7 +396,9 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
     return undefined;
   }
 
-  function setSysctls(sysctls: Partial<Sysctls>): undefined {
+  function setSysctls(sysctls: Partial<Sysctls>): Refusal | undefined {
+    const fixed = refuseOtherMhTable(sysctls, settings.get(0, 'mh_tab_index'));
+    if (fixed) return fixed;
     for (const name of tableSysctlNames) {
       const value = sysctls[name];
       if (value !== undefined) settings.set(0, name, value);

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeadgateError } from '../../model/errors.ts';
+import { sysctlDefaults } from '../../model/sysctls.ts';
 import { alignedValueSize, joinPerCpu, type MapHandle, splitPerCpu } from '../../sys/bpf/map.ts';
 import { openPinnedMap } from '../../sys/bpf/pin.ts';
 import { swapPrograms } from './attach.ts';
@@ -51,7 +52,12 @@ export function takeOver(directory: string): void {
         .filter((name) => existsSync(join(directory, mapFile(name))))
         .map((name) => [name, old(name)]),
     );
-    const loaded = loadInstance(running.get('connections'), more, kept);
+    const sizes = {
+      connections: running.get('connections'),
+      // Builds that had one size of mh's tables said nothing of it.
+      mhTableIndex: running.has('mh_tab_index') ? running.get('mh_tab_index') : sysctlDefaults.mh_tab_index,
+    };
+    const loaded = loadInstance(sizes, more, kept);
     const fresh = (name: PinnedMap) => loaded.maps[name]!;
     try {
       running.set('hold', numbers.hold.HOLD_DROP);
@@ -82,6 +88,7 @@ type Opener = (name: PinnedMap) => MapHandle;
 
 /** The running instance's settings, in its own layout. */
 function openSettings(map: MapHandle): {
+  has(field: string): boolean;
   get(field: string): number;
   set(field: string, value: number): void;
 } {
@@ -95,6 +102,7 @@ function openSettings(map: MapHandle): {
     );
   }
   return {
+    has: (field) => fields[field] !== undefined,
     get: (field) => Atomics.load(words, at(field)),
     set: (field, value) => void Atomics.store(words, at(field), value),
   };

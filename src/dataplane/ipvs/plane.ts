@@ -1,12 +1,11 @@
 import { HeadgateError } from '../../model/errors.ts';
 import { normaliseDestination } from '../../model/real-server.ts';
 import { serviceKey } from '../../model/service-id.ts';
-import { type Sysctls, sysctlDefaults } from '../../model/sysctls.ts';
+import { type Sysctls, sysctlDefaults, sysctlTitle } from '../../model/sysctls.ts';
 import type { Observed, Operation, Refusal } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
-import type { ServiceId } from '../../model/virtual-service.ts';
 import { isSystemError } from '../../sys/ffi.ts';
-import { kernelSetting, loadModule } from '../../sys/kernel-module.ts';
+import { loadModule } from '../../sys/kernel-module.ts';
 import { MalformedMessageError } from '../../sys/netlink/message.ts';
 import { NetlinkError } from '../../sys/netlink/socket.ts';
 import { readSysctl, writeSysctl } from '../../sys/sysctl.ts';
@@ -14,6 +13,7 @@ import type { DataPlane } from '../data-plane.ts';
 import { type Beside, besideAfter, isInUse, readBeside, withBeside, writeBeside } from './beside.ts';
 import { readConnectionList } from './connection-list.ts';
 import { type Kernel, openKernel } from './kernel.ts';
+import { kernelMhTableIndex, mhRoom } from './mh-table.ts';
 import { imaginedFor, refusalOf } from './refusal.ts';
 import { kernelSync } from './sync.ts';
 
@@ -146,49 +146,6 @@ function normalised(operation: Operation): Operation {
   return { ...operation, destination: normaliseDestination(operation.destination, operation.id) };
 }
 
-/** Buckets of the table of mh by CONFIG_IP_VS_MH_TAB_INDEX (ip_vs_mh.c); 12 unless the distribution says otherwise. */
-const mhBuckets = [251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071];
-const leastMhBuckets = mhBuckets[0]!;
-const mhTableSize = (): number =>
-  mhBuckets[Number(kernelSetting('CONFIG_IP_VS_MH_TAB_INDEX') ?? 12) - 8] ?? 4093;
-
-/**
- * A service with mh takes more destinations than its table has buckets, without a word, and from then on goes by the table
- * it had before (ip_vs_mh_reassign: its error is not looked at). Here the first that has no place is refused.
- */
-function mhRoom(kernel: Kernel): (operation: Operation) => Refusal | undefined {
-  /** `isWhole`: the size of the table was looked up, else it is the least there is. */
-  const left = new Map<string, { readonly room: number; readonly isWhole: boolean }>();
-  const leftIn = (id: ServiceId) => {
-    if (kernel.service(id)?.scheduler !== 'mh') return { room: Number.POSITIVE_INFINITY, isWhole: true };
-    const there = kernel.destinations(id).length;
-    const isWhole = there >= leastMhBuckets;
-    return { room: (isWhole ? mhTableSize() : leastMhBuckets) - there, isWhole };
-  };
-  return (operation) => {
-    if (
-      operation.kind === 'edit-service' ||
-      operation.kind === 'flush' ||
-      operation.kind === 'delete-service'
-    )
-      left.clear();
-    if (operation.kind === 'delete-destination' && left.get(serviceKey(operation.id))?.room === 0)
-      left.delete(serviceKey(operation.id));
-    if (operation.kind !== 'add-destination') return undefined;
-    const key = serviceKey(operation.id);
-    let found = left.get(key) ?? leftIn(operation.id);
-    // The least size is counted down first; how large the table really is takes a file to read.
-    if (found.room <= 0 && !found.isWhole) found = leftIn(operation.id);
-    left.set(key, { ...found, room: Math.max(0, found.room - 1) });
-    if (found.room > 0) return undefined;
-    const size = mhTableSize();
-    return {
-      reason: 'invalid',
-      detail: `the table of mh has ${size} places in this kernel, one for each destination at least: wanted one more; take another scheduler`,
-    };
-  };
-}
-
 /** The kernel has threshold and period under one name. */
 const kernelName = (name: string): string => (name === 'sync_period' ? 'sync_threshold' : name);
 
@@ -196,6 +153,7 @@ function readSysctls(): Sysctls {
   const found = Object.entries(sysctlDefaults).map(([name, otherwise]) => {
     // The kernel has no such limit.
     if (name === 'half_open_share') return [name, 0];
+    if (name === 'mh_tab_index') return [name, kernelMhTableIndex()];
     const text = readSysctl(`net.ipv4.vs.${kernelName(name)}`);
     const words = text?.trim().split(/\s+/) ?? [];
     return [name, Number(words[name === 'sync_period' ? 1 : 0] ?? otherwise)];
@@ -203,7 +161,12 @@ function readSysctls(): Sysctls {
   return Object.fromEntries(found) as Sysctls;
 }
 
-function setSysctls(sysctls: Partial<Sysctls>): Refusal | undefined {
+function setSysctls({ mh_tab_index: wanted, ...sysctls }: Partial<Sysctls>): Refusal | undefined {
+  if (wanted !== undefined && wanted !== kernelMhTableIndex())
+    return {
+      reason: 'invalid',
+      detail: `${sysctlTitle('mh_tab_index')} is ${kernelMhTableIndex()} here: the kernel was built with CONFIG_IP_VS_MH_TAB_INDEX=${kernelMhTableIndex()}`,
+    };
   const before = readSysctls();
   const set = (values: Partial<Sysctls>) => {
     // The kernel takes the pair at once.

@@ -3,8 +3,9 @@ import { familyOf } from '../../model/address.ts';
 import { count } from '../../model/count.ts';
 import { HeadgateError } from '../../model/errors.ts';
 import type { LeftBehind, Move, MovePlan } from '../../model/move.ts';
+import { mhTableSize } from '../../model/schedulers/mh.ts';
 import { destinationKey, serviceFamily, serviceKey } from '../../model/service-id.ts';
-import { type Sysctls, sysctlNames } from '../../model/sysctls.ts';
+import { ownSysctlNames, type Sysctls, sysctlNames } from '../../model/sysctls.ts';
 import type { Connection, Observed, ServiceEntry } from '../../model/table.ts';
 import { type StaysBecause, staysBecause, type Travel, traveller } from '../../model/travel.ts';
 import { readSysctl } from '../../sys/sysctl.ts';
@@ -47,6 +48,7 @@ export async function lookBefore(planes: BothPlanes, move: Move): Promise<View> 
     await planes.ebpf.read({ counters: false }),
   ];
   const from = move === 'ipvs-to-ebpf' ? kernel : own;
+  const to = move === 'ipvs-to-ebpf' ? own : kernel;
   const left = move === 'ipvs-to-ebpf' ? await leftInKernel(planes, kernel) : await lostToKernel(planes, own);
   const known = new Set(own.services.map(({ service }) => serviceKey(service.id)));
   const waits = (entry: ServiceEntry) =>
@@ -69,8 +71,8 @@ export async function lookBefore(planes: BothPlanes, move: Move): Promise<View> 
       realServers: destinations.length - left.realServers,
       connections: left.connections,
       templates: left.templates,
-      left: left.left,
-      notes: needed ? notesOf(move, from, move === 'ipvs-to-ebpf' ? own : kernel) : [],
+      left: [...left.left, ...mhLeft(from, to)],
+      notes: needed ? notesOf(move, from, to) : [],
     },
   };
 }
@@ -218,6 +220,19 @@ function countersLeft({ services }: Observed): LeftBehind[] {
   ];
 }
 
+/** With tables of another size, mh chooses otherwise. */
+function mhLeft({ services, sysctls: before }: Observed, { sysctls: after }: Observed): LeftBehind[] {
+  const [here, there] = [before?.mh_tab_index, after?.mh_tab_index];
+  if (here === undefined || there === undefined || here === there) return [];
+  if (!services.some(({ service: { scheduler } }) => scheduler === 'mh')) return [];
+  return [
+    {
+      what: 'choices of mh',
+      why: `its tables have ${mhTableSize(there)} places there and ${mhTableSize(here)} here: some clients' next connections go to other real servers`,
+    },
+  ];
+}
+
 /** Parameters of one side that are otherwise on the other, and are going to be set there. */
 export function sysctlsThatDiffer(from: Observed, to: Observed): Partial<Sysctls> {
   const { sysctls: wanted } = from;
@@ -225,7 +240,7 @@ export function sysctlsThatDiffer(from: Observed, to: Observed): Partial<Sysctls
   if (!wanted || !now) return {};
   return Object.fromEntries(
     sysctlNames
-      .filter((name) => name !== 'half_open_share' && wanted[name] !== now[name])
+      .filter((name) => !ownSysctlNames.includes(name) && wanted[name] !== now[name])
       .map((name) => [name, wanted[name]]),
   );
 }

@@ -10,6 +10,7 @@ import { standBack, whetherStandsBack } from '../ebpf/stand-back.ts';
 import { syncProcesses } from '../ebpf/sync-processes.ts';
 import { ipvsFile, planeDirectory, removePlaneDirectory, takeLock, usesIpvs } from '../instance-folder.ts';
 import { readBeside, writeBeside } from '../ipvs/beside.ts';
+import { kernelMhTableIndex } from '../ipvs/mh-table.ts';
 import { openIpvsPlane } from '../ipvs/plane.ts';
 
 /** Both planes in the kernel of one network namespace, under its one lock: for what moves from one to the other. */
@@ -41,8 +42,14 @@ export type BothPlanes = {
   close(): Promise<void>;
 };
 
-/** Opens both. `connections` is the size of a table that is set up. Rejects with HG_IPVS, HG_NOT_ROOT, HG_NO_BPF, HG_LOCK_HELD. */
-export async function openBothPlanes(connections?: number): Promise<BothPlanes> {
+/**
+ * Opens both. `connections` is the size of a table that is set up, `mhTableIndex` that of the tables of mh then, the kernel's when
+ * it is left out. Rejects with HG_IPVS, HG_NOT_ROOT, HG_NO_BPF, HG_LOCK_HELD.
+ */
+export async function openBothPlanes(
+  connections?: number,
+  mhTableIndex: number = kernelMhTableIndex(),
+): Promise<BothPlanes> {
   refuseWithoutPrivilege();
   const instance = String(netnsCookie());
   const directory = planeDirectory(instance);
@@ -62,7 +69,7 @@ export async function openBothPlanes(connections?: number): Promise<BothPlanes> 
   }
   const pins = join(bpffs, instance);
   const ebpf = openEbpfPlane({
-    ...{ bpffs, instance, standsBack: true },
+    ...{ bpffs, instance, standsBack: true, sysctls: { mh_tab_index: mhTableIndex } },
     ...(connections !== undefined && { connections }),
   });
   return {

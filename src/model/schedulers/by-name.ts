@@ -30,7 +30,7 @@ export type Scheduling = {
   readonly tick: (nowMs: number) => void;
 };
 
-type Start = (destinations: readonly DestinationView[], family: Family) => Scheduling;
+type Start = (destinations: readonly DestinationView[], family: Family, mhTableIndex?: number) => Scheduling;
 
 const starters: Record<SchedulerName | 'none', Start> = {
   rr: starter(roundRobin),
@@ -45,18 +45,19 @@ const starters: Record<SchedulerName | 'none', Start> = {
   nq: starter(neverQueue),
   fo: starter(weightedFailOver),
   ovf: starter(weightedOverflow),
-  mh: starter(maglevHashing),
+  mh: (destinations, family, tableIndex) => starter(maglevHashing(tableIndex))(destinations, family),
   twos: starter(powerOfTwoChoices),
   none: starter(statelessScheduler(() => undefined)),
 };
 
-/** Binds a scheduler to a virtual service; `none` never chooses. */
+/** Binds a scheduler to a virtual service; `none` never chooses. `mhTableIndex` says how large mh's table is (mhTableSize). */
 export function startScheduler(
   name: SchedulerName | 'none',
   destinations: readonly DestinationView[],
   family: Family,
+  mhTableIndex?: number,
 ): Scheduling {
-  return starters[name](destinations, family);
+  return starters[name](destinations, family, mhTableIndex);
 }
 
 function starter<State>(scheduler: Scheduler<State>): Start {

@@ -4,12 +4,15 @@ import { clientOf } from './sh.ts';
 import { hsiphash } from './siphash.ts';
 import { greatestCommonDivisor } from './wrr.ts';
 
-/** Table sizes the kernel offers (CONFIG_IP_VS_MH_TAB_INDEX 8..17); 12, the default, is 4093 buckets. */
+/** Table sizes the kernel offers, for the table indexes of `mhTableIndexes`. */
 const primes = [251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071];
-const defaultTableIndex = 12;
 
-/** Buckets of the default table. */
-export const mhTableSize = 4093;
+/** Least and greatest table index, and the one that is usual (CONFIG_IP_VS_MH_TAB_INDEX). */
+export const mhTableIndexes = { least: 8, most: 17, usual: 12 };
+
+/** Buckets of the table with an index from 8 to 17: 251 to 131071. The usual one has 4093. */
+export const mhTableSize = (tableIndex: number = mhTableIndexes.usual): number =>
+  primes[tableIndex - mhTableIndexes.least]!;
 
 const offsetKey = [2654435761n, 2654435761n] as const;
 const skipKey = [2654446892n, 2654446892n] as const;
@@ -37,9 +40,9 @@ export function mhHash(
 export function mhTable(
   destinations: readonly MaglevDestination[],
   family: Family,
-  tableIndex: number = defaultTableIndex,
+  tableIndex: number = mhTableIndexes.usual,
 ): number[] {
-  const size = primes[tableIndex - 8]!;
+  const size = mhTableSize(tableIndex);
   const table = new Array<number>(size).fill(-1);
   const turns = mhTurns(destinations, tableIndex);
   if (turns.every((turn) => turn === 0)) return table;
@@ -85,11 +88,11 @@ export type MaglevState = { readonly family: Family; readonly table: readonly nu
 /**
  * Maglev hashing (ip_vs_mh.c): the bucket of the client's address, with flag 2 (mh-port) of address + port. If the
  * destination there may not serve: nobody, or with flag 1 (mh-fallback) the first that may among the hashes with
- * offsets from the first hash on.
+ * offsets from the first hash on. `tableIndex` is that of mhTableSize.
  */
-export const maglevHashing: Scheduler<MaglevState> = {
-  create: (destinations, family) => ({ family, table: mhTable(destinations, family) }),
-  changed: ({ family }, destinations) => ({ family, table: mhTable(destinations, family) }),
+export const maglevHashing = (tableIndex?: number): Scheduler<MaglevState> => ({
+  create: (destinations, family) => ({ family, table: mhTable(destinations, family, tableIndex) }),
+  changed: ({ family }, destinations) => ({ family, table: mhTable(destinations, family, tableIndex) }),
   choose: (state, destinations, { packet, flags }) => {
     const { table } = state;
     const { fold, port } = clientOf(packet, flags.flag2);
@@ -104,4 +107,4 @@ export const maglevHashing: Scheduler<MaglevState> = {
     }
     return { choice: undefined, state };
   },
-};
+});

@@ -13,7 +13,7 @@ import {
   localityLimits,
   rememberLocality,
 } from './locality.ts';
-import { mhTable, mhTableSize } from './mh.ts';
+import { mhTable, mhTableIndexes, mhTableSize } from './mh.ts';
 import type { DestinationView, SchedulingRequest } from './scheduler.ts';
 import { shTable } from './sh.ts';
 import { wrrParameters } from './wrr.ts';
@@ -239,7 +239,7 @@ describe('Maglev', () => {
         const sum = ws.reduce((a, b) => a + b, 0);
         shares(mhTable(destinations, 4), ws.length).forEach((share, i) => {
           // Whole turns are exact; only the last one is cut off.
-          expect(Math.abs(share - (mhTableSize * ws[i]!) / sum)).toBeLessThanOrEqual(ws[i]!);
+          expect(Math.abs(share - (mhTableSize() * ws[i]!) / sum)).toBeLessThanOrEqual(ws[i]!);
         });
       }),
       { numRuns: 30 },
@@ -257,7 +257,7 @@ describe('Maglev', () => {
       const own = was.filter((address) => address === before[gone]!.address).length;
       const moved = was.filter((address, bucket) => address !== now[bucket]).length;
       // Eisenbud et al. (NSDI 2016, 5.3) measured a few per cent besides the buckets of the one that went.
-      expect(moved - own).toBeLessThan(mhTableSize * 0.1);
+      expect(moved - own).toBeLessThan(mhTableSize() * 0.1);
     }
   });
 
@@ -273,6 +273,24 @@ describe('Maglev', () => {
     // 700/gcd 7 = 100: fls 7 - 6 bits = shift 1: turns 50; 7/7 = 1 >> 1 = 0, so 1. 4093 = 80 turns of 51 and 13 more.
     const table = mhTable([view(1, 700), view(2, 7)], 4);
     expect(shares(table, 2)).toEqual([4013, 80]);
+  });
+
+  it('has a table of the size that the kernel can be built with, a prime each, and shifts weights by it', () => {
+    // net/netfilter/ipvs/Kconfig, IP_VS_MH_TAB_INDEX: 8 to 17, the prime just below that power of two.
+    for (let index = mhTableIndexes.least; index <= mhTableIndexes.most; index++) {
+      const table = mhTable([view(1, 1), view(2, 3)], 4, index);
+      const isPrime = (n: number) =>
+        !Array.from({ length: Math.sqrt(n) - 1 }, (_, i) => i + 2).some((d) => n % d === 0);
+      const below = Array.from({ length: 2 ** index }, (_, i) => 2 ** index - i).find(isPrime);
+      expect(table).toHaveLength(below!);
+      expect(mhTableSize(index)).toBe(below);
+      // Whole turns of 1 and 3, but for the last.
+      const [one] = shares(table, 2);
+      expect(Math.abs(one! - table.length / 4)).toBeLessThan(1);
+    }
+    // IP_VS_MH_TAB_BITS is half the index: 100 of 700/7 has 7 bits, with index 8 four are left, 12 of 13 a turn.
+    expect(shares(mhTable([view(1, 700), view(2, 7)], 4, 8), 2)).toEqual([232, 19]);
+    expect(shares(mhTable([view(1, 700), view(2, 7)], 4, 17), 2)[1]).toBe(Math.floor(131_071 / 101));
   });
 
   it('takes the first word of an IPv6 address for an IPv4 service, all four for an IPv6 one', () => {
