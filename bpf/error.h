@@ -123,7 +123,10 @@ __noinline int becomes_quoted(struct __sk_buff *skb, struct packet *packet)
 	return 1;
 }
 
-/* An ICMP error: to the destination when it is about a reply, to the client when it is about a request. */
+/*
+ * An ICMP error: to the destination when it is about a reply, to the client when it is about a request. Those to a destination
+ * that is deleted go on as well: what it may still send fares no better for its not being told (ip_vs_in_icmp).
+ */
 __noinline int pass_error(struct __sk_buff *skb, struct packet *outer, __u32 egress)
 {
 	struct packet quoted;
@@ -169,17 +172,20 @@ __noinline int pass_error(struct __sk_buff *skb, struct packet *outer, __u32 egr
 		if (!egress)
 			find_hop(skb, &address, &outer->destination, &hop, outer->family);
 	} else {
-		if (!(destination->flags & DESTINATION_AVAILABLE) && fate_of(destination) != FATE_KEEP)
-			return drop(EVENT_DESTINATION_GONE);
 		rewrite.port = connection->real_port;
 		rewrite.address = &destination->address;
-		find_hop(skb, &outer->source, &destination->address, &hop, destination->family);
+		find_hop(skb, destination->family == outer->family ? &outer->source : NULL, &destination->address, &hop,
+			 destination->family);
 	}
 	rewrite.forward = !egress && hop.kind == HOP_NEIGHBOUR;
 	if (rewrite.forward && outer->ttl <= 1)
 		return drop(EVENT_TTL);
 	if (!egress && hop.kind == HOP_UNKNOWN)
 		return drop(EVENT_NO_ROUTE);
+	/* On its way through the tunnel it takes a turn: there is no stack left for the outer header here. */
+	if (rewrite.forward && connection->word >> WORD_METHOD_SHIFT == METHOD_TUNNEL)
+		return settings.internal_ifindex ? send_to_turn(skb, outer, turn_mark(TURN_TUNNEL, connection->destination))
+						 : VERDICT_DROP;
 	if (rewrite.translate) {
 		if (!translate_error(skb, outer, &quoted, &rewrite, NULL))
 			return VERDICT_DROP;

@@ -53,8 +53,6 @@ __noinline int pass_full_error(struct __sk_buff *skb, struct packet *outer)
 		return VERDICT_PASS;
 	if (destination->flags & DESTINATION_AVAILABLE)
 		count_packet(connection->destination, outer->length, reply);
-	else if (!reply && fate_of(destination) != FATE_KEEP)
-		return drop(EVENT_DESTINATION_GONE);
 	if (reply) {
 		virtual_address(connection, slot, &near.address);
 		near.port = connection->virtual_port;

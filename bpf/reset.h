@@ -183,18 +183,20 @@ __noinline int make_reset(struct __sk_buff *skb)
 	return send_away(skb, &reset.source, &reset.destination, packet.family);
 }
 
-/* A finished packet that comes back from the internal veth, on to a destination. */
+/* A finished packet that comes back from the internal veth, a reset or an ICMP error, on to a destination. */
 __noinline int send_onward(struct __sk_buff *skb, __u32 destination_slot, __u32 tunnel)
 {
 	struct destination *destination = destination_at(destination_slot);
 	struct packet packet = {};
 	struct hop hop = {};
+	int parsed;
 
 	if (!destination)
 		return VERDICT_DROP;
 	if (!tunnel)
 		return send_away(skb, NULL, &destination->address, destination->family);
-	if (parse((void *)(long)skb->data, (void *)(long)skb->data_end, ETHERNET_LENGTH, skb->protocol, &packet) != PARSED)
+	parsed = parse((void *)(long)skb->data, (void *)(long)skb->data_end, ETHERNET_LENGTH, skb->protocol, &packet);
+	if (parsed != PARSED && parsed != PARSED_NOT_OURS)
 		return VERDICT_DROP;
 	hop_to_destination(skb, &packet, destination, &hop, now_jiffies());
 	if (hop.kind != HOP_NEIGHBOUR || (hop.mtu && !mtu_in_tunnel(destination, hop.mtu)))

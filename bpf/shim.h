@@ -87,7 +87,7 @@ struct shim {
 	};
 };
 
-/* The transport checksum as it is written in the packet, 0 for none. */
+/* The transport checksum as it is written in the packet, 0 for none over a pseudo header. */
 static __always_inline __u16 written_checksum(struct __sk_buff *skb, const struct packet *packet)
 {
 	__u16 checksum = 0;
@@ -96,6 +96,8 @@ static __always_inline __u16 written_checksum(struct __sk_buff *skb, const struc
 		return 0;
 	if (packet->protocol == IPPROTO_TCP)
 		return 1;
+	if (packet->protocol != IPPROTO_UDP)
+		return 0;
 	if (bpf_skb_load_bytes(skb, packet->l4 + 6, &checksum, sizeof(checksum)))
 		return 0;
 	return checksum;

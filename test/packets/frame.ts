@@ -183,6 +183,13 @@ function pseudoSum(source: Uint8Array, destination: Uint8Array, protocol: number
   return sum16(source, sum16(destination, protocol + (length >>> 16) + (length & 0xffff)));
 }
 
+/** The sum of what is behind the IP headers and of its pseudo header: 0xffff where a checksum of TCP, UDP or ICMPv6 is right. */
+export function transportSum(packet: Uint8Array, ip: Decoded): number {
+  const { source, destination, protocol, transport, length } = ip;
+  const ends = [addressToBytes(source), addressToBytes(destination)] as const;
+  return sum16(packet.subarray(transport, length), pseudoSum(...ends, protocol, length - transport));
+}
+
 /** The IP packet. */
 export function encode(packet: Packet): Buffer {
   return familyOf(packet.source) === 4 ? encodeIpv4(packet) : encodeIpv6(packet);

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { requires } from '../requirements.ts';
 import { disagreement } from './agreement.ts';
-import { encode, filler, icmp, type Packet, tcp, udp } from './frame.ts';
+import { decode, encode, filler, icmp, type Packet, sum16, tcp, transportSum, udp } from './frame.ts';
 import { type Harness, inbound, openHarness } from './harness.ts';
 import { createReference, type Expected, type Reference } from './reference.ts';
-import { additions, destination, serviceId, servicePlan } from './services.ts';
+import { additions, destination, at as endpointOf, serviceId, servicePlan } from './services.ts';
 import { type DeviceName, wayTo } from './world.ts';
 
 const vip = '198.51.100.10';
@@ -305,6 +305,26 @@ const rows: Row[] = [
   },
 ];
 
+const tunnels = (
+  [
+    { tunnel: { type: 'ipip', port: 0, checksum: 'none' }, shim: 0 },
+    { tunnel: { type: 'gue', port: 6080, checksum: 'none' }, shim: 12 },
+    { tunnel: { type: 'gue', port: 6080, checksum: 'checksum' }, shim: 12 },
+    { tunnel: { type: 'gre', port: 0, checksum: 'none' }, shim: 4 },
+    { tunnel: { type: 'gre', port: 0, checksum: 'checksum' }, shim: 8 },
+  ] as const
+).flatMap((kind, n) =>
+  ([4, 6] as const).flatMap((inner) =>
+    ([4, 6] as const).map((outer) => ({
+      ...kind,
+      inner,
+      outer,
+      port: 100 + 10 * n + outer,
+      name: `${kind.tunnel.type}, ${kind.tunnel.checksum}: IPv${inner} in IPv${outer}`,
+    })),
+  ),
+);
+
 requires(
   'root',
   'netns',
@@ -356,18 +376,50 @@ requires(
     expect(before).toHaveLength(opened.length);
   });
 
-  it('drops errors for a deleted destination, passes those from it', async () => {
+  it.each(tunnels)('through a tunnel, to who has it: $name', async ({ inner, outer, tunnel, shim, port }) => {
+    const from = { 4: client, 6: client6 }[inner];
+    const to = { 4: vip, 6: vip6 }[inner];
+    const ends = { 4: ['10.1.0.1', '10.1.0.15'], 6: ['fd10::1', 'fd10::15'] }[outer] as [string, string];
+    const [virtual, sender] = [endpointOf(to, port), endpointOf(from, 1006)];
+    await harness.apply(
+      ...additions([
+        servicePlan(`udp ${virtual}`, 'rr', {
+          ...destination(endpointOf(ends[1], port), 'tunnel'),
+          tunnel,
+        }),
+      ]),
+    );
+    expect(harness.receive('c0', udp(sender, virtual)).verdict).toBe('redirect');
+    const said = inner === 4 ? needFragments : tooBig6;
+    const error = icmp(from, to, { ...said, payload: quote(udp(virtual, sender), 51) }, { ttl: 9 });
+    const turn = harness.receive('c0', error);
+    expect(turn.verdict).toBe('redirect');
+    expect(turn.bytes.subarray(14).equals(encode(error))).toBe(true);
+    const { verdict, bytes, mark } = harness.run('headgate_report', turn.bytes, { mark: turn.mark });
+    expect([verdict, mark]).toEqual(['redirect', 0]);
+    const packet = bytes.subarray(14);
+    const ip = decode(packet)!;
+    const isUdp = tunnel.type === 'gue';
+    expect(ip).toMatchObject({ source: ends[0], destination: ends[1], ttl: 8 });
+    expect(ip.protocol).toBe(isUdp ? 17 : tunnel.type === 'gre' ? 47 : inner === 4 ? 4 : 41);
+    expect(packet.subarray(ip.transport + shim).toString('hex')).toBe(
+      encode({ ...error, ttl: 8 }).toString('hex'),
+    );
+    if (tunnel.checksum !== 'none')
+      expect(isUdp ? transportSum(packet, ip) : sum16(packet.subarray(ip.transport))).toBe(0xffff);
+  });
+
+  it('passes errors on to a deleted destination too (ip_vs_in_icmp)', async () => {
     const error = icmp(client, vip, { ...unreachable, payload: quote(udp(`${vip}:90`, `${client}:1004`)) });
-    expect(harness.receive('c0', error).verdict).toBe('redirect');
-    const gone = harness.event('EVENT_DESTINATION_GONE');
+    const before = harness.receive('c0', error);
+    expect(before.verdict).toBe('redirect');
     await harness.apply({
       kind: 'delete-destination',
       id: serviceId(`udp ${vip}:90`),
       destination: destination('10.1.0.14:90'),
     });
-    const outcome = harness.receive('c0', error);
-    expect(outcome.verdict).toBe('drop');
-    expect(outcome.bytes.equals(inbound('c0', error))).toBe(true);
-    expect(harness.event('EVENT_DESTINATION_GONE')).toBe(gone + 1);
+    const after = harness.receive('c0', error);
+    expect(after.verdict).toBe('redirect');
+    expect(after.bytes.toString('hex')).toBe(before.bytes.toString('hex'));
   });
 });
