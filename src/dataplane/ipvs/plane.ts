@@ -4,14 +4,13 @@ import { serviceKey } from '../../model/service-id.ts';
 import { type Sysctls, sysctlDefaults, sysctlTitle } from '../../model/sysctls.ts';
 import type { Observed, Operation, Refusal } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
-import { isSystemError } from '../../sys/ffi.ts';
 import { loadModule } from '../../sys/kernel-module.ts';
-import { MalformedMessageError } from '../../sys/netlink/message.ts';
 import { NetlinkError } from '../../sys/netlink/socket.ts';
 import { readSysctl, writeSysctl } from '../../sys/sysctl.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { type Beside, besideAfter, isInUse, readBeside, withBeside, writeBeside } from './beside.ts';
 import { readConnectionList } from './connection-list.ts';
+import { inPlane } from './in-plane.ts';
 import { type Kernel, openKernel } from './kernel.ts';
 import { kernelMhTableIndex, mhRoom } from './mh-table.ts';
 import { imaginedFor, refusalOf } from './refusal.ts';
@@ -200,36 +199,4 @@ function openOrLoad(): Kernel {
     'HG_IPVS',
     `Cannot open the data plane "ipvs": this kernel has no IPVS${why === undefined ? '' : `, modprobe ${module} says: ${why}`}`,
   );
-}
-
-/** Turns what the kernel says into an error for users. */
-function inPlane<T>(action: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof HeadgateError) throw error;
-    const options = { cause: error };
-    if (error instanceof MalformedMessageError)
-      throw new HeadgateError(
-        'HG_IPVS',
-        `Cannot ${action}: the answer of the kernel is not understood: ${error.message}`,
-        {
-          ...options,
-          hint: 'Report the kernel version (uname -r) with this line; meanwhile: dataPlane: ebpf',
-        },
-      );
-    if (
-      error instanceof NetlinkError
-        ? ['EPERM', 'EACCES'].includes(error.code)
-        : isSystemError(error, 'EPERM', 'EACCES')
-    )
-      throw new HeadgateError(
-        'HG_NOT_ROOT',
-        `Cannot ${action}: the kernel lets nobody administer IPVS who has not CAP_NET_ADMIN in the machine's own user namespace (${(error as Error).message})`,
-        options,
-      );
-    if (error instanceof NetlinkError && error.code === 'ENOMEM')
-      throw new HeadgateError('HG_NO_MEMORY', `Cannot ${action}: ${error.message}`, options);
-    throw error;
-  }
 }
