@@ -3,6 +3,7 @@ import type { Obstacle } from '../lab/demo.ts';
 import type { ShowOptions } from '../lab/demo-show.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Streams } from './context.ts';
+import { whenToldToEnd } from './told-to-end.ts';
 
 const demoConnections = 65_536;
 
@@ -11,17 +12,12 @@ export type DemoPlane = 'auto' | 'ebpf' | 'proxy';
 
 /**
  * Runs the demonstration with a director worked by this very program. Resolves to its exit status; rejects with a
- * HeadgateError when `ebpf` is wanted and not to be had. The first signal ends it in good order; a second one ends the
- * process as usual.
+ * HeadgateError when `ebpf` is wanted and not to be had. The first signal ends it in good order; a later one ends the
+ * process at once.
  */
 export async function runDemo(wanted: DemoPlane, streams: Streams): Promise<number> {
   const ended = new AbortController();
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  const end = (): void => {
-    for (const name of signals) process.off(name, end);
-    ended.abort();
-  };
-  for (const name of signals) process.on(name, end);
+  const listenNoMore = whenToldToEnd(['SIGINT', 'SIGTERM', 'SIGHUP'], () => ended.abort());
   const write = (text: string) => streams.stdout.write(text);
   const options: ShowOptions = { write, isTTY: streams.stdout.isTTY === true, signal: ended.signal };
   try {
@@ -37,7 +33,7 @@ export async function runDemo(wanted: DemoPlane, streams: Streams): Promise<numb
     }
     return await onLoopback(options);
   } finally {
-    for (const name of signals) process.off(name, end);
+    listenNoMore();
   }
 }
 

@@ -16,6 +16,7 @@ import { HeadgateError } from '../model/errors.ts';
 import { suggest } from '../model/suggest.ts';
 import type { Streams } from './context.ts';
 import { type Output, write } from './output.ts';
+import { whenToldToEnd } from './told-to-end.ts';
 
 export type LabOptions = {
   readonly lab?: string;
@@ -25,8 +26,6 @@ export type LabOptions = {
 
 const launcher = fileURLToPath(new URL('../../bin/headgate.js', import.meta.url));
 export const headgate: Headgate = [process.execPath, launcher];
-
-const endSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** Runs one of the commands below; what the kernel refuses it is told in the words of a HeadgateError. */
 export async function inOurWords(command: () => number | Promise<number>): Promise<number> {
@@ -44,15 +43,14 @@ export async function labUp(which: string, options: LabOptions, streams: Streams
   checkName(lab);
   const started = performance.now();
   let ended = false;
-  const end = (): void => {
+  // It takes a second; one that is ended meanwhile is taken down.
+  const listenNoMore = whenToldToEnd(['SIGINT', 'SIGTERM', 'SIGHUP'], () => {
     ended = true;
-  };
-  // It takes a second; one that is ended meanwhile is taken down. The second signal ends the process as usual.
-  for (const name of endSignals) process.once(name, end);
+  });
   try {
     await bringUp(cluster, lab, headgate);
   } finally {
-    for (const name of endSignals) process.off(name, end);
+    listenNoMore();
   }
   if (ended) {
     await takeDown(lab, headgate);

@@ -1,5 +1,4 @@
 import { accessSync, chmodSync, fstatSync, mkdirSync } from 'node:fs';
-import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import type { OwnController } from '../control/controller.ts';
 import type { FromFile } from '../control/load-wanted.ts';
@@ -11,6 +10,7 @@ import { openDaemon, socketPath } from './connect.ts';
 import { productVersion, type Streams } from './context.ts';
 import { type Output, write } from './output.ts';
 import { overrideLine } from './override-text.ts';
+import { whenToldToEnd } from './told-to-end.ts';
 
 const standardError = 2;
 
@@ -37,7 +37,8 @@ export async function run(
   if (process.env.HEADGATE_SOCKET === undefined) chmodSync(dirname(path), 0o700);
   // From here on a signal is an order, not the end: also one that comes as soon as the log says that it runs.
   let daemon: Daemon | undefined;
-  const end = toldToEnd();
+  // To end takes a second at most, so who says it again is soon taken at his word.
+  const end = new Promise<void>((resolve) => void whenToldToEnd(['SIGINT', 'SIGTERM'], resolve, 150));
   process.on('SIGHUP', () => void daemon?.reload());
   daemon = await startDaemon({
     file,
@@ -56,19 +57,6 @@ export async function run(
   await end;
   await daemon.stop();
   return 0;
-}
-
-/** Resolves at the first signal to end; another one ends the process at once, with forwarding as it is then. */
-function toldToEnd(): Promise<void> {
-  return new Promise((resolve) => {
-    let told = false;
-    for (const name of ['SIGINT', 'SIGTERM'] as const)
-      process.on(name, () => {
-        if (told) process.exit(128 + constants.signals[name]);
-        told = true;
-        resolve();
-      });
-  });
 }
 
 /** The data plane a configuration asks for: `auto` is the program in the kernel, or sockets where that cannot be had. */

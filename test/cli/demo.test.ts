@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -111,6 +112,25 @@ requires(
     expect(stdout).not.toContain('because');
     expect(stdout).toContain('proxy data plane, forwards in this process');
     expect(status).toBe(0);
+  });
+
+  test('leaves nothing when the signal to end comes twice, as timeout(1) sends it', async () => {
+    const child = spawn(process.execPath, [join(copy, 'bin/headgate.js'), 'demo'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let text = '';
+    child.stdout.on('data', (more) => {
+      const isBefore = !text.includes('Configuring');
+      text += more;
+      if (!isBefore || !text.includes('Configuring')) return;
+      child.kill('SIGINT');
+      setTimeout(() => child.kill('SIGINT'), 300);
+    });
+    const [status] = await once(child, 'close');
+    expect({ status, text }).toMatchObject({
+      status: 130,
+      text: expect.stringMatching(/Removed everything the demonstration made\n$/),
+    });
   });
 
   test('--data-plane auto takes ebpf where it can be had', () => {
