@@ -9,7 +9,9 @@ export async function runDoctor({ output }: { readonly output: Output }, streams
   const daemon = await openDaemon();
   const diagnosis = daemon ? await daemon.diagnosis<Diagnosis>() : await diagnoseHere();
   if (!diagnosis)
-    throw new HeadgateError('HG_USAGE', 'Cannot examine this host: its data plane tells nothing about it');
+    throw new HeadgateError('HG_USAGE', 'Cannot examine this host: its data plane tells nothing about it', {
+      hint: 'sockets need nothing of the host but their addresses; how they fare says: headgate status',
+    });
   await write(streams, output, diagnosis, () => diagnosisText(diagnosis));
   return diagnosis.counts.broken > 0 ? 2 : diagnosis.counts.risky > 0 ? 1 : 0;
 }

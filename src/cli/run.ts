@@ -33,8 +33,7 @@ export async function run(
       `Cannot run a second daemon: process ${other.status.pid} keeps the data plane as "${other.status.configuration.file}" says`,
       { hint: 'headgate reload, or end that process' },
     );
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  if (process.env.HEADGATE_SOCKET === undefined) chmodSync(dirname(path), 0o700);
+  makeFolderOf(path);
   // From here on a signal is an order, not the end: also one that comes as soon as the log says that it runs.
   let daemon: Daemon | undefined;
   // To end takes a second at most, so who says it again is soon taken at his word.
@@ -57,6 +56,24 @@ export async function run(
   await end;
   await daemon.stop();
   return 0;
+}
+
+/** Makes the folder of the socket, where only its owner may look. Throws HG_NOT_ROOT, HG_SOCKET. */
+function makeFolderOf(path: string): void {
+  const folder = dirname(path);
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (!process.env.HEADGATE_SOCKET) chmodSync(folder, 0o700);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const message = `Cannot listen at "${path}": the folder cannot be made (${code})`;
+    if (code === 'EACCES' || code === 'EPERM')
+      throw new HeadgateError('HG_NOT_ROOT', message, {
+        cause: error,
+        hint: 'run it with sudo; without root, with dataPlane: proxy, set HEADGATE_SOCKET to a path in a folder of yours',
+      });
+    throw new HeadgateError('HG_SOCKET', message, { cause: error, hint: `look at it: ls -ld ${folder}` });
+  }
 }
 
 /** The data plane a configuration asks for: `auto` is the program in the kernel, or sockets where that cannot be had. */

@@ -85,8 +85,15 @@ export const removeLeftFolders = (): Promise<void> => removeSilentFolders(socket
 /** Where the plane of this network namespace keeps what lives as long as it does; it may not be there. */
 export const planeDirectory = (): string => hostPlaneDirectory();
 
-/** What was applied last in this network namespace, read without the lock; undefined when nothing was. */
-export const lastApplied = (): Applied | undefined => readApplied(hostPlaneDirectory());
+/** What was applied last in this network namespace, read without the lock; undefined when nothing was, or this user may not know. */
+export function lastApplied(): Applied | undefined {
+  try {
+    return readApplied(hostPlaneDirectory());
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
+    return undefined;
+  }
+}
 
 /** Where what people have decided in this network namespace is kept. */
 export const keptDirectory = (): string | undefined => stateDirectory(hostPlaneDirectory());

@@ -64,10 +64,12 @@ export async function takeLock(instance: string): Promise<Lock> {
 export const removePlaneDirectory = (instance: string) =>
   rmSync(planeDirectory(instance), { recursive: true, force: true });
 
-/** Removes folders that hold nothing but a socket of this name at which nobody listens any more. */
+/**
+ * Removes folders that hold nothing but a socket of this name at which nobody listens any more, as far as this user may look
+ * into them.
+ */
 export async function removeSilentFolders(socket: string): Promise<void> {
-  if (!existsSync(runDirectory)) return;
-  for (const instance of readdirSync(runDirectory)) {
+  for (const instance of namesIn(runDirectory)) {
     const folder = join(runDirectory, instance);
     const isDead = async (beside: readonly string[]): Promise<boolean> =>
       String(namesIn(folder)) === String([...beside, socket].toSorted()) &&

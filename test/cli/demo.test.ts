@@ -1,23 +1,14 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { requires } from '../requirements.ts';
+import { copyProduct, unprivileged } from './copy.ts';
 
-const project = fileURLToPath(new URL('../..', import.meta.url));
-
-/** The built product where every user can read it. */
 let copy: string;
 beforeAll(() => {
-  copy = mkdtempSync(join(tmpdir(), 'headgate-demo-'));
-  chmodSync(copy, 0o755);
-  const packages = ['commander', 'koffi', '@koromix'].map((name) => `node_modules/${name}`);
-  for (const part of ['bin', 'dist', 'bpf', 'package.json', ...packages])
-    if (existsSync(join(project, part)))
-      cpSync(join(project, part), join(copy, part), { recursive: true, dereference: true });
+  copy = copyProduct();
 });
 afterAll(() => rmSync(copy, { recursive: true }));
 
@@ -57,7 +48,6 @@ function expectProxyRun({ status, stdout, stderr }: ReturnType<typeof demo>, bec
   expect(status).toBe(0);
 }
 
-const unprivileged = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'];
 const powerless = ['setpriv', '--bounding-set', '-all', '--inh-caps', '-all'];
 
 /** Has the kernel answer EPERM to one system call of x86-64, as a container's seccomp profile does. */
