@@ -97,6 +97,7 @@ test.each([
     'HG_IMPORT_FORMAT',
   ],
   ['a file without end', () => '/dev/zero', 'HG_CONFIG_SIZE'],
+  ['another program, by its name', () => fileOf('keepalive 2\ndeadtime 30\n'), 'HG_IMPORT_FORMAT'],
   ['something else', () => fileOf('frontend web\n  bind :80\n'), 'HG_IMPORT_FORMAT'],
 ])('%s is refused', async (_what, file, code) => {
   const { exitCode, stdout, stderr } = await run('import', file());

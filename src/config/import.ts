@@ -3,6 +3,7 @@ import { HeadgateError, type Problem } from '../model/errors.ts';
 import { problemOf, sortProblems, sourceOf } from '../model/problem.ts';
 import type { Adapter, AdapterContext, Note } from './adapters/adapter.ts';
 import { adapterFor, adapterNamed, adapters } from './adapters/detect.ts';
+import { unreadForm } from './adapters/unread.ts';
 import { readBytes } from './files.ts';
 import { decodeRules } from './ipvsadm/rule-words.ts';
 import { judgeTree } from './judge.ts';
@@ -67,14 +68,18 @@ function imported(path: string, text: string, adapter: Adapter, context: Adapter
 }
 
 function unknownFormat(path: string, text: string): HeadgateError {
-  const found = text.includes('\0')
-    ? 'binary data'
-    : text.trim() === ''
-      ? 'an empty file'
-      : `"${text.trimStart().split('\n')[0]!.slice(0, 40)}"`;
+  const unread = unreadForm(text, path);
+  const found = unread
+    ? unread.title
+    : text.includes('\0')
+      ? 'binary data'
+      : text.trim() === ''
+        ? 'an empty file'
+        : `"${text.trimStart().split('\n')[0]!.slice(0, 40)}"`;
   const wanted = adapters.map(({ title }) => title).join(', ');
   return new HeadgateError(
     'HG_IMPORT_FORMAT',
     `Cannot import file "${path}": wanted ${wanted}, found ${found}`,
+    unread && { hint: unread.hint },
   );
 }

@@ -5,6 +5,7 @@ import { problemAt, problemOf, type Span, sourceOf } from '../model/problem.ts';
 import type { Adapter, Note, TestCodes } from './adapters/adapter.ts';
 import { adapterFor } from './adapters/detect.ts';
 import { machineNames } from './adapters/machine-names.ts';
+import { unreadForm } from './adapters/unread.ts';
 import { decodeText } from './bytes.ts';
 import { expandPattern, type Files, readBytes } from './files.ts';
 import { decodeRules } from './ipvsadm/rule-words.ts';
@@ -110,6 +111,12 @@ function readOne(path: string, include: Include, reader: Reader): MapNode | unde
   const decoded = decodeText(bytes, path);
   if ('problem' in decoded) {
     reader.problems.push(decoded.problem);
+    return undefined;
+  }
+  const unread = unreadForm(decoded.text, path);
+  if (unread) {
+    const message = `file "${path}": wanted a configuration, found ${unread.title}`;
+    reader.problems.push(problemOf(path, 'HG_IMPORT_FORMAT', message, unread.hint));
     return undefined;
   }
   const source = sourceOf(path, decoded.text);
