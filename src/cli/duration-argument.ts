@@ -8,5 +8,6 @@ export function durationArgument(option: string, text: string): number {
   throw new HeadgateError(
     'HG_USAGE',
     `Cannot use ${option} "${text}": wanted a duration such as 90s, 5m or 1h30m`,
+    { hint: /^\d+$/.test(text) ? `write the unit: ${option} ${text}s` : `for instance ${option} 5m` },
   );
 }

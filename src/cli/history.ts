@@ -84,7 +84,7 @@ function numberOf(word: string): number {
 }
 
 function historyText({ inForce, generations }: History): string {
-  if (generations.length === 0) return 'No configuration was put in force yet.\n';
+  if (generations.length === 0) return 'No generation is kept here yet.\n';
   const width = String(generations[0]!.generation).length;
   return generations
     .map(({ generation, at, by, rolledBackTo, summary }) => {

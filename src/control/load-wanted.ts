@@ -1,7 +1,7 @@
 import { loadConfiguration } from '../config/load.ts';
 import { type Memory, newMemory } from '../config/memory.ts';
 import type { FailoverConfiguration } from '../config/schema/configuration.ts';
-import { HeadgateError } from '../model/errors.ts';
+import { HeadgateError, type Problem } from '../model/errors.ts';
 import { countMistakes } from '../model/problem.ts';
 import { type FileText, keepingFiles } from './file-texts.ts';
 import { type Wanted, wantedOf } from './wanted.ts';
@@ -25,6 +25,13 @@ export function wantedReader(file: string): () => FromFile {
   return () => loadWanted(file, memory);
 }
 
+/** Whether there is no place to correct, as the file itself cannot be read. */
+const isUnread = (file: string, problems: readonly Problem[]): boolean =>
+  problems.some(({ code, message }) => code === 'HG_CONFIG_READ' && message.startsWith(`file "${file}": `));
+
+const unreadHint =
+  'name the file, or write it as docs/configuration.md says; keepalived.conf, ldirectord.cf and rules of ipvsadm are taken as they are';
+
 /** Reads a configuration. Throws HG_CONFIG with every mistake. */
 export function loadWanted(file: string, memory?: Memory): FromFile {
   const kept = keepingFiles();
@@ -33,7 +40,10 @@ export function loadWanted(file: string, memory?: Memory): FromFile {
     ...(memory && { memory }),
   });
   if (!configuration)
-    throw new HeadgateError('HG_CONFIG', `Cannot use "${file}": ${countMistakes(problems)}`, { problems });
+    throw new HeadgateError('HG_CONFIG', `Cannot use "${file}": ${countMistakes(problems)}`, {
+      problems,
+      ...(isUnread(file, problems) && { hint: unreadHint }),
+    });
   const { dataPlane, connectionTable, failover } = configuration;
   return {
     wanted: wantedOf(configuration),

@@ -1,3 +1,4 @@
+import { count } from '../model/count.ts';
 import type { ConfigurationSource } from '../model/event.ts';
 import type { Timeouts } from '../model/virtual-service.ts';
 import { type Applied, equalTables, readApplied } from './applied.ts';
@@ -93,7 +94,7 @@ export async function noteGeneration(
   const made: Comparable = { table, timeouts, names };
   const summary = isNew
     ? summaryBetween(comparedBefore(directory), made)
-    : `${steps} ${steps === 1 ? 'entry' : 'entries'} as it says again`;
+    : `the same rules, ${count(steps, 'change')} of what is in force`;
   if (isNew)
     try {
       writeGeneration(directory, {

@@ -306,6 +306,12 @@ requires(
       'quorum-gained web has its quorum of 4, the sorry server leaves',
       'quorum-lost web has lost its quorum of 7, the sorry server takes over',
     ]);
+    // Both real servers get weight 0, and the sorry server comes.
+    expect(events()).toContainEqual(
+      expect.stringMatching(
+        /^configuration-applied .* by reload: the same rules, 3 changes of what is in force$/,
+      ),
+    );
   });
 
   it('one that comes back has its weight step by step, and says why it has not all of it', async () => {
