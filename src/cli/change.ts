@@ -5,6 +5,7 @@ import type { Controller } from '../control/controller.ts';
 import type { FileText } from '../control/file-texts.ts';
 import { loadWanted } from '../control/load-wanted.ts';
 import { type Intention, intend, putInForce } from '../control/reconcile.ts';
+import { describedChecks } from '../control/status.ts';
 import type { Wanted } from '../control/wanted.ts';
 import { count } from '../model/count.ts';
 import { HeadgateError } from '../model/errors.ts';
@@ -60,7 +61,7 @@ export async function applyFile(
       'HG_DAEMON',
       `Cannot apply "${file}": a daemon (process ${daemon.status.pid}) keeps the data plane as "${daemon.status.configuration.file}" says`,
     );
-  const { change, absent } = await withController(file, async (controller, wanted, texts) => {
+  const { change, absent, unchecked } = await withController(file, async (controller, wanted, texts) => {
     if (wanted.table.services.length > 0) await controller.getReady?.();
     const origin = originOf(controller, resolve(file), streams);
     const found = await intend(controller, wanted, options);
@@ -73,13 +74,20 @@ export async function applyFile(
       await consent(found, { action: `apply "${file}"`, again: `headgate apply ${file} --yes` }, streams);
     if (daemon) await daemon.reload({ yes: true, dropRuntimeChanges: options.dropRuntimeChanges === true });
     else await putInForce(controller, wanted, found, { ...origin, by: 'apply', texts });
-    return { change: found, absent };
+    return { change: found, absent, unchecked: describedChecks(wanted) };
   });
   await write(streams, options.output, changeValue(change, absent), () =>
     change.steps.length > 0 ? 'Applied.\n' : '',
   );
-  if (text) streams.stderr.write(absentText(absent));
+  if (text) streams.stderr.write(absentText(absent) + (daemon ? '' : uncheckedText(file, unchecked)));
   return exitCodes.done;
+}
+
+/** Checks are the daemon's: a warning that nobody runs those that are described. */
+function uncheckedText(file: string, unchecked: number): string {
+  if (unchecked === 0) return '';
+  const whom = count(unchecked, 'real server');
+  return `headgate: warning: the checks of ${whom} are run by a daemon only, and none runs\n  next: headgate run ${file}\n`;
 }
 
 /** Opens the data plane for what a configuration asks of it. */

@@ -178,8 +178,12 @@ function realServersLine({ realServers }: Sums): string {
   return states.length > 0 ? `${ready}: ${states.join(', ')}` : ready;
 }
 
-function checksLine({ sums: { realServers, checked }, daemon, virtualAddresses }: StatusSummary): string {
+function checksLine(summary: StatusSummary): string {
+  const { sums, daemon, virtualAddresses, configuration } = summary;
+  const { realServers, checked } = sums;
   const others = `judged by weight${virtualAddresses ? ', route and ARP' : ''}, not by what they answer`;
+  if (checked.of === 0 && configuration.unchecked !== undefined)
+    return `none is run: no daemon runs, and ${count(configuration.unchecked, 'real server')} should be checked; next: headgate run ${configuration.file}`;
   if (checked.of === 0) return `none: real servers are ${others}`;
   if (!daemon) return `nobody is checking now: no daemon runs; what was found last stays in force`;
   const rest = total(realServers) - checked.of;

@@ -81,6 +81,8 @@ export type ConfigurationReport = {
   readonly differences?: number;
   /** What was changed since it was applied. */
   readonly runtimeChanges: number;
+  /** Real servers it describes checks for that nobody runs, as no daemon does; absent where there is none. */
+  readonly unchecked?: number;
 };
 
 /** What is wrong, of which services, real servers or files, and what to do. */
@@ -241,7 +243,9 @@ const rank: Record<Health, number> = { down: 0, degraded: 1, ok: 2 };
 const worstOf = (all: readonly Health[]): Health =>
   all.reduce((worst, one) => (rank[one] < rank[worst] ? one : worst), 'ok');
 
-function configurationOf({ source, applied, intention, runtimeChanges }: Findings): ConfigurationReport {
+function configurationOf(findings: Findings): ConfigurationReport {
+  const { source, applied, intention, runtimeChanges, daemon } = findings;
+  const unchecked = daemon ? 0 : describedChecks(source.wanted);
   const last = applied ?? source.taken;
   const state = source.problem ? 'failed' : source.wanted ? 'accepted' : 'absent';
   return {
@@ -250,8 +254,13 @@ function configurationOf({ source, applied, intention, runtimeChanges }: Finding
     ...(last && { generation: last.generation, appliedAt: last.at }),
     ...(intention && { differences: intention.steps.length }),
     runtimeChanges: runtimeChanges.length,
+    ...(unchecked > 0 && { unchecked }),
   };
 }
+
+/** Real servers that a configuration describes checks for. */
+export const describedChecks = (wanted: Pick<Wanted, 'pools'> | undefined): number =>
+  sum([...(wanted?.pools?.values() ?? [])], ({ checks }) => checks.size);
 
 /** What concerns each service, by its key. */
 export type Index = {

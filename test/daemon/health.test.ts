@@ -417,7 +417,15 @@ requires(
     });
     // What was applied last is known, as status knows it.
     expect(by()).toMatchObject({ status: 1, stderr: expect.stringContaining('HG_CONFIG') });
-    expect(site.run('headgate', 'apply', site.file).status).toBe(0);
+    expect(site.run('headgate', 'apply', site.file)).toMatchObject({
+      status: 0,
+      stderr: expect.stringContaining(
+        `the checks of 2 real servers are run by a daemon only, and none runs\n  next: headgate run ${site.file}`,
+      ),
+    });
+    expect(site.run('headgate', 'status').stdout).toMatch(
+      /^checks +none is run: no daemon runs, and 2 real servers should be checked; next: headgate run /m,
+    );
     expect(by()).toMatchObject({ status: 0, stderr: '' });
     await site.start();
     await site.kill('web1');
