@@ -202,13 +202,13 @@ export function openMaster(
       });
     },
     close() {
-      feed.drain(take);
-      flush();
-      for (const endMs = now() + closingMs; now() < endMs && (repair || waiting() > 0); ) {
-        waitAnyReadable([receiver.fd], waitingMs);
+      const endMs = now() + closingMs;
+      do {
+        drain(now());
         hear();
         catchUp();
-      }
+        waitAnyReadable([receiver.fd], waitingMs);
+      } while (now() < endMs && (repair || waiting() > 0));
       feed.end();
     },
   };
