@@ -4,7 +4,14 @@ import type { VrrpStatus } from '../model/vrrp.ts';
 import { table } from './columns.ts';
 
 /** One row another director, `peer` before the first. */
-export function peerRows({ peers = [] }: { readonly peers?: readonly PeerStatus[] }): string[][] {
+export function peerRows({
+  peers = [],
+  aloneMs,
+}: {
+  readonly peers?: readonly PeerStatus[];
+  readonly aloneMs?: number;
+}): string[][] {
+  if (aloneMs !== undefined) return [['peer', `none has been heard, for ${span(aloneMs)}`]];
   return peers.map((one, i) => [i === 0 ? 'peer' : '', peerText(one)]);
 }
 

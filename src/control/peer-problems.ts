@@ -1,6 +1,18 @@
-import { isSilent, type PeerStatus } from '../model/peer.ts';
+import { isSilent, type PeerStatus, peerSilentMs } from '../model/peer.ts';
 import { span } from '../model/span.ts';
 import type { Problem } from './problems.ts';
+
+/** What it means that no other director has ever been heard, for so long. Pure. */
+export function aloneProblems(aloneMs: number | undefined): readonly Problem[] {
+  if (aloneMs === undefined || aloneMs <= peerSilentMs) return [];
+  return [
+    {
+      what: `no other director has been heard for ${span(aloneMs)}: nobody would take over, or not its connections`,
+      remedy:
+        'does the other one run, with the same interface, id and key in connectionSync? There: headgate status',
+    },
+  ];
+}
 
 /** What is wrong with another director, as this one sees it. Pure. */
 export function peerProblems(peer: PeerStatus): readonly Problem[] {

@@ -18,7 +18,7 @@ import type { Controller } from './controller.ts';
 import { healthOf } from './health-store.ts';
 import { ignoredProblem, ignoredSettings } from './ignored.ts';
 import { overridesOf, readCovers } from './override-store.ts';
-import { peerProblems } from './peer-problems.ts';
+import { aloneProblems, peerProblems } from './peer-problems.ts';
 import { nobodyProblem, oddProblems, type Problem, warningsIn } from './problems.ts';
 import { judgeRealServer, notServing, type RealServerReport } from './real-server-report.ts';
 import { currentRuntimeChanges, type Intention, intend, type Seen, see } from './reconcile.ts';
@@ -100,6 +100,8 @@ export type StatusReport = {
   readonly sync?: readonly RunningSync[];
   /** The other directors, as they spoke of themselves last; absent where none has spoken. */
   readonly peers?: readonly PeerStatus[];
+  /** How long one that would have the key has been listened for and none has ever spoken; absent where nobody is listened for. */
+  readonly aloneMs?: number;
   readonly dataPlane: Capabilities;
   /** Connections and persistence templates of the real servers that are there, and how many the table can hold. */
   readonly connectionTable: { readonly used: number; readonly size: number };
@@ -118,6 +120,7 @@ export type Findings = {
   readonly vrrp?: readonly VrrpStatus[];
   readonly sync?: readonly RunningSync[];
   readonly peers?: readonly PeerStatus[];
+  readonly aloneMs?: number;
   readonly source: Source;
   readonly dataPlane: Capabilities;
   readonly observed: Observed;
@@ -147,6 +150,8 @@ export type Place = {
   readonly sync?: readonly RunningSync[];
   /** Absent where no other director has spoken. */
   readonly peers?: readonly PeerStatus[];
+  /** Absent where one has, or nobody is listened for. */
+  readonly aloneMs?: number;
 };
 
 /** Looks at a data plane and says whether it serves. Changes nothing. Rejects with a HeadgateError. */
@@ -204,6 +209,7 @@ export function reportOf(findings: Findings): StatusReport {
     ...(findings.peers ?? []).flatMap((one) =>
       peerProblems(one).map((problem) => ({ about: [one.host], ...problem })),
     ),
+    ...aloneProblems(findings.aloneMs).map((problem) => ({ about: ['failover'], ...problem })),
   ];
   const services = [...judged.map(({ report }) => report), ...absent];
   // Through the API a plane that does not say has an outlook without paths.
@@ -220,6 +226,7 @@ export function reportOf(findings: Findings): StatusReport {
     // Made from the key, too: nobody else's business.
     ...(findings.sync && { sync: findings.sync.map(({ digest, ...one }) => one) }),
     ...(findings.peers && { peers: findings.peers }),
+    ...(findings.aloneMs !== undefined && { aloneMs: findings.aloneMs }),
     dataPlane,
     connectionTable: { used: connectionsIn(observed), size: observed.connectionTableSize },
     ...(held && { virtualAddresses: held }),

@@ -17,6 +17,7 @@ export type Inspected = Standing & {
   readonly vrrp: readonly VrrpStatus[];
   readonly sync: readonly RunningSync[];
   readonly peers: readonly PeerStatus[];
+  readonly aloneMs: number | undefined;
 };
 
 /** What `GET /v1/report` answers: every service and real server with its state, and what is wrong. */
@@ -37,9 +38,10 @@ export async function describeOn(standing: Inspected, name: string): Promise<obj
   return describe(standing.controller, sourceOf(standing), placeOf(standing), name);
 }
 
-const placeOf = ({ version, startedAt, vrrp, sync, peers }: Inspected) => ({
+const placeOf = ({ version, startedAt, vrrp, sync, peers, aloneMs }: Inspected) => ({
   host: hostname(),
   ...(peers.length > 0 && { peers }),
+  ...(aloneMs !== undefined && { aloneMs }),
   ...(sync.length > 0 && { sync }),
   ...(vrrp.length > 0 && { vrrp }),
   daemon: { pid: process.pid, version, startedAt },

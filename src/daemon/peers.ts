@@ -18,6 +18,11 @@ export type OtherDirectors = {
   /** Speaks and listens where the connection sync of a configuration does; without one, nowhere. */
   take(wanted: FailoverWanted | undefined): void;
   status(): readonly PeerStatus[];
+  /**
+   * How long it has listened and no other director has ever spoken, milliseconds; undefined: one has, or it listens nowhere, or without a key,
+   * so that the other one may be of IPVS, which says nothing of itself.
+   */
+  aloneMs(): number | undefined;
   stop(): void;
 };
 
@@ -36,6 +41,7 @@ export function openOtherDirectors(options: OtherDirectorsOptions): OtherDirecto
   let place: PeersPlace | undefined;
   let peers: Peers | undefined;
   const heard = new Map<Address, HeardPeer>();
+  let sinceMs = now();
   let complaint: string | undefined;
   let services: { readonly table: Table; readonly digest: string } | undefined;
 
@@ -96,7 +102,7 @@ export function openOtherDirectors(options: OtherDirectorsOptions): OtherDirecto
       const next = placeOf(wanted, complain);
       if (isDeepStrictEqual(next, place)) return;
       peers?.close();
-      [place, peers] = [next, undefined];
+      [place, peers, sinceMs] = [next, undefined, now()];
       heard.clear();
     },
     status() {
@@ -107,6 +113,8 @@ export function openOtherDirectors(options: OtherDirectorsOptions): OtherDirecto
         ...(said.version === version && { sameServices: said.configuration.services === ownServices() }),
       }));
     },
+    aloneMs: () =>
+      place?.secret !== undefined && heard.size === 0 ? Math.round(now() - sinceMs) : undefined,
     stop() {
       clearInterval(timer);
       peers?.close();

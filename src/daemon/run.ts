@@ -177,7 +177,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       health: healthNow,
       ...{ failover, busy },
       sync: sync.status,
-      peers: directors.status,
+      ...{ peers: directors.status, aloneMs: directors.aloneMs },
     });
     api = await serveApi(socketPath(), served);
   } catch (error) {

@@ -35,8 +35,9 @@ export type ServedOptions = {
   readonly failover: Pick<Failover, 'status' | 'wanted' | 'handOver' | 'takeBack'>;
   /** How the processes that tell and hear of connections fare. */
   readonly sync: () => readonly RunningSync[];
-  /** The other directors. */
+  /** The other directors, and how long none has been heard. */
   readonly peers: () => readonly PeerStatus[];
+  readonly aloneMs: () => number | undefined;
   /** Told that much is about to be made of the table. */
   readonly busy: () => void;
 };
@@ -57,6 +58,7 @@ export function servedBy({
   failover,
   sync,
   peers,
+  aloneMs,
   busy,
 }: ServedOptions): Served {
   const { memory } = keeper;
@@ -72,7 +74,7 @@ export function servedBy({
     busy();
     return {
       ...{ controller, file: path, version, startedAt, vrrp: vrrp(), sync: sync() },
-      peers: peers(),
+      ...{ peers: peers(), aloneMs: aloneMs() },
       ...keeper.standing(),
     };
   };

@@ -34,6 +34,7 @@ type Shown = {
     readonly sameServices?: boolean;
     readonly vrrp: readonly { readonly state: string; readonly priority: number }[];
   }[];
+  readonly aloneMs?: number;
   readonly problems: readonly { readonly what: string }[];
 };
 
@@ -134,6 +135,11 @@ requires(
       return /do not tell each other of themselves .*it is not encrypted/.test(first.log());
     }, 'what is not encrypted is refused, with a word');
     expect(status(a).peers).toBeUndefined();
+    // The other one would have the key: that it has never been heard is a problem too.
+    await shows(a, /^peer +none has been heard, for \d+s$/m);
+    await shows(a, /no other director has been heard for \d+s: nobody would take over/);
+    expect(status(a).aloneMs).toBeGreaterThan(5000);
+    expect(a.run('headgate', 'status').status).toBe(1);
     sender.close();
     overheard.close();
     statements.close();
