@@ -2,7 +2,7 @@
  * Connection sync of two directors on this machine: new connections at a rate, each opened, established at once and ended a
  * second later. What the processes that tell and hear of them take of a processor, and what arrives.
  *
- * Usage: npx tsx bench/sync/main.ts [--rate N] [--seconds N] []
+ * Usage: npx tsx bench/sync/main.ts [--rate N] [--seconds N] [--key TEXT]
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,6 +20,7 @@ const { values: options } = parseArgs({
   options: {
     rate: { type: 'string', default: '20000' },
     seconds: { type: 'string', default: '10' },
+    key: { type: 'string' },
   },
 });
 const [rate, seconds] = [Number(options.rate), Number(options.seconds)];
@@ -95,7 +96,8 @@ try {
     ['b', 'backup'],
   ] as const) {
     site.restore(director, rules);
-    site.ipvsadm(director, '--start-daemon', role, '--mcast-interface', 'back');
+    if (options.key) await site.startEncrypted(director, role, options.key);
+    else site.ipvsadm(director, '--start-daemon', role, '--mcast-interface', 'back');
   }
   site.activate('a');
   const mac = (node: string) =>

@@ -1,15 +1,9 @@
 import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { planeDirectory } from '../../src/dataplane/instance-folder.ts';
-import { type RunningSync, type SyncOrder, syncDefaults } from '../../src/model/connection-sync.ts';
+import type { RunningSync } from '../../src/model/connection-sync.ts';
 import { listLinks } from '../../src/sys/netlink/link.ts';
 import { withNetlink } from '../../src/sys/netlink/socket.ts';
-import { netnsCookie } from '../../src/sys/netns.ts';
-import { moduleProgram } from '../../src/sys/program.ts';
 import { openFrameSocket } from '../../src/sys/raw.ts';
 import { headgateLauncher, run } from '../agent/site.ts';
 import { encode, ethernet, tcp } from '../packets/frame.ts';
@@ -17,7 +11,10 @@ import { requires } from '../requirements.ts';
 import { until } from './link.ts';
 import { type Director, rules, type SyncSite, standUpSync } from './sync-site.ts';
 
-/* Two directors of ours with a key, on a link that loses every third message in either direction: no connection is lost. */
+/*
+ * Two directors of ours with a key, on a link that loses every third message in either direction: no connection is
+ * lost.
+ */
 
 const connections = 2000;
 const atOnce = 20;
@@ -35,6 +32,7 @@ requires(
   'bpf',
   'ip',
   'nft',
+  'tc',
 )('connection sync by a link that loses messages', () => {
   let site: SyncSite;
   const processes: ChildProcess[] = [];
@@ -44,8 +42,13 @@ requires(
       site.restore(director, rules);
       run(site.lab, director, 'nft', drop);
     }
-    await start('b', 'backup');
-    await start('a', 'master');
+    // A handful of messages fill the socket.
+    run(site.lab, 'a', process.execPath, headgateLauncher, 'sysctl', 'sync_sock_size=10000');
+    for (const [director, role] of [
+      ['b', 'backup'],
+      ['a', 'master'],
+    ] as const)
+      processes.push(await site.startEncrypted(director, role, 'a key of sixteen or more'));
     site.activate('a');
   });
   afterAll(async () => {
@@ -53,52 +56,65 @@ requires(
     for (const one of processes) one.kill('SIGKILL');
   });
 
-  async function start(director: Director, role: 'master' | 'backup'): Promise<void> {
-    const directory = planeDirectory(String(site.lab.inside(director, netnsCookie)));
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const order: SyncOrder = {
-      socket: join(directory, `sync-${role}.sock`),
-      settings: { ...syncDefaults, role, interface: 'back', secret: 'a key of sixteen or more' },
-    };
-    const child = site.lab.spawn(director, process.execPath, moduleProgram('daemon/sync-process'), {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    processes.push(child);
-    child.stdin!.end(JSON.stringify(order));
-    const [said] = (await once(child.stdout!, 'data')) as [Buffer];
-    expect(said.toString()).toBe('{}\n');
-  }
-
   const progressOf = (director: Director) => {
     const { stdout } = site.lab.run(director, process.execPath, [headgateLauncher, 'status', '-o', 'json']);
     return (JSON.parse(stdout) as { sync: RunningSync[] }).sync[0]!.progress!;
   };
 
-  it('every connection is told in the end, and then there is silence', async () => {
+  /** Opens connections of one client, and establishes them; many messages, of few connections each. */
+  async function open(count: number, client: string): Promise<void> {
     const mac = (node: string) =>
       site.lab.inside(node, () => withNetlink({}, listLinks)).find(({ name }) => name === 'front')!;
     const socket = site.lab.inside('client', () => openFrameSocket(mac('client').index));
     const place = { to: mac('a').mac, from: mac('client').mac };
-    for (let i = 0; i < connections; i++) {
+    for (let i = 0; i < count; i++) {
       for (const flags of ['S', 'A'])
-        socket.send(ethernet(encode(tcp(`10.71.0.50:${firstPort + i}`, virtual, flags)), place));
-      // So that there are many messages.
+        socket.send(ethernet(encode(tcp(`${client}:${firstPort + i}`, virtual, flags)), place));
       if (i % atOnce === atOnce - 1) await sleep(10);
     }
-    const established = (director: Director) =>
-      site
-        .connections(director)
-        .filter((line) => line.includes('ESTABLISHED') && line.includes('10.71.0.50:')).length;
-    expect(established('a')).toBe(connections);
-    await until(() => established('b') === connections, 'it knows all of them', 30_000);
+    socket.close();
+  }
+  const established = (director: Director, client: string) =>
+    site.connections(director).filter((line) => line.includes('ESTABLISHED') && line.includes(`${client}:`))
+      .length;
+
+  it('every connection is told in the end, and then there is silence', async () => {
+    const client = '10.71.0.50';
+    await open(connections, client);
+    expect(established('a', client)).toBe(connections);
+    await until(() => established('b', client) === connections, 'it knows all of them', 30_000);
     await until(() => progressOf('b').missing === 0, 'nothing is missing any more', 30_000);
     const [told, heard] = [progressOf('a'), progressOf('b')];
     expect(heard.missed).toBeGreaterThan(10);
     expect(told.toldAgain).toBeGreaterThan(10);
-    // Each is told when it is made and when it is established; what is lost once more.
-    expect(told.connections).toBeLessThan(2 * 2 * connections);
+    // Each is told when it is made and when it is established; what is lost again, until it has come.
+    expect(told.connections).toBeLessThan(10 * connections);
     await sleep(1000);
     expect(progressOf('a').connections).toBe(told.connections);
-    socket.close();
+  });
+
+  it('what the link takes no more of waits, up to sync_qlen_max, and the rest is counted and told later', async () => {
+    const client = '10.71.0.51';
+    const sysctl = (word: string) => run(site.lab, 'a', process.execPath, headgateLauncher, 'sysctl', word);
+    run(
+      site.lab,
+      'a',
+      'tc',
+      ...'qdisc add dev back root tbf rate 100kbit burst 1600 limit 1000000'.split(' '),
+    );
+    const before = progressOf('a').refused;
+    await open(1000, client);
+    await until(() => progressOf('a').waiting! > 0, 'messages wait');
+    expect(progressOf('a').refused).toBe(before);
+    sysctl('sync_qlen_max=2');
+    let refusal = '';
+    for (let i = 0; i < 30 && refusal === ''; i++) {
+      await open(200, client);
+      refusal = progressOf('a').lastRefusal ?? '';
+    }
+    expect(refusal).toMatch(/^cannot send: \d+ messages wait already \(sync_qlen_max\)$/);
+    run(site.lab, 'a', 'tc', ...'qdisc del dev back root'.split(' '));
+    await until(() => established('b', client) === 1000, 'it knows all of them', 30_000);
+    await until(() => progressOf('a').waiting === 0, 'nothing waits any more');
   });
 });

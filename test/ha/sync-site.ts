@@ -1,8 +1,14 @@
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { planeDirectory } from '../../src/dataplane/instance-folder.ts';
 import { type Lab, up } from '../../src/lab/build.ts';
 import { type Helper, startRealServer } from '../../src/lab/processes.ts';
+import { type SyncOrder, type SyncRole, syncDefaults } from '../../src/model/connection-sync.ts';
 import { bpffsDirectory } from '../../src/sys/mount.ts';
 import { netnsCookie } from '../../src/sys/netns.ts';
+import { moduleProgram } from '../../src/sys/program.ts';
 import { agent, headgateLauncher, run } from '../agent/site.ts';
 import { launcher } from '../network/site.ts';
 
@@ -53,6 +59,8 @@ export type SyncSite = {
   ipvsadm(director: Director, ...words: string[]): string;
   /** Loads rules into an empty table. */
   restore(director: Director, lines: readonly string[]): void;
+  /** Starts a sync process with a key, which ipvsadm has no word for; it works when this resolves. */
+  startEncrypted(director: Director, role: SyncRole, secret: string): Promise<ChildProcess>;
   /** Gives the virtual addresses to one director, none to the other. */
   activate(director: Director): void;
   /** Lines of `ipvsadm -Lnc` about connections and templates. */
@@ -158,6 +166,21 @@ export async function standUpSync(what: string, { connections = 65_536 } = {}): 
     lab,
     ipvsadm: (director, ...words) => program(director, words),
     restore: (director, lines) => void program(director, ['-R'], `${['-C', ...lines].join('\n')}\n`),
+    async startEncrypted(director, role, secret) {
+      const directory = planeDirectory(String(lab.inside(director, netnsCookie)));
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      const order: SyncOrder = {
+        socket: join(directory, `sync-${role}.sock`),
+        settings: { ...syncDefaults, role, interface: 'back', secret },
+      };
+      const child = lab.spawn(director, process.execPath, moduleProgram('daemon/sync-process'), {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+      child.stdin!.end(JSON.stringify(order));
+      const [said] = (await once(child.stdout!, 'data')) as [Buffer];
+      if (said.toString() !== '{}\n') throw new Error(`${role} sync process: ${said}`);
+      return child;
+    },
     activate(director) {
       if (active) address(active, 'del');
       address(director, 'add');
