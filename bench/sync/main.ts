@@ -112,7 +112,7 @@ try {
   const share = (one: Director) => `${((cpu(one) * 100_000) / tookMs).toFixed(0)} %`;
   process.stdout.write(`${machine()}\n`);
   printTable(
-    ['', 'new connections/s', 'told', 'messages', 'of a processor', 'us each', 'lag ms', 'refused'],
+    ['', 'new connections/s', 'told', 'messages', 'of a processor', 'us each', 'lag ms', 'refused', 'missed'],
     [
       ...(['a', 'b'] as const).map((one) => [
         one === 'a' ? 'tells' : 'hears',
@@ -123,6 +123,7 @@ try {
         ((cpu(one) * 1e6) / (after[one].connections - before[one].connections)).toFixed(1),
         one === 'a' ? String(after.a.lagMs) : '',
         String(after[one].refused),
+        String(after[one].missed ?? ''),
       ]),
     ],
   );
