@@ -25,12 +25,7 @@ export default defineConfig({
         test: {
           name: 'kernel',
           include: ['test/**/*.test.ts'],
-          // Two directors of which one is a kernel's, in an emulated machine: ten minutes each way.
-          exclude: [
-            'test/unit/**',
-            'test/.cache/**',
-            ...(process.env.LONG ? [] : ['test/kernel/sync.test.ts']),
-          ],
+          exclude: ['test/unit/**', 'test/.cache/**'],
           pool: 'forks',
           fileParallelism: false,
           // Whole directors under the clock of a shared machine: CONTRIBUTING.md says what a second try is for.

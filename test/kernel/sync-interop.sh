@@ -1,64 +1,91 @@
 #!/bin/bash
-# Runs in a guest: connections by way of director a, told to director b, the virtual addresses moved there. One of the two
-# is the kernel's IPVS, the other one ours. Prints what b lists (`listed TCP ... STATE [ORIGIN]`), and of each stream whether
-# it goes on (`NAME: goes on`). $1: the launcher of ipvsadm; $2: kernel-to-ours or ours-to-kernel.
+# Runs in a guest: director a is the kernel's IPVS, director b is ours, and each tells the other. Connections by way of a are told
+# to b, also one that is silent since before b came (`headgate sync send`), and the virtual addresses move there; then the same
+# from b to a. Prints what the other one lists before they move (`b lists TCP ... STATE`, `a lists TCP ... STATE ORIGIN`), of each
+# stream whether it goes on there (`NAME: goes on`), and what it says of its real servers. $1: the launcher of headgate.
 set -euo pipefail
 launcher=$1
 export HEADGATE_CONNECTIONS=4096
 . "$(dirname "$0")/sync-network.sh"
-kernel() { local where=$1; shift; ip netns exec "$where" ipvsadm "$@"; }
-ours() { local where=$1; shift; ip netns exec "$where" "$launcher" "$@"; }
-case $2 in
-kernel-to-ours) master=kernel backup=ours ;;
-ours-to-kernel) master=ours backup=kernel ;;
-esac
-$master a -R <<<"$rules"
-$backup b -R <<<"$rules"
-$backup b --start-daemon backup --mcast-interface inside --syncid 9
-$master a --start-daemon master --mcast-interface inside --syncid 9
-hold a
-cat >client.cjs <<'CLIENT'
-const { connect } = require('node:net');
-const { existsSync } = require('node:fs');
-const { setTimeout: sleep } = require('node:timers/promises');
-const talk = async (socket, text) => {
-  socket.write(text);
-  return Promise.race([new Promise((done) => socket.once('data', (data) => done(String(data)))), sleep(30000, 'silence')]);
-};
-(async () => {
-  const ways = [['direct-routing', '10.1.0.100', 80], ['tunnel', '10.1.0.101', 80], ['masquerade', '10.1.0.102', 80],
-    ['persistent', '10.1.0.102', 8080], ['direct-routing-v6', 'fd01::100', 80]];
-  const streams = ways.map(([name, host, port], i) => [name, connect({ host, port, localPort: 40001 + i })]);
-  for (const [, socket] of streams) {
-    socket.setNoDelay();
-    socket.on('error', () => {});
-    for (let i = 0; i < 4; i++) await talk(socket, 'x');
-  }
-  console.log('opened');
-  while (!existsSync('moved')) await sleep(200);
-  for (const [name, socket] of streams) console.log(`${name}: ${(await talk(socket, 'y')) === 'y' ? 'goes on' : 'is lost'}`);
-  console.log('finished');
-})();
-CLIENT
-ip netns exec client node client.cjs >out &
-client=$!
-until grep -q opened out; do sleep 0.5; done
-sleep 3
-list() {
-  if [ $backup = kernel ]; then
-    ip netns exec b awk 'NR > 1 { print "listed", $1, $3, $5, $8, $9 }' /proc/net/ip_vs_conn_sync | sort
-  else
-    ours b -Lnc | awk 'NR > 2 { print "listed", $1, $3, $4, $5, $6 }' | sort
-  fi
+ours() { ip netns exec b "$launcher" "$@"; }
+kernel() { ip netns exec a ipvsadm "$@"; }
+# For streams by way of b: no client has a template there yet.
+rules+='-A -t 10.1.0.102:8081 -s rr -p 300 -M 255.255.255.0
+-a -t 10.1.0.102:8081 -r 10.2.0.4:8000 -m
+'
+cat >client.pl <<'CLIENT'
+use IO::Socket::IP;
+sub note { my ($name) = @_; open my $file, '>', $name; close $file }
+sub await { my ($name) = @_; select undef, undef, undef, 0.1 until -e $name }
+sub echo {
+  my ($stream, $text) = @_;
+  my $back = '';
+  eval { local $SIG{ALRM} = sub { die }; alarm 60; syswrite $stream, $text; sysread $stream, $back, 100; alarm 0 };
+  alarm 0;
+  return $back eq $text;
 }
-list
-let_go a
-hold b
-ip -n server neigh flush all
-touch moved
-until grep -q finished out; do sleep 0.5; done
-grep -v opened out
-# What b itself says of its real servers now.
-$backup b -Ln
-for where in a b; do $([ $where = a ] && echo $master || echo $backup) $where -L --daemon; done
-kill $client
+my $port = 40000;
+sub start {
+  my ($name, $host, $service) = @_;
+  my $from = $host =~ /:/ ? 'fd01::3' : '10.1.0.3';
+  $port++;
+  my $stream = IO::Socket::IP->new(PeerHost => $host, PeerPort => $service, LocalHost => $from, LocalPort => $port);
+  return [$name, $stream];
+}
+sub ways {
+  my ($persistent) = @_;
+  my @streams = map { start(@$_) } ['direct-routing', '10.1.0.100', 80], ['tunnel', '10.1.0.101', 80],
+    ['masquerade', '10.1.0.102', 80], ['persistent', '10.1.0.102', $persistent], ['direct-routing-v6', 'fd01::100', 80];
+  for my $one (@streams) { echo($one->[1], 'x') for 1 .. 4 }
+  return @streams;
+}
+sub judge { print STDOUT "$_->[0]: ", echo($_->[1], 'y') ? 'goes on' : 'is lost', "\n" for @_ }
+$| = 1;
+my $silent = start('silent', '10.1.0.102', 8080);
+echo($silent->[1], 'x');
+note 'silent'; await 'listens';
+my @by_a = ways 8080;
+note 'by-a'; await 'at-b';
+judge $silent, @by_a;
+my @by_b = ways 8081;
+note 'by-b'; await 'at-a';
+judge @by_b;
+note 'finished';
+sleep 1 while 1;
+CLIENT
+await() { until [ -e "$1" ]; do sleep 0.1; done; }
+move() { # from to
+  let_go "$1"
+  hold "$2"
+  ip -n server neigh flush all
+}
+
+kernel -R <<<"$rules"
+for role in master backup; do kernel --start-daemon $role --mcast-interface inside --syncid 9; done
+hold a
+ip netns exec client perl client.pl &
+client=$!
+trap 'kill $server $client' EXIT
+await silent
+
+ours ipvsadm -R <<<"$rules"
+for role in backup master; do ours ipvsadm --start-daemon $role --mcast-interface inside --syncid 9; done
+ip netns exec a "$launcher" sync send
+touch listens
+await by-a
+b_lists() { ours ipvsadm -Lnc | awk 'NR > 2 { print "b lists", $1, $3, $4, $5, $6 }' | sort; }
+until [ "$(b_lists | tee listed | wc -l)" -eq 7 ]; do sleep 0.2; done
+cat listed
+move a b
+touch at-b
+await by-b
+ours ipvsadm -Ln
+
+a_lists() { awk '$3 ~ /9C4[7-9A-F]/ || $5 == "1F91" { print "a lists", $1, $3, $5, $8, $9 }' /proc/net/ip_vs_conn_sync | sort; }
+until [ "$(ip netns exec a bash -c "$(declare -f a_lists); a_lists" | tee listed | wc -l)" -eq 6 ]; do sleep 0.2; done
+cat listed
+move b a
+touch at-a
+await finished
+kernel -Ln
+ours clean-up
