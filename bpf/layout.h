@@ -297,7 +297,7 @@ struct sync_entry {
 	__u32 word;                  /* enum connection_word: state, INACTIVE, TEMPLATE and method */
 	__u32 timeout;               /* jiffies */
 	__u32 fwmark;
-	__u32 destination;           /* out: slot of the destination it has, 0: of none yet */
+	__u32 destination;           /* in: its local end, enum local_word; out: slot of the destination it has, 0: of none yet */
 };
 
 /* Written by user space, read by the program. */

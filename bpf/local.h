@@ -77,6 +77,32 @@ __noinline int claim_local_end(__u32 slot, __u32 destination_slot)
 	return 0;
 }
 
+/*
+ * Gives a connection that is written already the local end that another director had for it, enum local_word. 0: it is none, or another
+ * live connection has it.
+ */
+__noinline int take_local_end(__u32 slot, __u32 local)
+{
+	struct connection *connection = connection_at(slot), *other;
+	struct connection_detail *detail = detail_at(slot);
+	struct local_end key = {};
+	__u32 *holder;
+
+	if (!connection || !detail)
+		return 0;
+	detail->local = local;
+	if (!key_of_local_end(connection, slot, &key))
+		return 0;
+	if (!bpf_map_update_elem(&local_ends, &key, &slot, BPF_NOEXIST))
+		return 1;
+	/* One that has ended and was not swept yet, that of this connection before it was told otherwise. */
+	holder = bpf_map_lookup_elem(&local_ends, &key);
+	other = holder ? connection_at(*holder) : NULL;
+	if (other && other->word & WORD_LIVE)
+		return 0;
+	return !bpf_map_update_elem(&local_ends, &key, &slot, BPF_ANY);
+}
+
 /* Gives the local end of a connection back. */
 __noinline int release_local_end(__u32 slot)
 {

@@ -63,17 +63,17 @@ static __always_inline __u32 find_destination(const struct sync_entry *entry, co
 	return search.found;
 }
 
-/* 1 when a connection goes where another director says. */
+/* 1 when a connection goes where another director says, from the local end that it says. */
 static __always_inline int goes_to(const struct connection *connection, __u32 slot, const struct sync_entry *entry)
 {
-	struct connection_detail *detail;
+	struct connection_detail *detail = detail_at(slot);
 
-	if (connection->real != entry->real.word[3] || connection->real_port != entry->real_port)
+	if (!detail || connection->real != entry->real.word[3] || connection->real_port != entry->real_port)
 		return 0;
-	if (connection->family == 4)
-		return 1;
-	detail = detail_at(slot);
-	return detail && equal_head(detail->real_head, &entry->real);
+	if (is_full_nat(connection->word) && !(connection->word & WORD_TEMPLATE) &&
+	    (detail->local ^ entry->destination) & (LOCAL_PORT | LOCAL_ADDRESS_MASK << LOCAL_ADDRESS_SHIFT))
+		return 0;
+	return connection->family == 4 || equal_head(detail->real_head, &entry->real);
 }
 
 /* The time of a connection starts over. */
@@ -121,11 +121,14 @@ static __always_inline int enter_entry(const struct packet *key, const struct sy
 				       __u32 destination_slot, __u32 now)
 {
 	struct destination *destination = destination_at(destination_slot);
-	__u32 slot, same, word;
+	__u32 slot, same, word, full;
 	struct connection *connection;
 
-	/* The real server knows such a connection by a local end of the other director. */
-	if (!destination || (destination->method == METHOD_FULL_NAT && !(entry->word & WORD_TEMPLATE)))
+	if (!destination)
+		return 0;
+	/* The real server knows such a connection by its local end alone. */
+	full = destination->method == METHOD_FULL_NAT && !(entry->word & WORD_TEMPLATE);
+	if (full && (!entry->destination || destination->full_nat & FULL_NAT_HERE))
 		return 0;
 	slot = take_slot();
 	connection = connection_at(slot);
@@ -135,7 +138,7 @@ static __always_inline int enter_entry(const struct packet *key, const struct sy
 	/* Connections inherit the method of their destination (ip_vs_bind_dest). */
 	if (destination_slot)
 		word = (word & 0xffff) | destination->method << WORD_METHOD_SHIFT;
-	if (!(word & WORD_TEMPLATE) && word >> WORD_METHOD_SHIFT != METHOD_MASQUERADE &&
+	if (!(word & WORD_TEMPLATE) && !full && word >> WORD_METHOD_SHIFT != METHOD_MASQUERADE &&
 	    word >> WORD_METHOD_SHIFT != METHOD_BYPASS)
 		word |= WORD_NO_OUTPUT;
 	word |= WORD_LIVE | WORD_SYNCED;
@@ -149,6 +152,10 @@ static __always_inline int enter_entry(const struct packet *key, const struct sy
 		if (detail)
 			__builtin_memcpy(detail->real_head, entry->real.word, sizeof(detail->real_head));
 	}
+	if (full && !take_local_end(slot, entry->destination)) {
+		free_slot(slot, connection);
+		return 0;
+	}
 	if (entry->fwmark && !(word & WORD_TEMPLATE))
 		note_mark(key, slot, entry->fwmark);
 	start_over(connection, slot, entry, now);
@@ -156,6 +163,8 @@ static __always_inline int enter_entry(const struct packet *key, const struct sy
 	same = push_entry(slot, key, word & WORD_TEMPLATE, now);
 	if (same == slot)
 		return 1;
+	if (full)
+		release_local_end(slot);
 	take_back_entry(connection, slot, destination, word);
 	return same != 0;
 }

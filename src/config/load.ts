@@ -2,6 +2,7 @@ import { HeadgateError, type Problem } from '../model/errors.ts';
 import { countMistakes, sortProblems } from '../model/problem.ts';
 import type { Note, TestCodes } from './adapters/adapter.ts';
 import { type Files, machineFiles } from './files.ts';
+import { notesOfFullNat } from './full-nat-notes.ts';
 import { judgeTree } from './judge.ts';
 import { beginReading, endReading, type Memory } from './memory.ts';
 import { notesOfPlane } from './plane-notes.ts';
@@ -68,7 +69,11 @@ function loadOnce(
   const all = sortProblems([...problems, ...judged.problems], names);
   if (all.length > 0 || !judged.configuration) return { problems: all, ...rest };
   const { configuration } = judged;
-  const warnings = [...rest.warnings, ...notesOfPlane(configuration, root)];
+  const warnings = [
+    ...rest.warnings,
+    ...notesOfPlane(configuration, root),
+    ...notesOfFullNat(configuration, root),
+  ];
   return { configuration, problems: all, ...rest, warnings };
 }
 

@@ -13,6 +13,8 @@ export type FeedRule = {
   readonly retries?: number;
   /** What a template rules is left out (sync_persist_mode). */
   readonly withoutRuled?: boolean;
+  /** Connections of full NAT are told too, with their local ends: to nobody but directors of ours. */
+  readonly localEnds?: boolean;
 };
 
 /** What became of a connection that another director told of. */

@@ -68,6 +68,8 @@ export type SyncedConnection = {
   readonly fwmark: number;
   /** 0: not told; the state's own. */
   readonly timeoutSeconds: number;
+  /** With full NAT: where the real server sees it come from. Between directors of ours alone. */
+  readonly local?: { readonly address: Uint8Array; readonly port: number };
 };
 
 /** IP_VS_CONN_F_*, as far as they matter to who tells or hears. */
@@ -78,6 +80,8 @@ export const syncFlags = {
   tunnel: 2,
   directRouting: 3,
   bypass: 4,
+  /** Ours; to IPVS there is no such method. */
+  fullNat: 5,
   synced: 0x20,
   noOutput: 0x80,
   inactive: 0x100,

@@ -6,20 +6,26 @@ import { listLinks } from '../../src/sys/netlink/link.ts';
 import { withNetlink } from '../../src/sys/netlink/socket.ts';
 import { openFrameSocket } from '../../src/sys/raw.ts';
 import { headgateLauncher, run } from '../agent/site.ts';
+import { closeSocket, connectOn, freshPort, readLine, sendAll } from '../network/sockets.ts';
 import { encode, ethernet, tcp } from '../packets/frame.ts';
 import { requires } from '../requirements.ts';
 import { until } from './link.ts';
 import { type Director, rules, type SyncSite, standUpSync } from './sync-site.ts';
 
 /*
- * Two directors of ours with a key, on a link that loses every third message in either direction: no connection is
- * lost.
+ * Two directors of ours with a key, on a link that loses every third message in either direction: no connection is lost, nor
+ * one of full NAT whose local address moves with the virtual ones.
  */
 
 const connections = 2000;
 const atOnce = 20;
 const firstPort = 10_000;
 const virtual = '10.71.0.101:7';
+/** At 10.71.0.100:9; 10.72.0.254 is on `back`, of whoever is active. */
+const fullNat = [
+  '-A -t 10.71.0.100:9 -s rr',
+  '-a -t 10.71.0.100:9 -r 10.72.0.11:7007 --full-nat --local-addresses 10.72.0.254',
+];
 const drop = [
   'add table ip lossy',
   'add chain ip lossy input { type filter hook input priority 0; }',
@@ -39,7 +45,7 @@ requires(
   beforeAll(async () => {
     site = await standUpSync('loss');
     for (const director of ['a', 'b'] as const) {
-      site.restore(director, rules);
+      site.restore(director, [...rules, ...fullNat]);
       run(site.lab, director, 'nft', drop);
     }
     // A handful of messages fill the socket.
@@ -91,6 +97,26 @@ requires(
     expect(told.connections).toBeLessThan(10 * connections);
     await sleep(1000);
     expect(progressOf('a').connections).toBe(told.connections);
+  });
+
+  it('full NAT goes on from the same local end, and back', async () => {
+    const from = { address: '10.71.0.1', port: freshPort() };
+    const to = { address: '10.71.0.100', port: 9 };
+    const fd = connectOn(site.lab, 'client', 'stream', to, { from, timeoutMs: 30_000 });
+    expect(readLine(fd)).not.toBe('');
+    const echo = (text: string) => {
+      sendAll(fd, Buffer.from(`${text}\n`));
+      return readLine(fd);
+    };
+    expect(echo('by a')).toBe('by a');
+    const listed = (director: Director) =>
+      site.connections(director).filter((line) => line.includes(`10.71.0.1:${from.port} `));
+    await until(() => listed('b').some((line) => line.includes('ESTABLISHED')), 'it was told');
+    site.activate('b');
+    expect(echo('by b')).toBe('by b');
+    site.activate('a');
+    expect(echo('by a again')).toBe('by a again');
+    closeSocket(fd);
   });
 
   it('what the link takes no more of waits, up to sync_qlen_max, and the rest is counted and told later', async () => {

@@ -8,9 +8,9 @@ import { addressToBytes } from '../../src/model/address.ts';
 import type { ConnectionFeed } from '../../src/model/connection-feed.ts';
 import { type SyncedConnection, syncFlags } from '../../src/model/connection-sync.ts';
 import { requires } from '../requirements.ts';
-import { endpoint, tcp, udp } from './frame.ts';
+import { address, encode, endpoint, tcp, udp } from './frame.ts';
 import { type Harness, openHarness } from './harness.ts';
-import { additions, destination, servicePlan } from './services.ts';
+import { additions, at, destination, servicePlan } from './services.ts';
 
 /* What the program tells of connections, and what it makes of those it is told of: ip_vs_sync.c of Linux 6.12. */
 
@@ -332,6 +332,67 @@ requires(
     while (!feed.walk(100, true, ({ clientPort }) => all.push(clientPort)));
     expect(all.sort()).toEqual([0, 0, 2]);
   });
+
+  it.each([
+    [4, vip, '203.0.113.7', '10.1.0.11', '10.1.0.1', '10.1.0.2'],
+    [6, vip6, '2001:db8:7::7', 'fd10::11', 'fd10::1', 'fd10::2'],
+  ] as const)(
+    'IPv%i with full NAT: they keep the local end that they had',
+    async (family, virtual, from, real, local, other) => {
+      const place = at(virtual, 80);
+      const server = at(real, 8080);
+      const fullNat = { localAddresses: [address(local)], clientAddress: 'hidden' } as const;
+      await harness.apply(
+        ...additions([servicePlan(`tcp ${place}`, 'rr', { ...destination(server, 'full-nat'), fullNat })]),
+      );
+      const one = told(at(from, 1), place, server, { flags: syncFlags.fullNat });
+      const end = (of: string, port: number) => ({ local: { address: addressToBytes(address(of)), port } });
+      // The real server would not know it, or answer elsewhere.
+      expect(feed.enter(one)).toBe('refused');
+      expect(feed.enter({ ...one, ...end(other, 1025) })).toBe('refused');
+      expect(feed.enter({ ...one, ...end(local, 1025) })).toBe('bound');
+      const ip = ({ verdict, bytes }: { verdict: string; bytes: Buffer }) => [verdict, bytes.subarray(14)];
+      const sent = (flags: string, port: number) => [
+        ip(harness.receive('c0', tcp(at(from, 1), place, flags))),
+        ['redirect', encode(tcp(at(local, port), server, flags, { ttl: 63 }))],
+      ];
+      const [first, firstWanted] = sent('A', 1025);
+      expect(first).toEqual(firstWanted);
+      expect(ip(harness.receive('r0', tcp(server, at(local, 1025), 'A')))).toEqual([
+        'redirect',
+        encode(tcp(place, at(from, 1), 'A', { ttl: 63 })),
+      ]);
+      // Nobody else has that end while it lives; told with another one, it is another connection.
+      const second = {
+        ...told(at(from, 2), place, server, { flags: syncFlags.fullNat }),
+        ...end(local, 1025),
+      };
+      expect(feed.enter(second)).toBe('refused');
+      expect(feed.enter({ ...one, ...end(local, 1026) })).toBe('bound');
+      const [again, againWanted] = sent('A', 1026);
+      expect(again).toEqual(againWanted);
+      expect(feed.enter(second)).toBe('bound');
+      expect(await counts()).toEqual({ [real]: [2, 0, 0] });
+      // Ours are told with theirs, to who knows what that is.
+      const ends: unknown[] = [];
+      const take = ({ clientPort, local: own, flags }: SyncedConnection) =>
+        ends.push([
+          clientPort,
+          flags & syncFlags.method,
+          own && Buffer.from(own.address).toString('hex'),
+          own?.port,
+        ]);
+      feed.begin({ packets: 'all', localEnds: true });
+      const opened = harness.receive('c0', tcp(at(from, 3), place, 'S')).bytes.subarray(14);
+      feed.drain(take);
+      const header = family === 4 ? 20 : 40;
+      const hex = Buffer.from(addressToBytes(address(local))).toString('hex');
+      expect(ends).toEqual([[3, syncFlags.fullNat, hex, opened.readUInt16BE(header)]]);
+      feed.begin({ packets: 'all' });
+      while (!feed.walk(100, true, take));
+      expect(ends).toHaveLength(1);
+    },
+  );
 
   it.each(process.env.LONG ? [1 << 20] : [])(
     'what a feed of %i bytes has no room for is counted',

@@ -10,6 +10,7 @@ import { loadPrograms } from './create.ts';
 import { swapPort } from './encoding.ts';
 import { type Instance, mapFile } from './instance.ts';
 import { numbers, records } from './layout.generated.ts';
+import { openLocalEnds } from './local-ends.ts';
 import { reasonAgain } from './refresh.ts';
 
 const {
@@ -27,6 +28,8 @@ const { STATE_UDP, STATE_SYNACK, STATE_CLOSE } = numbers.state;
 const { METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING, METHOD_BYPASS, METHOD_FULL_NAT } =
   numbers.method;
 const methods: readonly number[] = [METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING, METHOD_BYPASS];
+/** What a connection's method is while it has no destination, from which it inherits one then. */
+const methodWithout = (method: number): number => (method === METHOD_FULL_NAT ? METHOD_MASQUERADE : method);
 
 /** As much as the program tells apart (LONGEST_TIMEOUT of bpf/persist.h). */
 const longestJiffies = 0xffe00000;
@@ -39,6 +42,7 @@ const states = { tcp: STATE_SYNACK + 1, template: 2, udp: 1 } as const;
 export function openConnectionFeed(instance: Instance): ConnectionFeed {
   const { settings, runtime } = instance;
   const { entries, details } = mapConnections(instance);
+  const locals = openLocalEnds(instance.map('local_addresses'));
   const ring = openRingBuffer(instance.map('sync_ring'));
   const hertz = settings.get(0, 'hz');
   const loaded = loadPrograms(instance.map, ['headgate_take']);
@@ -67,12 +71,14 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
     const timeout = entries.get(slot, 'timeout');
     const left = timeout - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
     if (left <= 0) return undefined;
-    // The real server answers to an address of this director, which the other one has no way to speak from.
-    if (!template && word >>> WORD_METHOD_SHIFT === METHOD_FULL_NAT) return undefined;
     const family = entries.get(slot, 'family') === 6 ? 6 : 4;
     const own = word >>> WORD_METHOD_SHIFT;
+    // The real server knows such a connection by its local end alone.
+    const local =
+      own === METHOD_FULL_NAT && !template ? locals.endIn(details.get(slot, 'local'), family) : null;
+    if (local !== null && !(rule.localEnds && local)) return undefined;
     // A template of full NAT says who serves a client, which is as good elsewhere.
-    const method = own === METHOD_FULL_NAT ? METHOD_MASQUERADE : own;
+    const method = own === METHOD_FULL_NAT && template ? METHOD_MASQUERADE : own;
     const protocol = entries.get(slot, 'protocol');
     const state = word & WORD_STATE;
     return {
@@ -80,7 +86,9 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
       protocol,
       flags:
         method |
-        (word & WORD_NO_OUTPUT && method !== METHOD_MASQUERADE ? syncFlags.noOutput : 0) |
+        (word & WORD_NO_OUTPUT && method !== METHOD_MASQUERADE && method !== METHOD_FULL_NAT
+          ? syncFlags.noOutput
+          : 0) |
         (word & WORD_INACTIVE || ended ? syncFlags.inactive : 0) |
         (template ? syncFlags.template : 0),
       state: stateOnWire(state, template, ended, protocol),
@@ -93,6 +101,7 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
       fwmark: details.get(slot, 'fwmark'),
       // A template keeps its whole lifetime; a connection ends when ours does.
       timeoutSeconds: ended ? 1 : Math.max(1, Math.ceil((template ? timeout : left) / hertz)),
+      ...(local && { local }),
     };
   }
 
@@ -182,6 +191,8 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
       if (word === undefined) return 'refused';
       const seconds = connection.timeoutSeconds || ownSeconds(connection, word);
       writeArgument(argument, connection, word, Math.min(seconds * hertz, longestJiffies));
+      // What comes in where the slot of the destination goes out.
+      if (connection.local) argument.setUint32(at('destination'), locals.wordOf(connection.local), true);
       if (program.call() !== 1) return 'refused';
       return argument.getUint32(records.sync_entry.fields.destination.offset, true) === 0
         ? 'unbound'
@@ -218,7 +229,7 @@ function stateOnWire(state: number, template: boolean, ended: boolean, protocol:
 function wordOf({ protocol, flags, state, family, fwmark }: SyncedConnection): number | undefined {
   const template = (flags & syncFlags.template) !== 0;
   if (flags & (syncFlags.onePacket | syncFlags.noClientPort)) return undefined;
-  const method = flags & syncFlags.method;
+  const method = methodWithout(flags & syncFlags.method);
   if (!methods.includes(method)) return undefined;
   const shared = (method << WORD_METHOD_SHIFT) | (template ? WORD_TEMPLATE : 0);
   if (template)

@@ -10,9 +10,11 @@ import {
   encodeEnd,
   encodeMessage,
   encodeOldMessage,
+  headerBytes,
   isEnd,
   mostConnections,
   portsOfEnd,
+  recordLength,
 } from './message.ts';
 
 /** What a master of Linux 6.12 said, and what it listed then (test/kernel/sync-golden.sh). */
@@ -267,6 +269,29 @@ it('a batch of version 0 leaves out what that has no place for', () => {
     { version: 1, id: 5, connections: [told], refused: [] },
     { version: 0, id: 5, connections: [{ ...told, fwmark: 0, timeoutSeconds: 0 }], refused: [] },
   ]);
+});
+
+it('a local end is an option that IPVS skips, of the family of its connection', () => {
+  const ends = {
+    client: Uint8Array.of(10, 0, 0, 1),
+    clientPort: 1,
+    virtual: Uint8Array.of(10, 0, 0, 2),
+    virtualPort: 2,
+  };
+  const one: SyncedConnection = {
+    ...{ family: 4, protocol: 6, flags: syncFlags.fullNat, state: 1, fwmark: 0, timeoutSeconds: 9, ...ends },
+    ...{ real: Uint8Array.of(10, 0, 0, 3), realPort: 3 },
+    local: { address: Uint8Array.of(10, 0, 0, 4), port: 1025 },
+  };
+  const message = encodeMessage(7, [one, one]);
+  expect(message).toHaveLength(headerBytes + 2 * recordLength(one));
+  expect(decodeMessage(message)).toMatchObject({ connections: [one, one], refused: [] });
+  // IPVS_OPT_F_PARAM, the bit 0x40, says that who does not know the option passes it over.
+  const at = headerBytes + 36;
+  expect([...message.subarray(at, at + 8)]).toEqual([0x60, 6, 1025 >> 8, 1025 & 255, 10, 0, 0, 4]);
+  message[at + 1] = 5;
+  expect(decodeMessage(message)).toMatchObject({ connections: [one], refused: ['a local end of 5 bytes'] });
+  expect(recordLength(one, 0)).toBe(0);
 });
 
 it('a batch fills messages to their length and sends what is left', () => {

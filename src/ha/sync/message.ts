@@ -20,7 +20,14 @@ const recordBytes0 = 24;
 const sequenceBytes = 24;
 const sequenceFlags = syncFlags.inSequence | syncFlags.outSequence;
 /** Option types: bit 6 says that it may be skipped by who does not know it. */
-const option = { sequences: 1, engineData: 2, engineName: 3, skippable: 0x40, number: 0x3f } as const;
+const option = {
+  ...{ sequences: 1, engineData: 2, engineName: 3 },
+  /** Ours: port and address of a connection's local end (full NAT). */
+  local: 0x20,
+  ...{ skippable: 0x40, number: 0x3f },
+} as const;
+const optionHeadBytes = 2;
+const portBytes = 2;
 const mostEngineData = 255;
 const mostEngineName = 16;
 
@@ -36,9 +43,10 @@ export type SyncMessage = {
 };
 
 /** The bytes a connection takes in a message; 0: one of this version cannot hold it. */
-export function recordLength({ family }: SyncedConnection, version: SyncVersion = 1): number {
-  if (version === 1) return recordBytes[family];
-  return family === 4 ? recordBytes0 : 0;
+export function recordLength({ family, local }: SyncedConnection, version: SyncVersion = 1): number {
+  if (version === 1)
+    return recordBytes[family] + (local ? optionHeadBytes + portBytes + local.address.length : 0);
+  return family === 4 && !local ? recordBytes0 : 0;
 }
 
 /** Writes a message of version 1. At most 255 connections, all of them within 65,535 bytes. */
@@ -98,11 +106,11 @@ export const isEnd = (bytes: Uint8Array): boolean =>
 export const portsOfEnd = (end: Uint8Array): number => end[7]!;
 
 function writeRecord(message: Buffer, at: number, connection: SyncedConnection): number {
-  const { family, client, virtual, real } = connection;
-  const end = at + recordBytes[family];
+  const { family, client, virtual, real, local } = connection;
+  const end = at + recordLength(connection);
   message[at] = family === 6 ? 1 : 0;
   message[at + 1] = connection.protocol;
-  message.writeUInt16BE(recordBytes[family], at + 2);
+  message.writeUInt16BE(end - at, at + 2);
   message.writeUInt32BE(connection.flags >>> 0, at + 4);
   message.writeUInt16BE(connection.state, at + 8);
   message.writeUInt16BE(connection.clientPort, at + 10);
@@ -112,6 +120,11 @@ function writeRecord(message: Buffer, at: number, connection: SyncedConnection):
   message.writeUInt32BE(connection.timeoutSeconds, at + 20);
   const width = family === 6 ? 16 : 4;
   for (const [i, address] of [client, virtual, real].entries()) message.set(address, at + 24 + i * width);
+  if (!local) return end;
+  const optionAt = at + recordBytes[family];
+  message.set([option.local | option.skippable, portBytes + local.address.length], optionAt);
+  message.writeUInt16BE(local.port, optionAt + optionHeadBytes);
+  message.set(local.address, optionAt + optionHeadBytes + portBytes);
   return end;
 }
 
@@ -156,9 +169,10 @@ function readRecord(message: Buffer, at: number, end: number): SyncedConnection 
   const width = family === 6 ? 16 : 4;
   const address = (index: number) =>
     Uint8Array.from(message.subarray(at + 24 + index * width, at + 24 + (index + 1) * width));
-  const unfit = unfitOptions(message, at + recordBytes[family], end);
-  if (unfit !== undefined) return unfit;
+  const options = readOptions(message, at + recordBytes[family], end, width);
+  if (typeof options === 'string') return options;
   return {
+    ...options,
     family,
     protocol: message[at + 1]!,
     flags: message.readUInt32BE(at + 4),
@@ -174,8 +188,14 @@ function readRecord(message: Buffer, at: number, end: number): SyncedConnection 
   };
 }
 
-/** Why options make their connection unusable; undefined where they do not (ip_vs_proc_sync_conn). */
-function unfitOptions(message: Buffer, from: number, end: number): string | undefined {
+/** What options say of their connection, or why they make it unusable (ip_vs_proc_sync_conn). `width`: bytes of an address. */
+function readOptions(
+  message: Buffer,
+  from: number,
+  end: number,
+  width: number,
+): Pick<SyncedConnection, 'local'> | string {
+  let local: SyncedConnection['local'];
   const seen = new Set<number>();
   for (let at = from; at < end; ) {
     if (end - at < 2) return 'an option that is cut off';
@@ -194,9 +214,13 @@ function unfitOptions(message: Buffer, from: number, end: number): string | unde
       const most = number === option.engineData ? mostEngineData : mostEngineName;
       return length > most ? `persistence data of ${length} bytes` : 'a template of a persistence engine';
     }
-    if ((type & option.skippable) === 0) return `unknown option ${number}`;
+    if (number === option.local) {
+      if (length !== portBytes + width) return `a local end of ${length} bytes`;
+      const address = Uint8Array.from(message.subarray(at - width, at));
+      local = { address, port: message.readUInt16BE(at - length) };
+    } else if ((type & option.skippable) === 0) return `unknown option ${number}`;
   }
-  return undefined;
+  return local ? { local } : {};
 }
 
 function decodeOld(message: Buffer): SyncMessage | string {

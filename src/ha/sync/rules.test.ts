@@ -11,6 +11,8 @@ const settings: SyncSettings = {
 
 test('by itself a master tells of everything', () => {
   expect(ruleOf(settings, syncSysctlDefaults)).toEqual({ packets: 'all', withoutRuled: false });
+  // With a key nobody but ours listens.
+  expect(ruleOf({ ...settings, secret: 'a secret' }, syncSysctlDefaults)).toMatchObject({ localEnds: true });
 });
 
 test('it goes by the parameters where its own settings say nothing', () => {

@@ -12,6 +12,8 @@ export function ruleOf(settings: SyncSettings, sysctls: SyncSysctls): FeedRule {
     packets: isByPackets ? { threshold, period } : 'all',
     ...(refreshSeconds !== undefined && { refreshSeconds, retries: sysctls.sync_retries }),
     withoutRuled: sysctls.sync_persist_mode === 1,
+    // In an envelope they meet no director of IPVS, which would take them for masqueraded ones.
+    ...(settings.secret !== undefined && { localEnds: true }),
   };
 }
 
