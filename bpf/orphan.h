@@ -29,14 +29,14 @@ static __always_inline __u32 fate_of(const struct destination *destination)
 }
 
 /*
- * 1 when a connection ends without waiting for a packet: with expire_nodest_conn, where its service follows the kernel's
- * rule (ip_vs_expire_nodest_conn_flush). Templates end by their own rules.
+ * 1 when a connection ends without waiting for a packet, and a template when it rules none any more: with expire_nodest_conn,
+ * where their service follows the kernel's rule (ip_vs_expire_nodest_conn_flush).
  */
 static __always_inline int is_flushed(const struct connection *connection)
 {
 	struct destination *destination;
 
-	if (!settings.expire_nodest_conn || !connection->destination || connection->word & WORD_TEMPLATE)
+	if (!settings.expire_nodest_conn || !connection->destination)
 		return 0;
 	destination = destination_at(connection->destination);
 	return destination && !(destination->flags & DESTINATION_AVAILABLE) && fate_said(destination) == FATE_DROP;

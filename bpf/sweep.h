@@ -129,16 +129,17 @@ static long visit_slot(__u32 index, struct sweep *sweep)
 {
 	__u32 slot = sweep->slice << SLICE_BITS | index;
 	struct connection *connection = connection_at(slot);
-	__u32 word, moment;
+	__u32 word, moment, flushed;
 
 	if (!connection || !slot)
 		return 0;
 	word = connection->word;
 	if (!word)
 		return 0;
-	if (word & WORD_LIVE &&
-	    (is_flushed(connection) || (is_expired(connection, sweep->now) &&
-					!(word & WORD_TEMPLATE && prolong_template(connection, slot, sweep->now))))) {
+	flushed = word & WORD_LIVE && is_flushed(connection);
+	if (flushed ? !(word & WORD_TEMPLATE && ruled_by(slot))
+		    : word & WORD_LIVE && is_expired(connection, sweep->now) &&
+			      !(word & WORD_TEMPLATE && prolong_template(connection, slot, sweep->now))) {
 		end_connection(connection, word);
 		word = connection->word;
 	}
@@ -158,7 +159,8 @@ static long visit_slot(__u32 index, struct sweep *sweep)
 		}
 		moment = sweep->now;
 	} else {
-		moment = expiry_moment(connection->seen, connection->timeout);
+		/* A template to be flushed waits for the connections it rules, which end now. */
+		moment = flushed ? sweep->now : expiry_moment(connection->seen, connection->timeout);
 	}
 	moment |= 1;
 	if (!sweep->due || (__s32)(moment - sweep->due) < 0)

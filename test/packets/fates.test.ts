@@ -311,6 +311,22 @@ requires(
       expect(await entriesOf(tcpSite.client)).toEqual([]);
     });
 
+    it('1 ends templates with the last of their connections', async () => {
+      await set(1);
+      const { client, vip, id, service, remove } = await site('udp', 4, undefined);
+      const persistence = { timeoutSeconds: 300, netmask: 0xffffffff };
+      await harness.apply({ kind: 'edit-service', service: { ...service, persistence } });
+      for (const port of [1, 2]) harness.receive('c0', udp(client.replace(/\d+$/, `${6000 + port}`), vip));
+      const left = async () =>
+        (await harness.connections()).filter(({ virtual }) => virtual.port === id.port);
+      expect((await left()).map(({ template }) => template).sort()).toEqual([false, false, true]);
+      await remove();
+      const until = performance.now() + 20_000;
+      while (performance.now() < until && (await left()).length > 0)
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      expect(await left()).toEqual([]);
+    });
+
     it('1 leaves what a service says for itself', async () => {
       await set(1);
       const { client, vip, replace, arriving } = await site('tcp', 4, 'keep');

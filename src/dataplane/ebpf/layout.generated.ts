@@ -4,7 +4,7 @@
 export const layoutId = 0xf8ebe4b7;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0x3d9fa113, 0xd1ea0bca] as const;
+export const buildId = [0x095d5eb6, 0xa613abb9] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
