@@ -34,8 +34,8 @@ for name in director:1 client:2; do
   ip -n "${name%:*}" addr add "10.5.0.${name#*:}/24" dev lan.5
 done
 
-for vip in 10.1.0.100 10.1.0.101 10.1.0.102; do ip -n director addr add $vip/32 dev lan; done
-for vip in fd01::100 fd01::101; do ip -n director addr add $vip/128 dev lan nodad; done
+for vip in 10.1.0.100 10.1.0.101 10.1.0.102 10.1.0.103; do ip -n director addr add $vip/32 dev lan; done
+for vip in fd01::100 fd01::101 fd01::102; do ip -n director addr add $vip/128 dev lan nodad; done
 ip -n director addr add 10.5.0.102/32 dev lan.5
 ip netns exec server sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 net.ipv4.conf.all.rp_filter=0 \
   net.ipv4.conf.tunl0.rp_filter=0 net.ipv6.conf.ip6tnl0.disable_ipv6=0
@@ -54,6 +54,8 @@ ip -n server addr add fd01::101/128 dev ip6tnl0 nodad
 10.5.0.102 10.2.0.3:80 -m
 [fd01::100] [fd01::3]:80 -g
 [fd01::101] [fd01::3]:80 -i
+10.1.0.103 10.1.0.3:80 --full-nat
+[fd01::102] [fd01::3]:80 --full-nat --client-address tcp-option
 RULES
 } >rules
 HEADGATE_CONNECTIONS=4096 ip netns exec director "$launcher" -R <rules
@@ -90,5 +92,7 @@ masquerade 10.1.0.102
 vlan 10.5.0.102
 direct-routing-v6 [fd01::100]
 tunnel-v6 [fd01::101]
+full-nat 10.1.0.103
+full-nat-v6 [fd01::102]
 CHECKS
 ip netns exec director "$launcher" -L -n

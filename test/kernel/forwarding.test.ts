@@ -9,7 +9,16 @@ import { runInGuest } from './guest.ts';
  */
 
 const root = resolve(import.meta.dirname, '../..');
-const ways = ['direct-routing', 'tunnel', 'masquerade', 'vlan', 'direct-routing-v6', 'tunnel-v6'];
+const ways = [
+  'direct-routing',
+  'tunnel',
+  'masquerade',
+  'vlan',
+  'direct-routing-v6',
+  'tunnel-v6',
+  'full-nat',
+  'full-nat-v6',
+];
 
 describe.each(['6.12', '6.1'] as const)('Linux %s', (series) => {
   requires(
