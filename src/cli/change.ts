@@ -1,11 +1,11 @@
 import { resolve } from 'node:path';
 import { type AbsentAddress, absentAddresses } from '../control/absent-addresses.ts';
 import { bareStep, type Change, type Step } from '../control/change.ts';
+import { describedChecks } from '../control/configuration-report.ts';
 import type { Controller } from '../control/controller.ts';
 import type { FileText } from '../control/file-texts.ts';
 import { loadWanted } from '../control/load-wanted.ts';
 import { type Intention, intend, putInForce } from '../control/reconcile.ts';
-import { describedChecks } from '../control/status.ts';
 import type { Wanted } from '../control/wanted.ts';
 import { count } from '../model/count.ts';
 import { HeadgateError } from '../model/errors.ts';

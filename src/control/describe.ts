@@ -6,6 +6,7 @@ import { destinationKey, serviceKey } from '../model/service-id.ts';
 import type { Connection, Counters, DestinationState, Operation, ServiceState } from '../model/table.ts';
 import type { Destination, ServiceId, Timeouts, VirtualService } from '../model/virtual-service.ts';
 import { bareStep } from './change.ts';
+import type { Source } from './configuration-report.ts';
 import type { Controller } from './controller.ts';
 import { ignoredSettings } from './ignored.ts';
 import { type Named, namedObjects, ownersAmong } from './named.ts';
@@ -22,7 +23,6 @@ import {
   missingService,
   type Place,
   type ServiceReport,
-  type Source,
 } from './status.ts';
 import { plainNames } from './wanted.ts';
 

@@ -7,11 +7,12 @@ import { type MemoryPlane, openMemoryPlane, tcpFlags } from '../dataplane/memory
 import type { Address } from '../model/address.ts';
 import type { Path } from '../model/outlook.ts';
 import type { Destination } from '../model/virtual-service.ts';
+import type { Source } from './configuration-report.ts';
 import type { Controller } from './controller.ts';
 import { describe as describeObjects } from './describe.ts';
 import { changeOverrides } from './overrides.ts';
 import { intend, putInForce } from './reconcile.ts';
-import { type Source, type StatusReport, statusOf } from './status.ts';
+import { type StatusReport, statusOf } from './status.ts';
 import { wantedOf } from './wanted.ts';
 
 const web = { kind: 'address', protocol: 'tcp', address: '192.0.2.10' as Address, port: 80 } as const;

@@ -14,6 +14,7 @@ import type { Observed, Operation, ServiceState } from '../model/table.ts';
 import type { SchedulerName, ServiceId } from '../model/virtual-service.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';
 import type { Applied } from './applied.ts';
+import { type ConfigurationReport, configurationOf, type Source } from './configuration-report.ts';
 import type { Controller } from './controller.ts';
 import { healthOf } from './health-store.ts';
 import { ignoredProblem, ignoredSettings } from './ignored.ts';
@@ -25,20 +26,8 @@ import { currentRuntimeChanges, type Intention, intend, type Seen, see } from '.
 import { standIns, weightsUnder, withAbsent } from './shown.ts';
 import { type Reach, reachOf } from './standby.ts';
 import { vrrpProblems } from './vrrp-problems.ts';
-import { plainNames, type Wanted } from './wanted.ts';
+import { plainNames } from './wanted.ts';
 
-/** The configuration the data plane is held against. */
-export type Source = {
-  readonly file: string;
-  /** Why the file is not what is in force: it cannot be read, or it was refused. */
-  readonly problem?: Problem;
-  /** What is compared: what the file says, or with a problem what it said when it was taken; absent: nothing is. */
-  readonly wanted?: Wanted;
-  /** How often it was taken and when it was last, for a plane that keeps no note of it. */
-  readonly taken?: { readonly generation: number; readonly at: string };
-};
-
-/** The process that keeps the data plane; times in ISO 8601. */
 export type DaemonReport = { readonly pid: number; readonly version: string; readonly startedAt: string };
 
 /** `down`: no new client is served. `degraded`: not all is as it was meant: a real server, a setting, or it is not in force. */
@@ -68,21 +57,6 @@ export type ServiceReport = {
   readonly inactive: number;
   readonly connectionsPerSecond: number;
   readonly realServers: readonly RealServerReport[];
-};
-
-export type ConfigurationReport = {
-  readonly file: string;
-  /** `accepted`: sound and taken, or to be taken; `failed`: see the problems; `absent`: there is none. */
-  readonly state: 'accepted' | 'failed' | 'absent';
-  /** How many were applied, and when the last one was; absent where none was. */
-  readonly generation?: number;
-  readonly appliedAt?: string;
-  /** Steps from what is in force to what it says; absent where nothing is compared. */
-  readonly differences?: number;
-  /** What was changed since it was applied. */
-  readonly runtimeChanges: number;
-  /** Real servers it describes checks for that nobody runs, as no daemon does; absent where there is none. */
-  readonly unchecked?: number;
 };
 
 /** What is wrong, of which services, real servers or files, and what to do. */
@@ -230,7 +204,11 @@ export function reportOf(findings: Findings): StatusReport {
     dataPlane,
     connectionTable: { used: connectionsIn(observed), size: observed.connectionTableSize },
     ...(held && { virtualAddresses: held }),
-    configuration: configurationOf(findings),
+    configuration: configurationOf({
+      ...findings,
+      runtimeChanges: findings.runtimeChanges.length,
+      served: findings.daemon !== undefined,
+    }),
     services,
     problems: merged([
       ...between,
@@ -249,25 +227,6 @@ const rank: Record<Health, number> = { down: 0, degraded: 1, ok: 2 };
 
 const worstOf = (all: readonly Health[]): Health =>
   all.reduce((worst, one) => (rank[one] < rank[worst] ? one : worst), 'ok');
-
-function configurationOf(findings: Findings): ConfigurationReport {
-  const { source, applied, intention, runtimeChanges, daemon } = findings;
-  const unchecked = daemon ? 0 : describedChecks(source.wanted);
-  const last = applied ?? source.taken;
-  const state = source.problem ? 'failed' : source.wanted ? 'accepted' : 'absent';
-  return {
-    file: source.file,
-    state,
-    ...(last && { generation: last.generation, appliedAt: last.at }),
-    ...(intention && { differences: intention.steps.length }),
-    runtimeChanges: runtimeChanges.length,
-    ...(unchecked > 0 && { unchecked }),
-  };
-}
-
-/** Real servers that a configuration describes checks for. */
-export const describedChecks = (wanted: Pick<Wanted, 'pools'> | undefined): number =>
-  sum([...(wanted?.pools?.values() ?? [])], ({ checks }) => checks.size);
 
 /** What concerns each service, by its key. */
 export type Index = {

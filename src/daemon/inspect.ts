@@ -1,7 +1,8 @@
 import { hostname } from 'node:os';
+import type { Source } from '../control/configuration-report.ts';
 import type { Controller } from '../control/controller.ts';
 import type { Problem } from '../control/problems.ts';
-import type { Source, StatusReport } from '../control/status.ts';
+import type { StatusReport } from '../control/status.ts';
 import type { RunningSync } from '../model/connection-sync.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { PeerStatus } from '../model/peer.ts';
