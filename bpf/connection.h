@@ -18,6 +18,7 @@
 #define FREE_TRIES 32
 #define INSERT_TRIES 8
 #define HOP_SHIFT 6
+#define FTP_PORT 21              /* of control connections */
 
 #define rol32(word, shift) (((word) << (shift)) | ((word) >> (32 - (shift))))
 

@@ -132,7 +132,7 @@ static __always_inline __u32 method_of(const struct destination *destination, __
 /*
  * Enters the connection that a packet opens, in the state that packet brings about: ip_vs_conn_new enters it in state
  * NONE and the same packet moves it on at once, unless it is only quoted. `ifindex` is where the packet came in,
- * `control` the slot of the template that rules it, or 0. Returns its slot; the slot of the same connection when another
+ * `control` the slot of the entry that rules it, or 0. Returns its slot; the slot of the same connection when another
  * CPU entered it first; 0 when there is no room.
  */
 __noinline __u32 enter_connection(const struct packet *packet, __u32 destination_slot, __u32 ifindex,
@@ -169,7 +169,7 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 		free_slot(slot, connection);
 		return 0;
 	}
-	if (control && join_template(control)) {
+	if (control && join_ruler(control)) {
 		struct connection_detail *detail = detail_at(slot);
 
 		if (!detail)
@@ -188,7 +188,7 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 		return slot;
 	}
 	if (word & WORD_RULED)
-		leave_template(control);
+		leave_ruler(control);
 	if (is_full_nat(word))
 		release_local_end(slot);
 	take_back_entry(connection, slot, destination, word);

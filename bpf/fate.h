@@ -15,6 +15,7 @@
 #define VERDICT_ANEW 0x100       /* the connection has ended: the packet is one without a connection */
 #define VERDICT_KEEP 0x101       /* the packet goes on */
 #define VERDICT_THROUGH 0x102    /* the packet goes on to where its client has sent it */
+#define VERDICT_HEAR 0x103       /* the packet is one of FTP's, and waits for what it says to be read */
 #define END_TRIES 4
 
 /* 1 for a connection that never had a destination (sysctl cache_bypass). */

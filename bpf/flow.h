@@ -11,6 +11,7 @@
 #include "fate.h"
 #include "forward.h"
 #include "fragment.h"
+#include "ftp.h"
 #include "full-nat.h"
 #include "icmp.h"
 #include "lease.h"
@@ -18,9 +19,6 @@
 #include "mark.h"
 #include "persist.h"
 #include "sound.h"
-
-#define FTP_DATA_PORT 20
-#define FIRST_UNPRIVILEGED_PORT 1024
 
 /* Rewrites a packet and sends it to its next hop. */
 static __always_inline int transmit(struct __sk_buff *skb, const struct packet *packet,
@@ -125,7 +123,13 @@ __noinline int forward_request(struct __sk_buff *skb, struct packet *packet, __u
 	return transmit(skb, packet, &rewrite, &hop);
 }
 
-/* A packet of a masqueraded connection, or for a client on the director itself, on to the client. */
+/* 1 when a packet of FTP's is to be read that has not been. */
+static __always_inline int is_unheard(const struct packet *packet)
+{
+	return !packet->heard && !packet->again && packet->fragment == FRAGMENT_NONE;
+}
+
+/* A packet of a masqueraded connection, or for a client on the director itself, on to the client; or VERDICT_HEAR. */
 __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32 slot, __u32 now, __u32 egress)
 {
 	struct connection *connection = connection_at(slot);
@@ -140,6 +144,8 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 	if (connection->word >> WORD_METHOD_SHIFT == METHOD_MASQUERADE) {
 		rewrite.translate = 1;
 		rewrite.port = connection->virtual_port;
+		if (rewrite.port == bpf_htons(FTP_PORT) && is_unheard(packet))
+			return VERDICT_HEAR;
 		virtual_address(connection, slot, &address);
 	}
 	if (!egress) {
@@ -185,6 +191,27 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 	if (!rewrite.translate && hop.kind != HOP_LOCAL)
 		return VERDICT_PASS;
 	return transmit(skb, packet, &rewrite, &hop);
+}
+
+/* The same, what it says of FTP being read first. A call beside the other, not below it: stack is scarce. */
+static __always_inline int pass_reply(struct __sk_buff *skb, struct packet *packet, __u32 slot, __u32 now, __u32 egress)
+{
+	int result = forward_reply(skb, packet, slot, now, egress);
+
+	if (result != VERDICT_HEAR)
+		return result;
+	hear_server(skb, packet, slot);
+	packet->heard = 1;
+	return forward_reply(skb, packet, slot, now, egress);
+}
+
+/* The slot of the connection that a packet of a real server belongs to, 0: of none. */
+static __always_inline __u32 find_reply(struct packet *packet, __u32 now)
+{
+	__u32 *first = chain_of(packet, 1);
+	__u32 slot = first ? find_from(packet, *first, 1, now) : 0;
+
+	return slot || !may_be_expected(packet, now) ? slot : enter_from_server(packet, now);
 }
 
 static __always_inline int has_full_nat(__u32 slot)

@@ -30,6 +30,7 @@
 #include "icmp.h"
 #include "encapsulate.h"
 #include "fragment.h"
+#include "ftp.h"
 #include "cut.h"
 #include "flow.h"
 #include "lease.h"
@@ -135,12 +136,16 @@ static __always_inline int take_request(struct __sk_buff *skb, struct packet *pa
 		return pass_fragment(skb, packet, 0);
 	first = chain_of(packet, 0);
 	slot = first ? find_from(packet, *first, 0, now) : 0;
+	if (!slot && may_be_expected(packet, now))
+		slot = enter_from_client(packet, came_in(skb, packet), now);
 	if (slot) {
 		struct connection *connection = connection_at(slot);
 
 		if (packet->protocol == IPPROTO_UDP && is_for_resident(skb, packet))
 			return pass_by(packet);
 		if (!connection || !is_reuse(skb, packet, connection)) {
+			if (packet->destination_port == bpf_htons(FTP_PORT))
+				hear_client(skb, packet, slot);
 			result = is_full_nat(connection ? connection->word : 0)
 					 ? forward_full_request(skb, packet, slot, now)
 					 : forward_request(skb, packet, slot, now);
@@ -158,7 +163,7 @@ static __always_inline int take_request(struct __sk_buff *skb, struct packet *pa
 static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 {
 	struct packet packet = {};
-	__u32 now, slot, sides, *first;
+	__u32 now, slot, sides;
 	int result;
 
 	if (skb->vlan_present)
@@ -197,10 +202,9 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 	if (sides & SIDE_REPLY) {
 		if (packet.fragment == FRAGMENT_LATER)
 			return pass_fragment(skb, &packet, 0);
-		first = chain_of(&packet, 1);
-		slot = first ? find_from(&packet, *first, 1, now) : 0;
+		slot = find_reply(&packet, now);
 		if (slot)
-			return forward_reply(skb, &packet, slot, now, 0);
+			return pass_reply(skb, &packet, slot, now, 0);
 		slot = settings.local_ports ? find_by_local_end(&packet, now) : 0;
 		if (slot)
 			return forward_full_reply(skb, &packet, slot, now);
@@ -235,7 +239,7 @@ int headgate_raw(struct __sk_buff *skb)
 static __always_inline int egress(struct __sk_buff *skb, __u32 l3)
 {
 	struct packet packet = {};
-	__u32 now, slot, *first;
+	__u32 now, slot;
 	int result;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) && leasing() && speaks_in_vain(skb, l3, 1))
@@ -250,9 +254,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l3)
 	if (packet.fragment == FRAGMENT_LATER)
 		return pass_fragment(skb, &packet, 1);
 	now = now_jiffies();
-	first = chain_of(&packet, 1);
-	slot = first ? find_from(&packet, *first, 1, now) : 0;
-	return slot ? forward_reply(skb, &packet, slot, now, 1) : VERDICT_PASS;
+	slot = find_reply(&packet, now);
+	return slot ? pass_reply(skb, &packet, slot, now, 1) : VERDICT_PASS;
 }
 
 SEC("tc")

@@ -336,6 +336,7 @@ struct settings {
 	__u32 cache_bypass;
 	__u32 half_open_share;       /* percent of the table; 0: no limit */
 	__u32 mh_tab_index;          /* (user) which maglev_size the programs are loaded with */
+	__u32 ftp;                   /* 1: control connections of FTP are read */
 	__u32 local_ports;           /* how many ports full NAT has of each local address, 0: it is not used */
 	__u32 local_port_first;
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */
@@ -349,6 +350,7 @@ struct runtime {
 	__u32 born __attribute__((aligned(64)));     /* counter for connection.born */
 	__u32 entries __attribute__((aligned(64)));  /* live connections */
 	__u32 local_destinations;                    /* 1: a destination on the director itself was used */
+	__u32 expecting;                             /* jiffies | 1 when a data connection was expected last, 0: never */
 	__u32 untold;                                /* events that found the ring for other directors full */
 	__u32 limbo_first;                           /* the sweeper's own list of slots in their grace */
 	__u32 limbo_last;
@@ -392,6 +394,8 @@ enum event {
 	EVENT_REFUSED,               /* new connections refused by drop_packet */
 	EVENT_STRAY,                 /* dropped: of a masqueraded real server, for nobody (nat_icmp_send) */
 	EVENT_NO_LOCAL_END,          /* new connections refused: no port of a local address found for full NAT */
+	EVENT_FTP_NO_ROOM,           /* FTP replies passed on untouched: too few bytes for the virtual address */
+	EVENT_FTP_REFUSED,           /* FTP replies passed on untouched: not the real server's address, or a privileged port */
 	EVENT_COUNT,
 };
 
@@ -403,6 +407,23 @@ struct local_end {
 	__be16 real_port;
 	__u8 protocol;
 	__u8 family;
+	__u16 zero;
+};
+
+/* What an expected data connection of FTP is found by. */
+struct expected_key {
+	struct address client;
+	struct address address;      /* the virtual one; of what the real server opens: the real server's */
+	__be16 port;                 /* of whoever waits for it: at the virtual address, or the client's */
+	__u8 family;                 /* 4 or 6 */
+	__u8 from_server;            /* 1: the real server opens it */
+};
+
+struct expected {
+	__u32 control;               /* slot of the control connection */
+	__u32 generation;            /* of that slot, so that its next connection is told apart */
+	__u32 seen;                  /* jiffies */
+	__be16 port;                 /* where the real server waits */
 	__u16 zero;
 };
 

@@ -181,6 +181,14 @@ struct {
 	__type(value, struct fragment);
 } fragments SEC(".maps");
 
+/* Data connections that FTP's control connections have spoken of; losing one only costs a transfer. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct expected_key);
+	__type(value, struct expected);
+} expectations SEC(".maps");
+
 /* Who got ICMP errors lately (inet_peer of the kernel). */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

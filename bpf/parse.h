@@ -57,6 +57,7 @@ struct packet {
 	__u8 again : 1;              /* on its way back from the internal veth, seen and counted before */
 	__u8 routed : 1;             /* brought to the internal veth by its mark */
 	__u8 quoted : 1;             /* what an ICMP error is about, its ends swapped: as the client would have sent it */
+	__u8 heard : 1;              /* what it says of FTP has been read */
 	__u8 l4_header;              /* length of the transport header */
 	__u8 tos;
 };

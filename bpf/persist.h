@@ -7,7 +7,6 @@
 #include "schedule.h"
 #include "template.h"
 
-#define FTP_PORT 21
 #define INVALID_PORT 0xffff      /* both ports of a template that serves no more */
 #define LONGEST_TIMEOUT 0xffe00000 /* jiffies, as much as is_expired() tells apart */
 
@@ -88,7 +87,7 @@ __noinline __u32 recall_client(__u32 service_slot, const struct packet *packet, 
 	}
 	/* The sweeper has not come by since its time was up. */
 	if (is_expired(template, now))
-		prolong_template(template, slot, now);
+		prolong_ruler(template, slot, now);
 	template->seen = now;
 	return slot;
 }

@@ -116,20 +116,29 @@ static long leave_limbo_step(__u32 index, struct sweep *sweep)
 	return 0;
 }
 
-/* A connection that has left the table leaves its template. */
-static __always_inline void leave_ruler(__u32 slot)
+/* A connection that has left the table leaves what rules it. */
+static __always_inline void leave_own_ruler(__u32 slot)
 {
 	struct connection_detail *detail = detail_at(slot);
 
 	if (detail)
-		leave_template(detail->control);
+		leave_ruler(detail->control);
+}
+
+/*
+ * How long before its time is up an entry is looked at. Packets find no entry whose time is up: a control connection of FTP,
+ * silent while its data flow, is prolonged before that.
+ */
+static __always_inline __u32 ahead_of_expiry(const struct connection *connection)
+{
+	return connection->virtual_port == bpf_htons(FTP_PORT) ? settings.hz : 0;
 }
 
 static long visit_slot(__u32 index, struct sweep *sweep)
 {
 	__u32 slot = sweep->slice << SLICE_BITS | index;
 	struct connection *connection = connection_at(slot);
-	__u32 word, moment, flushed;
+	__u32 word, moment, flushed, ahead;
 
 	if (!connection || !slot)
 		return 0;
@@ -137,9 +146,10 @@ static long visit_slot(__u32 index, struct sweep *sweep)
 	if (!word)
 		return 0;
 	flushed = word & WORD_LIVE && is_flushed(connection);
-	if (flushed ? !(word & WORD_TEMPLATE && ruled_by(slot))
-		    : word & WORD_LIVE && is_expired(connection, sweep->now) &&
-			      !(word & WORD_TEMPLATE && prolong_template(connection, slot, sweep->now))) {
+	ahead = ahead_of_expiry(connection);
+	if (flushed ? !ruled_by(slot)
+		    : word & WORD_LIVE && is_expired(connection, sweep->now + ahead) &&
+			      !prolong_ruler(connection, slot, sweep->now) && is_expired(connection, sweep->now)) {
 		end_connection(connection, word);
 		word = connection->word;
 	}
@@ -148,10 +158,10 @@ static long visit_slot(__u32 index, struct sweep *sweep)
 		return 0;
 	}
 	if (word & WORD_DEAD) {
-		/* A connection may have joined a template in the moment of its end: the slot waits for it. */
-		if (!(word & WORD_TEMPLATE && ruled_by(slot)) && unlink_connection(connection, slot)) {
+		/* A connection may have joined it in the moment of its end: the slot waits for it. */
+		if (!ruled_by(slot) && unlink_connection(connection, slot)) {
 			if (word & WORD_RULED)
-				leave_ruler(slot);
+				leave_own_ruler(slot);
 			if (is_full_nat(word) && !(word & WORD_TEMPLATE))
 				release_local_end(slot);
 			enter_limbo(connection, slot, sweep->now);
@@ -159,8 +169,8 @@ static long visit_slot(__u32 index, struct sweep *sweep)
 		}
 		moment = sweep->now;
 	} else {
-		/* A template to be flushed waits for the connections it rules, which end now. */
-		moment = flushed ? sweep->now : expiry_moment(connection->seen, connection->timeout);
+		/* What rules connections and is to be flushed waits for them, which end now. */
+		moment = flushed ? sweep->now : expiry_moment(connection->seen, connection->timeout) - ahead;
 	}
 	moment |= 1;
 	if (!sweep->due || (__s32)(moment - sweep->due) < 0)

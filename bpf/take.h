@@ -16,6 +16,7 @@
 struct destination_search {
 	const struct sync_entry *entry;
 	__be16 port;
+	__u16 any_port;              /* 1: the address is enough */
 	__u32 slot;                  /* where to go on */
 	__u32 found;
 };
@@ -26,7 +27,7 @@ static long destination_step(__u32 index, struct destination_search *search)
 
 	if (!search->slot || !destination)
 		return 1;
-	if (destination->port == search->port && destination->family == search->entry->family &&
+	if ((search->any_port || destination->port == search->port) && destination->family == search->entry->family &&
 	    destination->address.word[3] == search->entry->real.word[3] &&
 	    equal_head(destination->address.word, &search->entry->real)) {
 		search->found = search->slot;
@@ -57,6 +58,12 @@ static __always_inline __u32 find_destination(const struct sync_entry *entry, co
 	bpf_loop(MOST_DESTINATIONS, destination_step, &search, 0);
 	if (!search.found) {
 		search.port ^= entry->real_port;
+		search.slot = service->first;
+		bpf_loop(MOST_DESTINATIONS, destination_step, &search, 0);
+	}
+	/* FTP's data come and go by other ports than that of the service's destination. */
+	if (!search.found && service->port == bpf_htons(FTP_PORT) && key->destination_port != service->port) {
+		search.any_port = 1;
 		search.slot = service->first;
 		bpf_loop(MOST_DESTINATIONS, destination_step, &search, 0);
 	}

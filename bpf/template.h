@@ -2,21 +2,22 @@
 /*
  * Templates: entries of the connection table that say where a client's next connections go, and the connections they
  * rule. A connection joins its template before it enters the table and leaves it when the sweeper has taken it out, so
- * the slot of a template stays its own as long as a connection refers to it.
+ * the slot of a template stays its own as long as a connection refers to it. In the same way the control connections of FTP
+ * rule those of their data.
  */
 #ifndef HEADGATE_TEMPLATE_H
 #define HEADGATE_TEMPLATE_H
 
 #include "connection.h"
 
-#define TEMPLATE_GRACE_SECONDS 60 /* of a template whose time is up while it rules connections (ip_vs_conn_expire) */
+#define RULER_GRACE_SECONDS 60   /* of an entry whose time is up while it rules connections (ip_vs_conn_expire) */
 
 static __always_inline int is_template(__u32 word)
 {
 	return (word & (WORD_LIVE | WORD_TEMPLATE)) == (WORD_LIVE | WORD_TEMPLATE);
 }
 
-/* How many connections a template rules. */
+/* How many connections an entry rules. */
 static __always_inline __u32 ruled_by(__u32 slot)
 {
 	struct connection_detail *detail = detail_at(slot);
@@ -24,22 +25,22 @@ static __always_inline __u32 ruled_by(__u32 slot)
 	return detail ? *(volatile __u32 *)&detail->ruled : 0;
 }
 
-/* A connection comes under a template; 0 when that one has ended meanwhile. */
-static __always_inline int join_template(__u32 slot)
+/* A connection comes under the rule of an entry; 0 when that one has ended meanwhile. */
+static __always_inline int join_ruler(__u32 slot)
 {
 	struct connection_detail *detail = detail_at(slot);
 	struct connection *connection = connection_at(slot);
 
 	if (!connection || !detail)
 		return 0;
-	/* With the result looked at it is a full barrier: the sweeper sees the connection, or we see the template's end. */
-	if (__sync_fetch_and_add(&detail->ruled, 1) != 0xffffffff && is_template(*(volatile __u32 *)&connection->word))
+	/* With the result looked at it is a full barrier: the sweeper sees the connection, or we see the ruler's end. */
+	if (__sync_fetch_and_add(&detail->ruled, 1) != 0xffffffff && *(volatile __u32 *)&connection->word & WORD_LIVE)
 		return 1;
 	__sync_fetch_and_add(&detail->ruled, -1);
 	return 0;
 }
 
-static __always_inline void leave_template(__u32 slot)
+static __always_inline void leave_ruler(__u32 slot)
 {
 	struct connection_detail *detail = detail_at(slot);
 
@@ -67,13 +68,13 @@ static __noinline int assure_template(__u32 connection_slot)
 	return 0;
 }
 
-/* A template whose time is up goes on while it rules connections: 1 when it does. */
-static __always_inline int prolong_template(struct connection *template, __u32 slot, __u32 now)
+/* An entry whose time is up goes on while it rules connections: 1 when it does. */
+static __always_inline int prolong_ruler(struct connection *ruler, __u32 slot, __u32 now)
 {
 	if (!ruled_by(slot))
 		return 0;
-	template->timeout = TEMPLATE_GRACE_SECONDS * settings.hz;
-	template->seen = now;
+	ruler->timeout = RULER_GRACE_SECONDS * settings.hz;
+	ruler->seen = now;
 	return 1;
 }
 

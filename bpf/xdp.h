@@ -8,6 +8,7 @@
 #define HEADGATE_XDP_H
 
 #include "forward.h"
+#include "persist.h"
 #include "tell.h"
 
 #define PORT_SLOTS 256
@@ -37,13 +38,13 @@ static __always_inline struct port *port_at(__u32 ifindex)
 	return port && port->ifindex == ifindex ? port : NULL;
 }
 
-/* 1 when a packet leaves its connection as it is but for the time it was last seen. */
+/* 1 when a packet leaves its connection as it is but for the time it was last seen, and says nothing of FTP. */
 static __always_inline int keeps_state(const struct connection *connection, const struct packet *packet,
 				       __u32 direction)
 {
 	__u32 word = connection->word, state = word & WORD_STATE;
 
-	if (connection->timeout != settings.timeout[state & 15])
+	if (connection->timeout != settings.timeout[state & 15] || connection->virtual_port == bpf_htons(FTP_PORT))
 		return 0;
 	if (packet->protocol != IPPROTO_TCP)
 		return state == STATE_UDP && !(direction == DIRECTION_OUTPUT && word & WORD_NO_OUTPUT);

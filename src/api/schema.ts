@@ -106,6 +106,7 @@ const operation = z.discriminatedUnion('kind', [
       sync_version: whole.exactOptional(),
       half_open_share: whole.exactOptional(),
       mh_tab_index: whole.exactOptional(),
+      ftp: whole.exactOptional(),
     }),
   }),
   z.strictObject({ kind: kind('zero'), id: serviceId.exactOptional() }),

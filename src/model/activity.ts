@@ -21,6 +21,8 @@ export const planeEvents = [
   'entry_dropped',
   'refused',
   'no_local_end',
+  'ftp_no_room',
+  'ftp_refused',
   'connect_failed',
   'datagram_dropped',
   'accept_failed',

@@ -34,7 +34,7 @@ export type SyncSysctls = {
 
 /**
  * Parameters of a whole table, by the names and with the values they have under net.ipv4.vs
- * (Documentation/networking/ipvs-sysctl.rst); those that a data plane of ours acts on, and at the end two of our own.
+ * (Documentation/networking/ipvs-sysctl.rst); those that a data plane of ours acts on, and at the end some of our own.
  */
 export type TableSysctls = {
   /** Pages of 4,096 bytes, 32 connections each: with fewer places left in the table, defences that are automatic are on. */
@@ -79,6 +79,8 @@ export type TableSysctls = {
    * what a plane was set up with, or the kernel was built with, and cannot be set otherwise.
    */
   readonly mh_tab_index: number;
+  /** Ours: 1: what masqueraded control connections of FTP, at port 21, say of data connections is acted on. */
+  readonly ftp: number;
 };
 export type Sysctls = TableSysctls & SyncSysctls;
 export type SysctlName = keyof Sysctls;
@@ -116,6 +118,7 @@ export const sysctlDefaults: Sysctls = {
   ...syncSysctlDefaults,
   half_open_share: 25,
   mh_tab_index: mhTableIndexes.usual,
+  ftp: 1,
 };
 
 const most = 0x7fff_ffff;
@@ -150,6 +153,7 @@ export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]
   sync_version: [0, 1],
   half_open_share: [0, 50],
   mh_tab_index: [mhTableIndexes.least, mhTableIndexes.most],
+  ftp: [0, 1],
 };
 
 /** In the order they are shown. */
@@ -179,7 +183,7 @@ export function sysctlsAtOdds({
 }
 
 /** Those that the kernel's IPVS does not know by these names. */
-export const ownSysctlNames: readonly SysctlName[] = ['half_open_share', 'mh_tab_index'];
+export const ownSysctlNames: readonly SysctlName[] = ['half_open_share', 'mh_tab_index', 'ftp'];
 
 /** The name of a parameter as sysctl(8) writes it. */
 export const sysctlTitle = (name: SysctlName): string =>

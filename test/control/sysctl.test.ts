@@ -43,6 +43,7 @@ requires(
       'net.ipv4.vs.sync_version = 1',
       'headgate.half_open_share = 25',
       'headgate.mh_tab_index = 12',
+      'headgate.ftp = 1',
       '',
     ].join('\n');
 

@@ -68,9 +68,11 @@ describe('Linux 6.12', () => {
       expect(said('plan'), all).toContain(
         '1 connection: ip_vs_ftp rewrites what is said on it: it stays with IPVS until it ends, and so does its service there',
       );
-      expect(said('plan'), all).toContain(
-        'ip_vs_ftp for tcp 10.1.0.102:21: ebpf has no such helper: data connections of new clients find no way',
-      );
+      // The helper of new clients is in ebpf itself.
+      expect(
+        said('plan').filter((line) => line.startsWith('ip_vs_ftp')),
+        all,
+      ).toEqual([]);
       expect(said('plan'), all).toContain('headgate migrate ipvs-to-ebpf --yes');
     });
 

@@ -115,6 +115,24 @@ requires(
     expect(send(client(3), 'A').verdict).toBe('pass');
   });
 
+  it('of FTP go on to the real server of their service, whatever their ports', async () => {
+    await harness.apply(
+      ...additions([
+        servicePlan(`tcp ${vip}:21`, 'rr', destination('10.1.0.11:21'), destination('10.1.0.12:21')),
+      ]),
+    );
+    for (const [n, port, real] of [
+      [1, 21, '10.1.0.11:21'],
+      [2, 51207, '10.1.0.11:51207'],
+      [3, 20, '10.1.0.12:20'],
+    ] as const) {
+      expect(feed.enter(told(client(n), `${vip}:${port}`, real))).toBe('bound');
+      const { verdict, bytes } = harness.receive('r0', tcp(real, client(n), 'A'));
+      expect([verdict, ...bytes.subarray(14 + 12, 14 + 16)]).toEqual(['redirect', 198, 51, 100, 10]);
+    }
+    expect(await counts()).toEqual({ '10.1.0.11': [2, 0, 0], '10.1.0.12': [1, 0, 0] });
+  });
+
   it('change their state, and are replaced by those with another real server', async () => {
     await serve('10.1.0.11:8080', '10.1.0.12:8080');
     feed.enter(told(client(1), `${vip}:80`, '10.1.0.11:8080'));
@@ -393,6 +411,28 @@ requires(
       expect(ends).toHaveLength(1);
     },
   );
+
+  it.each([
+    ['is told where no template rules its control connection', undefined, [2, 3]],
+    ['is not where one does', { timeoutSeconds: 300, netmask: 0xffffffff }, [0]],
+  ])('what is left out so: an FTP data connection %s', async (_name, persistence, wanted) => {
+    const plan = servicePlan(`tcp ${vip}:21`, 'rr', destination('10.1.0.11:21'));
+    const service = { ...plan.service, ...(persistence && { persistence }) };
+    await harness.apply(...additions([{ ...plan, service }]));
+    feed.begin({ packets: 'all', withoutRuled: true });
+    const request = (from: string, port: number, flags: string) =>
+      harness.receive('c0', tcp(from, `${vip}:${port}`, flags));
+    const answer = (flags: string, payload = '') =>
+      harness.receive('r0', tcp('10.1.0.11:21', client(2), flags, { payload: Buffer.from(payload) }));
+    request(client(2), 21, 'S');
+    answer('SA');
+    request(client(2), 21, 'A');
+    answer('PA', '229 Entering Extended Passive Mode (|||51207|)\r\n');
+    expect(request(client(3), 51207, 'S').verdict).toBe('redirect');
+    const all: number[] = [];
+    while (!feed.walk(100, true, ({ clientPort }) => all.push(clientPort)));
+    expect(all.sort()).toEqual(wanted);
+  });
 
   it.each(process.env.LONG ? [1 << 20] : [])(
     'what a feed of %i bytes has no room for is counted',

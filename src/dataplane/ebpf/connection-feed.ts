@@ -60,12 +60,20 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
   let order = settings.get(0, 'order');
   const isTemplateWord = (word: number) => (word & WORD_TEMPLATE) !== 0;
 
+  /** Whether a persistence template rules a connection, or the control connection that rules it (in_persistence). */
+  function hasTemplate(slot: number, word: number): boolean {
+    if (!(word & WORD_RULED)) return false;
+    const ruler = details.get(slot, 'control');
+    const rulerWord = entries.get(ruler, 'word');
+    return isTemplateWord(rulerWord) || hasTemplate(ruler, rulerWord);
+  }
+
   /** The connection in a slot, as it is told; undefined where there is nothing to tell. */
   function read(slot: number, now: number): SyncedConnection | undefined {
     const word = entries.get(slot, 'word');
     const ended = (word & WORD_DEAD) !== 0;
     if (!(word & (WORD_LIVE | WORD_DEAD)) || word & WORD_ONE_PACKET) return undefined;
-    if (rule.withoutRuled && word & WORD_RULED) return undefined;
+    if (rule.withoutRuled && hasTemplate(slot, word)) return undefined;
     const template = isTemplateWord(word);
     if (ended && template) return undefined;
     const timeout = entries.get(slot, 'timeout');

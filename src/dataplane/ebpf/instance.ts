@@ -25,6 +25,7 @@ export const pinnedMaps = [
   'hash_tables',
   'localities',
   'fragments',
+  'expectations',
   'icmp_peers',
   'events',
   'sweepers',

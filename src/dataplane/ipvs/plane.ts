@@ -150,8 +150,8 @@ const kernelName = (name: string): string => (name === 'sync_period' ? 'sync_thr
 
 function readSysctls(): Sysctls {
   const found = Object.entries(sysctlDefaults).map(([name, otherwise]) => {
-    // The kernel has no such limit.
-    if (name === 'half_open_share') return [name, 0];
+    // The kernel has neither.
+    if (name === 'half_open_share' || name === 'ftp') return [name, 0];
     if (name === 'mh_tab_index') return [name, kernelMhTableIndex()];
     const text = readSysctl(`net.ipv4.vs.${kernelName(name)}`);
     const words = text?.trim().split(/\s+/) ?? [];

@@ -115,10 +115,6 @@ async function leftInKernel(planes: BothPlanes, kernel: Observed): Promise<Left>
       what: count(number, 'connection'),
       why: `${staysBecause[reason]}: ${fates[reason]}`,
     })),
-    ...(isFtpHelped() ? kernel.services.filter(isMasqueradedFtp) : []).map(({ service }) => ({
-      what: `ip_vs_ftp for ${serviceKey(service.id)}`,
-      why: 'ebpf has no such helper: data connections of new clients find no way',
-    })),
     ...engines.map(({ service }) => ({
       what: `persistence engine ${service.persistence!.engine} of ${serviceKey(service.id)}`,
       why: 'ebpf keeps it and goes by client addresses',
@@ -192,11 +188,17 @@ async function lostToKernel(planes: BothPlanes, own: Observed): Promise<Left> {
     ...((own.sysctls?.half_open_share ?? 0) > 0 && planes.hasEbpf()
       ? [
           {
-            what: 'net.ipv4.vs.half_open_share',
+            what: 'headgate.half_open_share',
             why: 'IPVS has no such limit; its defences are sysctls, too',
           },
         ]
       : []),
+    ...(own.sysctls?.ftp === 1 && !isFtpHelped() ? own.services.filter(isMasqueradedFtp) : []).map(
+      ({ service }) => ({
+        what: `help with data connections of ${serviceKey(service.id)}`,
+        why: 'IPVS has it in a module: modprobe ip_vs_ftp first',
+      }),
+    ),
     ...countersLeft(own),
   ];
   const connections = all.length - templates - gone;
