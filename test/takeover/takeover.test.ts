@@ -133,15 +133,15 @@ requires(
         run(earlier.launcher, '-a', '-t', at(masquerade, 7), '-r', at(plans[4].backOf(n), 7), '-m');
       }
       const open = (address: string) => streamOn(site.lab, 'client', { address, port: 80 });
-      // Half of the least is more than the sockets of both ends hold: nobody has closed half way.
-      const wanted = [100, 100, 40, 40, 40, 40].map((size) => size * megabytes);
+      // Half of it is more than the sockets of both ends hold: nobody has closed half way.
+      const size = 100 * megabytes;
       const transfers = [
-        slowDownload(open(masquerade), wanted[0]!),
-        slowUpload(open(masquerade), wanted[1]!),
-        slowDownload(open(direct), wanted[2]!),
-        slowUpload(open(direct), wanted[3]!),
-        slowDownload(open(full), wanted[4]!),
-        slowUpload(open(full), wanted[5]!),
+        slowDownload(open(masquerade), size),
+        slowUpload(open(masquerade), size),
+        slowDownload(open(direct), size),
+        slowUpload(open(direct), size),
+        slowDownload(open(full), size),
+        slowUpload(open(full), size),
       ];
       await Promise.all(transfers.map(({ halfWay }) => halfWay));
       const connections = () =>
@@ -175,7 +175,9 @@ requires(
       run(earlier.launcher, '-L', '-n');
       expect(layout()).toBe(layoutBefore);
       for (const transfer of transfers) transfer.goOn();
-      expect(await Promise.all(transfers.map(({ digest }) => digest))).toEqual(wanted.map(patternDigest));
+      expect(await Promise.all(transfers.map(({ digest }) => digest))).toEqual(
+        transfers.map(() => patternDigest(size)),
+      );
     });
 
     it('hands over the fast path at XDP, and tells it of its interfaces', () => {
