@@ -36,7 +36,7 @@ function findingsOf(
         id: 'local-address-missing',
         severity: destination.weight > 0 ? 'broken' : 'note',
         what: `the local address ${local} of full NAT for ${server} is on no interface of this host`,
-        why: 'the real server answers to it, and answers do not come here; each director has addresses of its own',
+        why: 'the real server answers to it, and answers do not come here; on a standby director that takes it over this is as it should be',
         fix: `ip address add ${alone(local)} dev ${device ?? 'lo'}`,
       },
     ];
@@ -47,8 +47,8 @@ function findingsOf(
             id: 'local-address-virtual',
             severity: 'note',
             what: `the local address ${local} of full NAT for ${server} is a virtual address`,
-            why: 'it moves to another director with its services, and answers to connections of this one move along',
-            next: 'give the real server an address that stays here: --local-addresses, localAddresses',
+            why: 'it moves with its services, and its connections end then where the other director was not told of them',
+            next: 'between directors give failover.connectionSync a key: docs/full-nat.md, "With failover"',
           } satisfies Finding,
         ]
       : []),
