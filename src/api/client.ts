@@ -1,5 +1,6 @@
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import type { Address } from '../model/address.ts';
+import type { ConnectionBatches, ConnectionFilter } from '../model/connection-batches.ts';
 import { type ErrorCode, errorCatalogue, HeadgateError, type Problem } from '../model/errors.ts';
 import type { Event } from '../model/event.ts';
 import type { HandOver, HandOverRequest } from '../model/hand-over.ts';
@@ -9,6 +10,7 @@ import type { Connection, Observed, Operation, Refusal } from '../model/table.ts
 import type { Totals } from '../model/totals.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 import { followEvents, type StreamEnd } from './follow.ts';
+import { receiveRows } from './rows.ts';
 import { refuseStrangers } from './trust.ts';
 import { observedFromWire, outlookFromWire, totalsFromWire, toWire } from './wire.ts';
 
@@ -39,7 +41,7 @@ export type Remote = {
   readonly status: DaemonStatus;
   read(): Promise<Observed>;
   apply(operations: readonly Operation[]): Promise<readonly (Refusal | undefined)[]>;
-  connections(): Promise<readonly Connection[]>;
+  connections(filter?: ConnectionFilter): ConnectionBatches;
   /** What its data plane has done in all; undefined where that does not say. */
   totals(): Promise<Totals | undefined>;
   outlook(id: ServiceId | undefined, addresses: readonly Address[]): Promise<Outlook>;
@@ -109,8 +111,10 @@ export async function openRemote(path: string, by = 'headgate'): Promise<Remote 
       );
       return refusals.map((refusal) => refusal ?? undefined);
     },
-    connections: async () =>
-      (await call<{ connections: Connection[] }>(path, 'GET', '/v1/connections')).connections,
+    connections: ({ clients = [] } = {}) => {
+      const query = clients.map((client) => `client=${client}`).join('&');
+      return list<Connection>(path, `/v1/connections${query && '?'}${query}`);
+    },
     totals: async () => {
       const found = await call<Totals | null>(path, 'GET', '/v1/totals');
       return found ? totalsFromWire(found) : undefined;
@@ -141,24 +145,47 @@ export async function openRemote(path: string, by = 'headgate'): Promise<Remote 
       return (await call<{ events: Event[] }>(path, 'GET', `/v1/events?${words.join('&')}`)).events;
     },
     follow: (since, take) =>
-      followEvents(path, since, take, async (response) => {
-        const chunks: Buffer[] = [];
-        for await (const chunk of response) chunks.push(chunk as Buffer);
-        return errorOf(JSON.parse(Buffer.concat(chunks).toString('utf8')));
-      }),
+      followEvents(path, since, take, async (response) => errorOf(await contentOf(path, response))),
     history: () => call(path, 'GET', '/v1/history'),
     generation: (generation) => call(path, 'GET', `/v1/history/${generation}`),
     rollback: (order) => call(path, 'POST', '/v1/rollback', order),
   };
 }
 
-function call<T>(
+type CallOptions = { readonly timeout?: number; readonly by?: string };
+
+async function call<T>(
   socketPath: string,
   method: 'GET' | 'POST',
   path: string,
   sent?: unknown,
-  { timeout = workMs, by = 'headgate' }: { readonly timeout?: number; readonly by?: string } = {},
+  options: CallOptions = {},
 ): Promise<T> {
+  const response = await ask(socketPath, method, path, sent, options);
+  const value = await contentOf(socketPath, response);
+  if (response.statusCode === 200) return value as T;
+  throw errorOf(value);
+}
+
+/** The rows of a long list, as they come. */
+async function* list<Row>(socketPath: string, path: string): AsyncGenerator<readonly Row[]> {
+  const response = await ask(socketPath, 'GET', path);
+  if (response.statusCode !== 200) throw errorOf(await contentOf(socketPath, response));
+  try {
+    yield* receiveRows<Row>(response);
+  } catch (error) {
+    throw notUnderstood(socketPath, error);
+  }
+}
+
+/** Sends a request; resolves when the answer begins. */
+function ask(
+  socketPath: string,
+  method: 'GET' | 'POST',
+  path: string,
+  sent?: unknown,
+  { timeout = workMs, by = 'headgate' }: CallOptions = {},
+): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const text = sent === undefined ? '' : toWire(sent);
     const outgoing = request(
@@ -166,20 +193,7 @@ function call<T>(
         ...{ socketPath, method, path, timeout },
         headers: { 'content-length': Buffer.byteLength(text), 'user-agent': `headgate/${by}` },
       },
-      (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('error', reject);
-        response.on('end', () => {
-          try {
-            const value = JSON.parse(Buffer.concat(chunks).toString('utf8'));
-            if (response.statusCode === 200) resolve(value as T);
-            else reject(errorOf(value));
-          } catch {
-            reject(new HeadgateError('HG_SOCKET', `Cannot understand the daemon at "${socketPath}"`));
-          }
-        });
-      },
+      resolve,
     );
     outgoing.on('timeout', () =>
       outgoing.destroy(new HeadgateError('HG_SOCKET', silence(socketPath, timeout))),
@@ -201,6 +215,22 @@ function call<T>(
     });
     outgoing.end(text);
   });
+}
+
+async function contentOf(socketPath: string, response: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of response) chunks.push(chunk as Buffer);
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch (error) {
+    throw notUnderstood(socketPath, error);
+  }
+}
+
+function notUnderstood(path: string, error: unknown): HeadgateError {
+  const why =
+    error instanceof SyntaxError ? 'Cannot understand the daemon' : 'Cannot hear the daemon to the end';
+  return new HeadgateError('HG_SOCKET', `${why} at "${path}"`, { cause: error });
 }
 
 const silence = (path: string, ms: number): string =>

@@ -1,17 +1,19 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { z } from 'zod';
-import type { Address } from '../model/address.ts';
+import { type Address, parseAddress } from '../model/address.ts';
+import type { ConnectionBatches, ConnectionFilter } from '../model/connection-batches.ts';
 import { type ErrorCode, HeadgateError } from '../model/errors.ts';
 import type { HandOverRequest } from '../model/hand-over.ts';
 import type { Outlook } from '../model/outlook.ts';
 import type { OverrideRequest, OverrideStatus } from '../model/override.ts';
-import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
+import type { Observed, Operation, Refusal } from '../model/table.ts';
 import type { Totals } from '../model/totals.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 import { namesTagWeakly, quoted } from './etag.ts';
 import { type EventFeed, eventsAnswer, openFollowers, wantsStream } from './event-stream.ts';
 import { metricsType } from './metrics.ts';
+import { sendRows } from './rows.ts';
 import { requests } from './schema.ts';
 import { targetOf } from './target.ts';
 import { toWire } from './wire.ts';
@@ -30,7 +32,7 @@ export type Served = ServedHistory & {
     by: string,
     expected?: string,
   ) => Promise<Tagged<readonly (Refusal | undefined)[]>>;
-  readonly connections: () => Promise<readonly Connection[]>;
+  readonly connections: (filter: ConnectionFilter) => ConnectionBatches;
   readonly totals?: () => Promise<Totals | undefined>;
   readonly outlook?: (id: ServiceId | undefined, addresses: readonly Address[]) => Promise<Outlook>;
   /** What `GET /v1/diagnosis` answers: what is wrong with this host. Undefined where the data plane does not say. */
@@ -111,8 +113,8 @@ export async function serveApi(path: string, served: Served): Promise<{ close():
       return;
     }
     answer(served, request, response)
-      .then((value) => send(response, 200, value))
-      .catch((error) => sendError(response, error));
+      .then((value) => response.headersSent || send(response, 200, value))
+      .catch((error) => (response.headersSent ? response.destroy() : sendError(response, error)));
   });
   server.maxConnections = mostConnections;
   rmSync(path, { force: true });
@@ -166,7 +168,8 @@ const routes: Readonly<Record<string, Answer>> = {
   },
   'GET /v1/status': async (served, ...exchange) => tagged(await served.status(), ...exchange),
   'GET /v1/table': async (served, ...exchange) => tagged(await served.read(), ...exchange),
-  'GET /v1/connections': async (served) => ({ connections: await served.connections() }),
+  'GET /v1/connections': (served, request, response) =>
+    sendRows(response, 'connections', served.connections(filterOf(request.url))),
   'GET /v1/diagnosis': async (served) => (await served.diagnosis()) ?? null,
   'GET /v1/report': async (served, _request, response) => plainJson(await served.report(), response),
   'GET /v1/summary': (served) => served.summary(),
@@ -258,6 +261,20 @@ async function body<S extends z.ZodType>(
   const [issue] = read.error.issues;
   const where = issue!.path.map(String).join('.') || 'request';
   throw new HeadgateError('HG_REQUEST', `Cannot read the request: ${where}: ${issue!.message}`);
+}
+
+/** The connections a request is for: `?client=ADDRESS`, any number of times. */
+function filterOf(url: string | undefined): ConnectionFilter {
+  const { query } = targetOf(url);
+  const clients = [...query].map(([name, text]) => {
+    const address = name === 'client' ? parseAddress(text) : undefined;
+    if (address !== undefined) return address;
+    throw new HeadgateError(
+      'HG_REQUEST',
+      `Cannot read the request: wanted client=ADDRESS, found "${name}=${text}"`,
+    );
+  });
+  return clients.length > 0 ? { clients } : {};
 }
 
 /** A large answer of plain values, as bytes: what travels in another form is looked for at each of a million values. */

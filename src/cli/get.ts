@@ -2,6 +2,7 @@ import { namedServices, ownersAmong } from '../control/named.ts';
 import type { RealServerReport } from '../control/real-server-report.ts';
 import type { ServiceReport, StatusReport } from '../control/status.ts';
 import { rowOf, type ServiceRow } from '../control/summary.ts';
+import { gather } from '../model/connection-batches.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { destinationKey } from '../model/service-id.ts';
 import { span } from '../model/span.ts';
@@ -57,7 +58,7 @@ function kindOf(word: string): Kind {
 async function readConnections(): Promise<readonly Connection[]> {
   const controller = await connect();
   try {
-    return await controller.connections();
+    return await gather(controller.connections());
   } finally {
     await controller.close();
   }
@@ -150,8 +151,14 @@ export function ownedConnections(
       },
     ];
   });
-  const order = (row: ConnectionRow) => `${row.service ?? ''} ${row.realServer ?? ''}`;
-  return rows.toSorted((a, b) => (order(a) < order(b) ? -1 : order(a) > order(b) ? 1 : 0));
+  const groups = new Map<string, ConnectionRow[]>();
+  for (const row of rows) {
+    const name = `${row.service ?? ''} ${row.realServer ?? ''}`;
+    const group = groups.get(name);
+    if (group) group.push(row);
+    else groups.set(name, [row]);
+  }
+  return [...groups.keys()].sort().flatMap((name) => groups.get(name)!);
 }
 
 /** One row a connection. */

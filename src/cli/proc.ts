@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Controller } from '../control/controller.ts';
+import { gather } from '../model/connection-batches.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { suggest } from '../model/suggest.ts';
 import type { Observed } from '../model/table.ts';
@@ -52,9 +53,9 @@ async function textOf(name: Name, controller: Controller): Promise<string> {
       return ipVsText(observed, (await totalsOf(controller, observed)).ticksPerSecond);
     }
     case 'ip_vs_conn':
-      return ipVsConnText(await controller.connections());
+      return ipVsConnText(await gather(controller.connections()));
     case 'ip_vs_conn_sync':
-      return ipVsConnSyncText(await controller.connections());
+      return ipVsConnSyncText(await gather(controller.connections()));
     case 'ip_vs_stats':
       return ipVsStatsText(await totalsOf(controller));
     case 'ip_vs_stats_percpu':

@@ -1,9 +1,10 @@
 import type { Ignored } from '../dataplane/data-plane.ts';
 import { operationKey } from '../model/apply-operation.ts';
+import type { ConnectionBatches } from '../model/connection-batches.ts';
 import type { Path } from '../model/outlook.ts';
 import { memberKey } from '../model/override.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
-import type { Connection, Counters, DestinationState, Operation, ServiceState } from '../model/table.ts';
+import type { Counters, DestinationState, Observed, Operation, ServiceState } from '../model/table.ts';
 import type { Destination, ServiceId, Timeouts, VirtualService } from '../model/virtual-service.ts';
 import { bareStep } from './change.ts';
 import type { Source } from './configuration-report.ts';
@@ -29,13 +30,15 @@ import { plainNames } from './wanted.ts';
 /** Counts of traffic; 64-bit numbers as decimal strings. */
 export type Amounts = Readonly<Record<keyof Counters, string>>;
 
+type Tally = { readonly states: Readonly<Record<string, number>>; readonly templates: number };
+
 type Traffic = {
   /** Since the start or the last zeroing; absent where it is not in force. */
   readonly counters?: Amounts;
   /** A second. */
   readonly rates?: Amounts;
   /** By the state of the connection; persistence templates are counted apart. */
-  readonly connections: { readonly states: Readonly<Record<string, number>>; readonly templates: number };
+  readonly connections: Tally;
   /** Where packets to its address go; absent where the plane does not say. */
   readonly path?: Path;
 };
@@ -95,8 +98,11 @@ export async function describe(
   const objects = namedObjects(candidates, name);
   const states = objects.flatMap(({ service: { state } }) => (state ? [state] : []));
   const findings = await findingsOf(controller, source, place, seen, states);
-  const connections = await controller.connections();
-  return descriptionsOf(findings, objects, connections);
+  return descriptionsOf(
+    findings,
+    objects,
+    await tally(objects, seen.observed, source, controller.connections()),
+  );
 }
 
 type Candidate = Named & { readonly id: ServiceId; readonly state?: ServiceState };
@@ -127,25 +133,47 @@ export function candidatesOf(services: readonly ServiceState[], { wanted }: Sour
   ];
 }
 
+type Subject = { readonly service: Candidate; readonly realServer?: number };
+
+/** Counts the connections of each. */
+async function tally(
+  objects: readonly Subject[],
+  { services }: Observed,
+  source: Source,
+  batches: ConnectionBatches,
+): Promise<readonly Tally[]> {
+  const ownerOf = ownersAmong(candidatesOf(services, source));
+  const tallies = objects.map(({ service: { address }, realServer }) => ({
+    ...{ address, realServer },
+    states: {} as Record<string, number>,
+    templates: 0,
+  }));
+  for await (const batch of batches)
+    for (const row of batch) {
+      const owner = ownerOf(row);
+      for (const one of tallies) {
+        if (owner?.service.address !== one.address) continue;
+        if (one.realServer !== undefined && one.realServer !== owner.realServer) continue;
+        if (row.template) one.templates++;
+        else one.states[row.state] = (one.states[row.state] ?? 0) + 1;
+      }
+    }
+  return tallies.map(({ states, templates }) => ({ states, templates }));
+}
+
 /** The same from what was read before. Pure. */
 export function descriptionsOf(
   findings: Findings,
-  objects: readonly { readonly service: Candidate; readonly realServer?: number }[],
-  connections: readonly Connection[],
+  objects: readonly Subject[],
+  tallies: readonly Tally[],
 ): readonly Description[] {
   const index = indexOf(findings);
-  const ownerOf = ownersAmong(candidatesOf(findings.observed.services, findings.source));
-  return objects.map(({ service: candidate, realServer }) => {
+  return objects.map(({ service: candidate, realServer }, i) => {
     const { state, id } = candidate;
     if (!state) return describeMissing(candidate, findings);
     const judged = judge(state, findings, index);
     const key = serviceKey(id);
-    const own = connections.filter((row) => {
-      const owner = ownerOf(row);
-      if (owner?.service.address !== key) return false;
-      return realServer === undefined || owner.realServer === realServer;
-    });
-    const whole = { state, findings, own, ...judged };
+    const whole = { state, findings, own: tallies[i]!, ...judged };
     const steps = index.steps.get(key) ?? [];
     const changes = index.changes.get(key) ?? [];
     if (realServer === undefined)
@@ -166,7 +194,7 @@ export function descriptionsOf(
 type Whole = ReturnType<typeof judge> & {
   readonly state: ServiceState;
   readonly findings: Findings;
-  readonly own: readonly Connection[];
+  readonly own: Tally;
 };
 
 function describeService(
@@ -259,19 +287,13 @@ const configuredService = (findings: Findings, id: ServiceId): VirtualService | 
 
 function trafficOf(
   { counters, rates }: Pick<DestinationState, 'counters' | 'rates'>,
-  own: readonly Connection[],
+  own: Tally,
   path: Path | undefined,
 ): Traffic {
-  const states: Record<string, number> = {};
-  let templates = 0;
-  for (const { state, template } of own) {
-    if (template) templates++;
-    else states[state] = (states[state] ?? 0) + 1;
-  }
   return {
     counters: amountsOf(counters),
     rates: amountsOf(rates),
-    connections: { states, templates },
+    connections: own,
     ...(path && { path }),
   };
 }

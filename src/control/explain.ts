@@ -1,5 +1,6 @@
-import { familyOf } from '../model/address.ts';
+import { type Address, familyOf } from '../model/address.ts';
 import { agentText } from '../model/agent-state.ts';
+import { gather } from '../model/connection-batches.ts';
 import { type Health, healthWord, lastResultText, worstByMember } from '../model/health.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import { releaseLevel } from '../model/overload.ts';
@@ -69,9 +70,10 @@ export type Explanation = {
 
 /** Explains what becomes of a client's packet. Changes nothing. Rejects with a HeadgateError. */
 export async function explain(controller: Controller, question: Question): Promise<Explanation> {
-  const [observed, connections] = [await controller.read(), await controller.connections()];
+  const observed = await controller.read();
   const marking = await markingOf(observed, question);
   const state = findService(observed, question, marking.mark?.value);
+  const connections = await gather(controller.connections({ clients: clientsOf(question, state) }));
   const addresses = [
     question.virtual.address,
     question.client.address,
@@ -85,6 +87,12 @@ export async function explain(controller: Controller, question: Question): Promi
   const absent = (all?.destinations ?? []).slice(state?.destinations.length);
   const taken = { absent, isDown: downIn(health, Date.now()) };
   return explanationOf(question, observed, state, connections, outlook, overrides, taken, marking);
+}
+
+/** Who the client is in the connection table: itself, and in templates its network. */
+function clientsOf({ client: { address } }: Question, state: ServiceState | undefined): readonly Address[] {
+  const persistence = state?.service.persistence;
+  return persistence ? [address, maskAddress(address, persistence.netmask)] : [address];
 }
 
 /** The mark of a packet, where there are services of marks. */

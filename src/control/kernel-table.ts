@@ -1,5 +1,6 @@
 import { openIpvsPlane } from '../dataplane/ipvs/plane.ts';
 import { kernelTraveller } from '../dataplane/move/look.ts';
+import { gather } from '../model/connection-batches.ts';
 import type { SyncDaemon } from '../model/connection-sync.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { Observed } from '../model/table.ts';
@@ -36,7 +37,7 @@ export const readKernelTable = (): Promise<Observed> => withKernelTable((plane) 
 /** Its connections as directors tell each other of them, in the same way. */
 export const readKernelConnections = (): Promise<Told> =>
   withKernelTable(async (plane) => {
-    const listed = await plane.connections();
+    const listed = await gather(plane.connections());
     return tellAll(listed, kernelTraveller(await plane.read({ counters: false })));
   });
 

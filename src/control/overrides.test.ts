@@ -5,6 +5,7 @@ import { quickFolder } from '../../test/quick-folder.ts';
 import { loadText } from '../config/load.ts';
 import { openMemoryPlane, tcpFlags } from '../dataplane/memory/plane.ts';
 import type { Address } from '../model/address.ts';
+import { gather } from '../model/connection-batches.ts';
 import type { Destination, VirtualService } from '../model/virtual-service.ts';
 import type { Controller } from './controller.ts';
 import { explain } from './explain.ts';
@@ -314,14 +315,14 @@ describe('a real server that is taken out', () => {
     for (const port of [1, 2])
       for (const way of ['in', 'out'] as const) say(port, way, tcpFlags.fin | tcpFlags.ack);
     // The two that ended are in the table still: ip_vs_proto_tcp.c keeps TIME_WAIT 120 s.
-    expect((await controller.connections()).length).toBe(3);
+    expect((await gather(controller.connections())).length).toBe(3);
     expect(await left()).toBe(1);
     say(3, 'out', tcpFlags.fin | tcpFlags.ack);
     // The server has closed its side; the client has not.
     expect(await left()).toBe(1);
     say(3, 'in', tcpFlags.fin | tcpFlags.ack);
     expect(await left()).toBe(0);
-    expect((await controller.connections()).length).toBe(3);
+    expect((await gather(controller.connections())).length).toBe(3);
   });
 });
 

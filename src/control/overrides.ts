@@ -1,3 +1,4 @@
+import { gather } from '../model/connection-batches.ts';
 import { type Cover, coverTable, uncoverTable } from '../model/cover.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { memberKey, type Override, type OverrideRequest, type OverrideStatus } from '../model/override.ts';
@@ -213,7 +214,7 @@ async function connectionsWhereNeeded(
   if (present.every(({ state }) => state.inactiveConnections === 0)) return undefined;
   const all = services.flatMap(({ destinations }) => destinations);
   const total = all.reduce((sum, one) => sum + one.activeConnections + one.inactiveConnections, 0);
-  return total > mostListed ? undefined : controller.connections();
+  return total > mostListed ? undefined : gather(controller.connections());
 }
 
 function connectionsLeft(present: Present, listed: readonly Connection[] | undefined): number {

@@ -15,7 +15,7 @@ import { describeOn, type Inspected, reportOn, summaryOn } from './inspect.ts';
 import type { Keeper } from './keeper.ts';
 import type { Log } from './log.ts';
 import { serveOverrides } from './overrides.ts';
-import type { Turns } from './turns.ts';
+import { batchInTurn, type Turns } from './turns.ts';
 
 /** What the API is answered from. */
 export type ServedOptions = {
@@ -100,7 +100,7 @@ export function servedBy({
     checks: async () => health(),
     // It does not touch the table, so it waits for nobody.
     check: (name) => checkNow(keeper.standing().wanted, name, checks.outcomes),
-    connections: () => inTurn(() => controller.connections()),
+    connections: (filter) => batchInTurn(controller.connections(filter), inTurn),
     ...(controller.totals && { totals: () => inTurn(() => controller.totals!()) }),
     ...(controller.outlook && {
       outlook: (id, addresses) => inTurn(() => controller.outlook!(id, addresses)),

@@ -6,6 +6,23 @@ export type Turns = {
   ended(): Promise<unknown>;
 };
 
+/** Each batch in a turn of its own, so that a client that reads slowly keeps nobody from the table. */
+export async function* batchInTurn<Batch>(
+  batches: AsyncIterable<Batch>,
+  inTurn: Turns['inTurn'],
+): AsyncGenerator<Batch> {
+  const iterator = batches[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const { done, value } = await inTurn(() => iterator.next());
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await iterator.return?.();
+  }
+}
+
 export function openTurns(): Turns {
   let last: Promise<unknown> = Promise.resolve();
   return {

@@ -1,9 +1,10 @@
 import type { Activity } from '../model/activity.ts';
 import type { Address } from '../model/address.ts';
+import type { ConnectionBatches, ConnectionFilter } from '../model/connection-batches.ts';
 import type { RunningSync, SyncRefusal, SyncRole, SyncSettings } from '../model/connection-sync.ts';
 import type { MemberOutcomes } from '../model/outcome.ts';
 import type { Outlook } from '../model/outlook.ts';
-import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
+import type { Observed, Operation, Refusal } from '../model/table.ts';
 import type { Totals } from '../model/totals.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
 import type { HostSurvey } from './host-survey.ts';
@@ -54,8 +55,8 @@ export type DataPlane = {
    * refusal when it was not; a refused operation changes nothing and the ones after it are still tried.
    */
   apply(operations: readonly Operation[]): Promise<readonly (Refusal | undefined)[]>;
-  /** The live entries of the connection table, in no order. */
-  connections(): Promise<readonly Connection[]>;
+  /** The live entries of the connection table. */
+  connections(filter?: ConnectionFilter): ConnectionBatches;
   /** What it has done in all. Absent, or undefined: it keeps no such count. */
   totals?(): Promise<Totals | undefined>;
   /** Where packets to these addresses would go, and where the turn of a service stands. Absent: the plane does not say. */

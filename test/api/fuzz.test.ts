@@ -208,6 +208,15 @@ describe('the control API', () => {
     await isAlive();
   });
 
+  it('lists the connections of the clients that are asked for, and takes no other word', async () => {
+    expect(await ask('GET', '/v1/connections?client=192.0.2.1&client=2001:db8::1')).toEqual({
+      status: 200,
+      text: '{"connections":[\n\n]}\n',
+    });
+    for (const query of ['client=', 'client=192.0.2', 'client=192.0.2.1&limit=3', '%', 'clients=192.0.2.1'])
+      expect(await ask('GET', `/v1/connections?${query}`), query).toMatchObject({ status: 400 });
+  });
+
   it('refuses any path and method it does not serve', async () => {
     const path = fc.oneof(
       fc.webPath(),

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openIpvsPlane } from '../../src/dataplane/ipvs/plane.ts';
+import { gather } from '../../src/model/connection-batches.ts';
 import { serviceKey } from '../../src/model/service-id.ts';
 import type { DestinationId } from '../../src/model/virtual-service.ts';
 import { writeSysctl } from '../../src/sys/sysctl.ts';
@@ -110,7 +111,7 @@ async function start(): Promise<Rig> {
     },
     wait: (seconds) => sleep(seconds * 1000),
     async forget(conversation) {
-      const { length } = await plane.connections();
+      const { length } = await gather(plane.connections());
       await conversation.reset();
       closed.delete(keyOf.get(conversation) ?? '');
       for (let seconds = 0; seconds < 10; seconds += 2) {
@@ -118,7 +119,7 @@ async function start(): Promise<Rig> {
         await sleep(2000);
       }
       await until(async () => {
-        if ((await plane.connections()).length >= length) throw new Error('the entry is still there');
+        if ((await gather(plane.connections())).length >= length) throw new Error('the entry is still there');
       });
     },
     async close() {

@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openProxyPlane } from '../../src/dataplane/proxy/plane.ts';
 import { type Address, addressFromBytes } from '../../src/model/address.ts';
+import { gather } from '../../src/model/connection-batches.ts';
 import type { DestinationId } from '../../src/model/virtual-service.ts';
 import { createNamedNetns, deleteNamedNetns, netnsPath } from '../../src/sys/netns.ts';
 import { writeSysctl } from '../../src/sys/sysctl.ts';
@@ -100,7 +101,7 @@ async function start(): Promise<Rig> {
     if (server === undefined) return undefined;
     const gone = () =>
       until(async () => {
-        const left = (await plane.connections()).some((row) => sameEnd(row.client, client));
+        const left = (await gather(plane.connections())).some((row) => sameEnd(row.client, client));
         if (left) throw new Error(`the connection of ${client.address}:${client.port} is still there`);
       });
     return {

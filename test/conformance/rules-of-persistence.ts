@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
 import type { Address, Family } from '../../src/model/address.ts';
+import { gather } from '../../src/model/connection-batches.ts';
 import { maskAddress } from '../../src/model/persistence.ts';
 import type { Operation } from '../../src/model/table.ts';
 import type { AddressServiceId } from '../../src/model/virtual-service.ts';
@@ -18,6 +19,23 @@ import { type Check, mustOpen, newClient, open, sameServer, site } from './site.
 
 /** Clients that come back to their real server. */
 export const persistenceRules = {
+  'of the connections some clients can be asked for, and of templates their network': async (rig, family) => {
+    const netmask = family === 4 ? 0xffffff00 : 64;
+    const { id } = await site(rig, family, 2, { persistence: { timeoutSeconds: 300, netmask } });
+    const clients = [10, 11, 12].map((n) => ({ address: rig.client(family, n), port: 2000 + n }));
+    for (const client of clients) expect(await rig.open(id, client)).toBeDefined();
+    const rows = async (...asked: Address[]) =>
+      (await gather(rig.plane.connections({ clients: asked })))
+        .filter((row) => sameServer(row.virtual, id))
+        .map(({ client, template }) => (template ? 'template' : client.port))
+        .sort();
+    const [first, , third] = clients.map(({ address }) => address);
+    expect(await rows(first!)).toEqual([2010]);
+    expect(await rows(first!, third!, maskAddress(first!, netmask))).toEqual([2010, 2012, 'template']);
+    expect(await rows(rig.client(family, 99))).toEqual([]);
+    expect(await rows()).toEqual([]);
+  },
+
   'persistence keeps a client with its real server': async (rig, family) => {
     const { id } = await site(rig, family, 3, { persistence: persistence(family) });
     const { address } = newClient(rig, family);
@@ -37,7 +55,9 @@ export const persistenceRules = {
     const { id, servers } = await site(rig, family, 1, { persistence: persistence(family, 100) });
     const { address } = newClient(rig, family);
     await rig.open(id, { address, port: 40_000 });
-    const rows = (await rig.plane.connections()).filter((row) => row.template && sameServer(row.virtual, id));
+    const rows = (await gather(rig.plane.connections())).filter(
+      (row) => row.template && sameServer(row.virtual, id),
+    );
     expect(rows).toEqual([
       {
         protocol: 'tcp',
@@ -189,7 +209,7 @@ export const persistenceRules = {
     expect(first.port).toBe(61_000);
     for (let n = 1; n < 4; n++)
       expect(await ask(61_000 + n, 40_000)).toEqual({ address: first.address, port: 61_000 + n });
-    const template = (await rig.plane.connections()).find(
+    const template = (await gather(rig.plane.connections())).find(
       (row) => row.template && row.client.address === address,
     );
     expect(template).toMatchObject({

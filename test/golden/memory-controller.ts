@@ -1,5 +1,6 @@
 import type { Controller } from '../../src/control/controller.ts';
 import { applyOperation } from '../../src/model/apply-operation.ts';
+import { among, oneBatch } from '../../src/model/connection-batches.ts';
 import { type RunningSync, syncMaxLength } from '../../src/model/connection-sync.ts';
 import { destinationKey, serviceKey } from '../../src/model/service-id.ts';
 import type { Connection, Counters, Observed, Operation, Table } from '../../src/model/table.ts';
@@ -72,7 +73,7 @@ export function memoryController(timeouts: Timeouts = { tcp: 900, tcpFin: 120, u
     capabilities: { name: 'memory', description: 'a table in memory' },
     read: async () => read(),
     apply: async (operations) => operations.map(apply),
-    connections: async () => rows,
+    connections: (filter) => oneBatch(among(rows, filter)),
     startSync: async (settings) => {
       if (running.some(({ role }) => role === settings.role)) return { reason: 'running', detail: '' };
       if (settings.interface !== 'lo') return { reason: 'no-interface', detail: '' };

@@ -2,6 +2,7 @@ import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { openProxyPlane } from '../../src/dataplane/proxy/plane.ts';
 import { demoOnLoopback, type LoopbackDirector } from '../../src/lab/demo-loopback.ts';
+import { gather } from '../../src/model/connection-batches.ts';
 import type { Operation } from '../../src/model/table.ts';
 
 type Conduct = { isTTY?: boolean; onText?: (text: string, controller: AbortController) => void };
@@ -25,7 +26,7 @@ async function run(
   };
   const options = { write, isTTY, signal: controller.signal, director, colour: false, columns: () => 100 };
   try {
-    return { status: await demoOnLoopback(options), text, connections: await plane.connections() };
+    return { status: await demoOnLoopback(options), text, connections: await gather(plane.connections()) };
   } catch (error) {
     return { error, text };
   }

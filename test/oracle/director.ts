@@ -4,6 +4,7 @@ import { type Instance, openInstance } from '../../src/dataplane/ebpf/instance.t
 import { openEbpfPlane } from '../../src/dataplane/ebpf/plane.ts';
 import { type Kernel, openKernel } from '../../src/dataplane/ipvs/kernel.ts';
 import { openIpvsPlane } from '../../src/dataplane/ipvs/plane.ts';
+import { gather } from '../../src/model/connection-batches.ts';
 import type { Connection, Observed, Operation, Refusal } from '../../src/model/table.ts';
 import { writeSysctl } from '../../src/sys/sysctl.ts';
 import { type Left, openWire } from '../kernel/wire.ts';
@@ -47,7 +48,7 @@ export async function openEbpfDirector(): Promise<Director> {
     },
     // Maps have no namespace.
     read: () => plane.read(),
-    connections: () => plane.connections(),
+    connections: () => gather(plane.connections()),
   };
 }
 
@@ -70,7 +71,7 @@ export async function openIpvsDirector(): Promise<Director> {
     ...director,
     // The plane reads a file for each sysctl as well.
     read: async () => ({ services: services(), timeouts: timeouts() }),
-    connections: () => inside(() => plane.connections()),
+    connections: () => inside(() => gather(plane.connections())),
   };
 }
 

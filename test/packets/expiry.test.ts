@@ -5,6 +5,7 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { mapRecords } from '../../src/dataplane/ebpf/records.ts';
+import { destinationKey } from '../../src/model/service-id.ts';
 import { requires } from '../requirements.ts';
 import { tcp, udp } from './frame.ts';
 import { type Harness, openHarness } from './harness.ts';
@@ -119,7 +120,12 @@ requires(
     expect(harness.event('EVENT_TABLE_FULL')).toBe(0);
   });
 
-  it('a full table refuses, counts, and evicts nobody', async () => {
+  it('a full table refuses, counts, lists all, and evicts nobody', async () => {
+    await harness.close();
+    // More than one batch of a listing.
+    const size = 4500;
+    harness = await openHarness('expiry', size);
+    await harness.apply(...additions(plans));
     harness.setLifetimes(jiffies(60_000));
     for (let n = 0; n < size; n++) expect(open(n), `connection ${n}`).toBe('redirect');
     expect(entries()).toBe(size);
@@ -128,7 +134,8 @@ requires(
     expect(counted()).toBe(size);
     // Those that were there first are served on.
     for (let n = 0; n < size; n++) expect(open(n), `connection ${n}`).toBe('redirect');
-    expect((await harness.connections()).length).toBe(size);
+    const listed = (await harness.connections()).map(({ client }) => destinationKey(client));
+    expect(listed.toSorted()).toEqual(Array.from({ length: size }, (_, n) => client(n)).toSorted());
     // Their time runs out: new ones get in again.
     harness.setLifetimes(jiffies(100));
     for (let n = 0; n < size; n++) open(n);

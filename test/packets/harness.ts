@@ -4,6 +4,7 @@ import { type AttachedProgram, type Instance, openInstance } from '../../src/dat
 import { numbers } from '../../src/dataplane/ebpf/layout.generated.ts';
 import { openEbpfPlane } from '../../src/dataplane/ebpf/plane.ts';
 import { mapRecords, type Records } from '../../src/dataplane/ebpf/records.ts';
+import { gather } from '../../src/model/connection-batches.ts';
 import type { Sysctls } from '../../src/model/sysctls.ts';
 import type { Connection, Observed, Operation } from '../../src/model/table.ts';
 import { type MapHandle, splitPerCpu } from '../../src/sys/bpf/map.ts';
@@ -126,7 +127,7 @@ export async function openHarness(
         if (at >= 0) throw new Error(`${operations[at]!.kind}: refused, ${refusals[at]!.detail}`);
       },
       read: () => plane.read(),
-      connections: () => plane.connections(),
+      connections: () => gather(plane.connections()),
       event(name) {
         const map = instance.map('events');
         return splitPerCpu(map, map.lookup(numbers.event[name])!).reduce(

@@ -4,6 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { gather } from '../../src/model/connection-batches.ts';
 import type { DestinationId } from '../../src/model/virtual-service.ts';
 import { add, freePort, loopback, memberOf, openSite, type Site, serviceOf, until } from './site.ts';
 
@@ -63,11 +64,14 @@ describe('While the real server is being connected', () => {
     const before = await held();
     const [stays, leaves] = [await site.client(id), await site.client(id)];
     await until(async () =>
-      expect((await site.plane.connections()).map(({ state }) => state)).toEqual(['SYN_RECV', 'SYN_RECV']),
+      expect((await gather(site.plane.connections())).map(({ state }) => state)).toEqual([
+        'SYN_RECV',
+        'SYN_RECV',
+      ]),
     );
     leaves.socket.resetAndDestroy();
     expect(await stays.ended).toBe('ECONNRESET');
-    await until(async () => expect(await site.plane.connections()).toEqual([]));
+    await until(async () => expect(await gather(site.plane.connections())).toEqual([]));
     expect(site.plane.failures().connectFailed).toBe(2);
     expect(await site.plane.outcomes!()).toMatchObject([{ answered: 0, refused: 0, unanswered: 2 }]);
     expect(await site.destination(id, server)).toMatchObject({
@@ -85,11 +89,11 @@ describe('While the real server is being connected', () => {
     const before = await held();
     const [ends, leaves] = [await site.client(id), await site.client(id)];
     ends.socket.end('said before anybody listened');
-    await until(async () => expect(await site.plane.connections()).toHaveLength(2));
+    await until(async () => expect(await gather(site.plane.connections())).toHaveLength(2));
     leaves.socket.resetAndDestroy();
     expect(await ends.ended).toBe('end');
     expect(ends.text()).toBe('said before anybody listened');
-    await until(async () => expect(await site.plane.connections()).toEqual([]));
+    await until(async () => expect(await gather(site.plane.connections())).toEqual([]));
     await until(async () => expect(await held()).toEqual({ ...before, TCPSocketWrap: expect.any(Number) }));
     for (const filler of server.fillers) filler.destroy();
   });
@@ -99,7 +103,7 @@ describe('While the real server is being connected', () => {
     const id = await site.service();
     await site.change(add(id, server));
     const client = await site.client(id);
-    await until(async () => expect(await site.plane.connections()).toHaveLength(1));
+    await until(async () => expect(await gather(site.plane.connections())).toHaveLength(1));
     await site.change({ kind: 'delete-destination', id, destination: memberOf(id, server) });
     expect(await client.ended).toBe('ECONNRESET');
     expect(site.plane.failures().connectFailed).toBe(0);
@@ -115,9 +119,11 @@ describe('Every way out', () => {
     await site.change(add(id, server), { kind: 'set-timeouts', timeouts: { tcpFin: 1 } });
     const client = await site.client(id);
     client.socket.pause();
-    await until(async () => expect(await site.plane.connections()).toMatchObject([{ state: 'FIN_WAIT' }]));
+    await until(async () =>
+      expect(await gather(site.plane.connections())).toMatchObject([{ state: 'FIN_WAIT' }]),
+    );
     // The entry has gone by now, and with it this side's sockets.
-    await until(async () => expect(await site.plane.connections()).toEqual([]));
+    await until(async () => expect(await gather(site.plane.connections())).toEqual([]));
     client.socket.resume();
     expect(await client.ended).toBe('end');
     expect(client.text()).toHaveLength(bytes.length);
@@ -130,7 +136,9 @@ describe('Every way out', () => {
     const client = await site.client(id);
     await until(() => expect(client.text()).toBe('half'));
     client.socket.end();
-    await until(async () => expect(await site.plane.connections()).toMatchObject([{ state: 'CLOSE_WAIT' }]));
+    await until(async () =>
+      expect(await gather(site.plane.connections())).toMatchObject([{ state: 'CLOSE_WAIT' }]),
+    );
     await site.change({ kind: 'delete-destination', id, destination: memberOf(id, server) });
     expect(await client.ended).toBe('ECONNRESET');
   });
@@ -166,7 +174,7 @@ describe('Every way out', () => {
         end(client.socket, there);
       }
     }
-    await until(async () => expect(await site.plane.connections()).toEqual([]));
+    await until(async () => expect(await gather(site.plane.connections())).toEqual([]));
     expect(await site.destination(id, server)).toMatchObject({
       activeConnections: 0,
       inactiveConnections: 0,

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { gather } from '../../src/model/connection-batches.ts';
 import { startScheduler } from '../../src/model/schedulers/by-name.ts';
 import { add, edit, loopback, memberOf, openSite, type Site, until } from './site.ts';
 
@@ -31,7 +32,7 @@ describe('Persistence in the proxy plane', () => {
     ];
     expect(names).toEqual(['two', 'two', 'one', 'one', 'one', 'one']);
     // Templates bear the client without its port (ip_vs_sched_persist).
-    const templates = (await site.plane.connections()).filter(({ template }) => template);
+    const templates = (await gather(site.plane.connections())).filter(({ template }) => template);
     expect(templates.map(({ client, virtual }) => [client.address, client.port, virtual.port])).toEqual([
       ['127.0.0.1', 0, first.port],
       ['127.0.0.2', 0, first.port],
@@ -85,7 +86,7 @@ describe('Persistence in the proxy plane', () => {
       await sleep(700);
     }
     expect(names).toEqual(['two', 'two', 'two', 'two']);
-    await until(async () => expect(await site.plane.connections()).toEqual([]));
+    await until(async () => expect(await gather(site.plane.connections())).toEqual([]));
     expect(await ask()).toBe('one');
   });
 
@@ -96,7 +97,7 @@ describe('Persistence in the proxy plane', () => {
     const client = await site.client(id);
     await client.line();
     const expiresInMs = async () =>
-      (await site.plane.connections()).find(({ template }) => template)?.expiresInMs ?? 0;
+      (await gather(site.plane.connections())).find(({ template }) => template)?.expiresInMs ?? 0;
     await until(async () => expect(await expiresInMs()).toBeGreaterThan(50_000));
     // The minute has taken the place of the service's timeout, for new connections too.
     await (await site.client(id)).line();
@@ -119,7 +120,7 @@ describe('Persistence in the proxy plane', () => {
     await site.change(add(id, await site.server('one')));
     await (await site.client(id)).line();
     await (await site.client(id)).line();
-    expect(await site.plane.connections()).toHaveLength(3);
+    expect(await gather(site.plane.connections())).toHaveLength(3);
     expect(await (await site.client(id)).ended).toBe('ECONNRESET');
     expect(site.plane.failures().tableFull).toBe(1);
   });
@@ -130,7 +131,7 @@ describe('Persistence in the proxy plane', () => {
     const id = await site.service({ ...persistent(60) });
     await site.change(add(id, await site.server('one')));
     expect(await (await site.client(id)).ended).toBe('ECONNRESET');
-    expect(await site.plane.connections()).toEqual([]);
+    expect(await gather(site.plane.connections())).toEqual([]);
   });
 });
 

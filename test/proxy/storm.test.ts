@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Failures } from '../../src/dataplane/userspace/admission.ts';
+import { gather } from '../../src/model/connection-batches.ts';
 import { add, loopback, openSite, type Site, until } from './site.ts';
 
 let site: Site;
@@ -44,11 +45,11 @@ describe('A storm of clients that send one datagram', () => {
     const before = datagramSockets();
     const end = await storm(id.port, 300);
     await until(() => expect(site.plane.failures().tableFull).toBe(250));
-    expect(await site.plane.connections()).toHaveLength(50);
+    expect(await gather(site.plane.connections())).toHaveLength(50);
     expect(datagramSockets()).toBeLessThanOrEqual(before + 300 + 50);
     end();
     expect(await (await site.client(web)).ended).toBe('ECONNRESET');
-    await until(async () => expect(await site.plane.connections()).toEqual([]));
+    await until(async () => expect(await gather(site.plane.connections())).toEqual([]));
     await until(() => expect(datagramSockets()).toBe(before));
     expect(await (await site.client(web)).line()).toBe('web');
     expect(await (await site.datagramClient(id)).ask('y')).toBe('one y');
@@ -92,7 +93,7 @@ test('With few file descriptors the table is as large as they allow, and says so
     const size = (await plane.read()).connectionTableSize;
     console.log(JSON.stringify({ refusals, port, size }));
     process.stdin.on('data', async () => {
-      console.log(JSON.stringify({ failures: plane.failures(), rows: (await plane.connections()).length }));
+      console.log(JSON.stringify({ failures: plane.failures(), rows: (await gather(plane.connections())).length }));
     });`;
   const node = [process.execPath, '--import', import.meta.resolve('tsx'), '--input-type=module', '-e'];
   child = spawn('bash', ['-c', 'ulimit -n 200; exec "$@"', 'bash', ...node, program], {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { gather } from '../../src/model/connection-batches.ts';
 import { add, type Client, edit, memberOf, openSite, type Site, until } from './site.ts';
 
 let site: Site;
@@ -25,7 +26,7 @@ describe('TCP through the proxy plane', () => {
     const state = await site.destination(id, two);
     expect(state).toMatchObject({ activeConnections: 2, inactiveConnections: 0 });
     expect(state.counters).toMatchObject({ connections: 2n, bytesIn: 5n, bytesOut: 13n });
-    const rows = await site.plane.connections();
+    const rows = await gather(site.plane.connections());
     expect(rows).toHaveLength(4);
     const { localAddress, localPort } = clients[0]!.socket;
     expect(rows).toContainEqual({
@@ -54,7 +55,7 @@ describe('TCP through the proxy plane', () => {
     client.socket.end(bytes);
     expect(await client.ended).toBe('end');
     expect(client.text()).toBe(createHash('sha256').update(bytes).digest('hex'));
-    await until(async () => expect(await site.plane.connections()).toEqual([]));
+    await until(async () => expect(await gather(site.plane.connections())).toEqual([]));
     expect(await site.destination(id, server)).toMatchObject({
       activeConnections: 0,
       inactiveConnections: 0,
@@ -76,7 +77,7 @@ describe('TCP through the proxy plane', () => {
         inactiveConnections: 1,
       });
     });
-    expect(await site.plane.connections()).toMatchObject([{ state: 'CLOSE_WAIT', active: false }]);
+    expect(await gather(site.plane.connections())).toMatchObject([{ state: 'CLOSE_WAIT', active: false }]);
   });
 
   test.each(['client', 'server'] as const)('stops reading while the %s does not', async (slow) => {
@@ -144,7 +145,7 @@ describe('TCP through the proxy plane', () => {
     );
     expect(await client.ended).toBe('ECONNRESET');
     expect((await reset)[0]).toMatchObject({ code: 'ECONNRESET' });
-    expect(await site.plane.connections()).toEqual([]);
+    expect(await gather(site.plane.connections())).toEqual([]);
     const next = await site.client(id);
     if (what === 'service') expect(await next.ended).toBe('ECONNREFUSED');
     else expect(await next.line()).toBe('stays');
@@ -190,7 +191,7 @@ describe('TCP through the proxy plane', () => {
     expect(names).toEqual(['two', 'two', 'two', 'two']);
     expect(await site.destination(id, two)).toMatchObject({ persistentConnections: 1, activeConnections: 4 });
     // ip_vs_state_name: once a real server has answered the template is ASSURED.
-    expect(await site.plane.connections()).toContainEqual(
+    expect(await gather(site.plane.connections())).toContainEqual(
       expect.objectContaining({
         client: { address: '127.0.0.0', port: 0 },
         template: true,
@@ -225,7 +226,7 @@ describe('TCP through the proxy plane', () => {
     const failed = once(other, 'error');
     (first === 'client' ? client.socket : server.sockets[0]!).resetAndDestroy();
     expect((await failed)[0]).toMatchObject({ code: 'ECONNRESET' });
-    await until(async () => expect(await site.plane.connections()).toEqual([]));
+    await until(async () => expect(await gather(site.plane.connections())).toEqual([]));
   });
 
   test('connections idle for the TCP timeout are reset', async () => {
@@ -260,7 +261,7 @@ describe('A full table', () => {
     expect(await third.ended).toBe('ECONNRESET');
     expect(site.plane.failures().tableFull).toBe(1);
     first.socket.destroy();
-    await until(async () => expect(await site.plane.connections()).toHaveLength(1));
+    await until(async () => expect(await gather(site.plane.connections())).toHaveLength(1));
     expect(await (await site.client(id)).line()).toBe('one');
     expect((await site.plane.read()).connectionTableSize).toBe(2);
   });

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { gather } from '../../src/model/connection-batches.ts';
 import { add, edit, memberOf, openSite, type Site, until } from './site.ts';
 
 let site: Site;
@@ -30,7 +31,7 @@ describe('UDP through the proxy plane', () => {
       bytesIn: 4n,
       bytesOut: 12n,
     });
-    expect(await site.plane.connections()).toContainEqual(
+    expect(await gather(site.plane.connections())).toContainEqual(
       expect.objectContaining({
         protocol: 'udp',
         client: { address: host, port: a.socket.address().port },
@@ -72,7 +73,7 @@ describe('UDP through the proxy plane', () => {
     const client = await site.datagramClient(id);
     expect(await client.ask('x')).toBe('two x');
     expect(await client.ask('x')).toBe('two x');
-    await until(async () => expect(await site.plane.connections()).toEqual([]));
+    await until(async () => expect(await gather(site.plane.connections())).toEqual([]));
     expect(await client.ask('x')).toBe('one x');
   });
 
@@ -93,7 +94,7 @@ describe('UDP through the proxy plane', () => {
     const client = await site.datagramClient(id);
     client.socket.send('x');
     await until(() => expect(site.plane.failures().noDestination).toBe(1));
-    expect(await site.plane.connections()).toEqual([]);
+    expect(await gather(site.plane.connections())).toEqual([]);
   });
 
   test('a closed port at the real server ends the flow, and is counted', async () => {
@@ -103,7 +104,7 @@ describe('UDP through the proxy plane', () => {
     const client = await site.datagramClient(id);
     client.socket.send('x');
     await until(() => expect(site.plane.failures().connectFailed).toBe(1));
-    expect(await site.plane.connections()).toEqual([]);
+    expect(await gather(site.plane.connections())).toEqual([]);
   });
 
   test('a closed port heard of when the next datagram is sent ends the flow as well', async () => {
@@ -113,7 +114,7 @@ describe('UDP through the proxy plane', () => {
     const client = await site.datagramClient(id);
     for (let i = 0; i < 2; i++) client.socket.send('x');
     await until(() => expect(site.plane.failures().connectFailed).toBeGreaterThanOrEqual(1));
-    await until(async () => expect(await site.plane.connections()).toEqual([]), 1000);
+    await until(async () => expect(await gather(site.plane.connections())).toEqual([]), 1000);
   });
 
   test('a full table refuses the next client and keeps the ones it has', async () => {

@@ -1,5 +1,6 @@
 import type { ListFormat, ListOptions } from '../../config/ipvsadm/command.ts';
 import { familyOf } from '../../model/address.ts';
+import type { ConnectionBatches } from '../../model/connection-batches.ts';
 import { compareDestinations, compareServices, sortLikeIpvsadm } from '../../model/service-id.ts';
 import type { Connection, Counters, DestinationState, Observed, ServiceState } from '../../model/table.ts';
 import type { ForwardingMethod, Timeouts, Tunnel, VirtualService } from '../../model/virtual-service.ts';
@@ -56,12 +57,12 @@ export function destinationsInOrder(state: ServiceState, sorted: boolean): reado
 export const printTimeouts = ({ tcp, tcpFin, udp }: Timeouts): string =>
   `Timeout (tcp tcpfin udp): ${tcp} ${tcpFin} ${udp}\n`;
 
-/** `-c`: the connection table in the order given. */
-export async function printConnections(
-  connections: readonly Connection[],
+/** `-c`: the connection table in the order given, piece by piece. */
+export async function* printConnections(
+  batches: ConnectionBatches,
   options: ListOptions,
   names: Names,
-): Promise<string> {
+): AsyncGenerator<string> {
   const label = labels(options.numeric, names);
   const head = options.engines
     ? columns([
@@ -82,9 +83,12 @@ export async function printConnections(
         ['virtual', 18],
         ['destination', 0],
       ]);
-  const lines = ['IPVS connection entries\n', head];
-  for (const connection of connections) lines.push(await printConnection(connection, options, label));
-  return lines.join('');
+  yield `IPVS connection entries\n${head}`;
+  for await (const batch of batches) {
+    const lines: string[] = [];
+    for (const connection of batch) lines.push(await printConnection(connection, options, label));
+    yield lines.join('');
+  }
 }
 
 async function printConnection(connection: Connection, options: ListOptions, label: Label): Promise<string> {

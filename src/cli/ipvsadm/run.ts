@@ -132,7 +132,7 @@ async function perform(session: Session, command: Exclude<Command, { kind: 'chan
     case 'stop-daemon':
       return (await import('./sync.ts')).performSync(session, command);
     case 'list':
-      io.stdout.write(await listing(session, command));
+      await list(session, command, (text) => io.stdout.write(text));
       return exitStatus.done;
   }
 }
@@ -143,27 +143,29 @@ async function getReady({ controller }: Session): Promise<void> {
   await plane?.getReady?.();
 }
 
-async function listing(
+async function list(
   { controller, names }: Session,
   command: Extract<Command, { kind: 'list' }>,
-): Promise<string> {
+  write: (text: string) => void,
+): Promise<void> {
   const plane = await controller();
   switch (command.what) {
     case 'connections':
-      return printConnections(await plane.connections(), command.options, names);
+      for await (const text of printConnections(plane.connections(), command.options, names)) write(text);
+      return;
     case 'daemons':
-      return (await import('./sync.ts')).listSync(plane);
+      return write(await (await import('./sync.ts')).listSync(plane));
     case 'timeouts':
-      return printTimeouts((await plane.read()).timeouts);
+      return write(printTimeouts((await plane.read()).timeouts));
     case 'table': {
       const observed = await plane.read();
-      return versionTitle(observed) + (await printServices(observed.services, command.options, names));
+      return write(versionTitle(observed) + (await printServices(observed.services, command.options, names)));
     }
     case 'service': {
       const key = serviceKey(command.id);
       const found = (await plane.read()).services.find(({ service }) => serviceKey(service.id) === key);
       if (!found) throw new CommandFailure(exitStatus.listingFailed, noSuchService);
-      return printServices([found], command.options, names);
+      return write(await printServices([found], command.options, names));
     }
   }
 }

@@ -1,7 +1,9 @@
+import type { Address } from '../../model/address.ts';
+import { among, type ConnectionFilter } from '../../model/connection-batches.ts';
 import { tcpStateNames } from '../../model/connection-states.ts';
 import { protocolNumbers } from '../../model/service-id.ts';
 import type { Connection } from '../../model/table.ts';
-import { decodeAddress, swapPort } from './encoding.ts';
+import { decodeAddress, encodeAddress, swapPort } from './encoding.ts';
 import type { Instance } from './instance.ts';
 import { numbers } from './layout.generated.ts';
 import { mapRecords, type Records } from './records.ts';
@@ -24,37 +26,59 @@ export function mapConnections(instance: Instance): ConnectionMaps {
   };
 }
 
-/** The live entries of the connection table, straight from its memory. */
-export function readConnections(
+/** Slot 0 is nobody's: it ends a chain. */
+export const firstSlot = 1;
+/** Slots that are looked at without a pause: a few milliseconds where all of them are taken. */
+const slotsAtOnce = 4096;
+
+/**
+ * The live entries in the slots from `first` on that are asked for, straight from the table's memory, and the slot to go on from;
+ * without one these were the last. What is not asked for costs two loads.
+ */
+export function readSlots(
   instance: Instance,
   { settings }: Pick<TableMaps, 'settings'>,
   { entries, details }: ConnectionMaps,
-): Connection[] {
+  first: number,
+  filter: ConnectionFilter,
+): { readonly found: readonly Connection[]; readonly next?: number } {
   const last = Math.min(instance.runtime.get(0, 'fresh'), entries.count - 1);
+  const end = Math.min(first + slotsAtOnce, last + 1);
   const hertz = settings.get(0, 'hz');
   const now = jiffiesNow(instance, hertz);
+  const lastWords =
+    filter.clients && new Set(filter.clients.map((one) => new Uint32Array(encodeAddress(one).buffer)[3]!));
+  const addresses = new Map<number, Address>();
+  const addressOf = (slot: number, side: Side, family: number): Address => {
+    const word = entries.get(slot, side);
+    const known = family === 4 && side !== 'client' ? addresses.get(word) : undefined;
+    if (known !== undefined) return known;
+    const bytes = new Uint8Array(16);
+    const words = new Uint32Array(bytes.buffer);
+    if (family === 6) for (let i = 0; i < 3; i++) words[i] = details.get(slot, `${side}_head`, i);
+    words[3] = word;
+    const address = decodeAddress(bytes, family);
+    if (family === 4 && side !== 'client') addresses.set(word, address);
+    return address;
+  };
   const found: Connection[] = [];
-  for (let slot = 1; slot <= last; slot++) {
+  for (let slot = first; slot < end; slot++) {
     const word = entries.get(slot, 'word');
     if (!(word & WORD_LIVE)) continue;
+    if (lastWords && !lastWords.has(entries.get(slot, 'client'))) continue;
     const isTemplate = (word & WORD_TEMPLATE) !== 0;
     const left = entries.get(slot, 'timeout') - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
     if (left <= 0) continue;
     const family = entries.get(slot, 'family');
-    const end = (side: 'client' | 'virtual' | 'real') => {
-      const address = new Uint8Array(16);
-      const words = new Uint32Array(address.buffer);
-      if (family === 6) {
-        for (let i = 0; i < 3; i++) words[i] = details.get(slot, `${side}_head`, i);
-      }
-      words[3] = entries.get(slot, side);
-      return { address: decodeAddress(address, family), port: swapPort(entries.get(slot, `${side}_port`)) };
-    };
+    const at = (side: Side) => ({
+      address: addressOf(slot, side, family),
+      port: swapPort(entries.get(slot, `${side}_port`)),
+    });
     found.push({
       protocol: protocolName(entries.get(slot, 'protocol')),
-      client: end('client'),
-      virtual: end('virtual'),
-      destination: end('real'),
+      client: at('client'),
+      virtual: at('virtual'),
+      destination: at('real'),
       state: isTemplate ? templateState(word) : stateName(word & WORD_STATE),
       active: !isTemplate && (word & WORD_INACTIVE) === 0,
       template: isTemplate,
@@ -62,8 +86,11 @@ export function readConnections(
       expiresInMs: Math.round((left * 1000) / hertz),
     });
   }
-  return found;
+  // Of IPv6 the last of four words was compared.
+  return { found: among(found, filter), ...(end <= last && { next: end }) };
 }
+
+type Side = 'client' | 'virtual' | 'real';
 
 function protocolName(number: number): Connection['protocol'] {
   if (number === protocolNumbers.tcp) return 'tcp';

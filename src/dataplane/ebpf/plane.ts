@@ -1,5 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import type { ConnectionBatches, ConnectionFilter } from '../../model/connection-batches.ts';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
 import { HeadgateError } from '../../model/errors.ts';
 import { serviceKey } from '../../model/service-id.ts';
@@ -16,7 +18,7 @@ import { isSystemError } from '../../sys/ffi.ts';
 import { type LinkWatch, watchLinks } from '../../sys/netlink/link-watch.ts';
 import type { DataPlane, Look } from '../data-plane.ts';
 import { attachEverywhere, detachEverywhere, habitation } from './attach.ts';
-import { type ConnectionMaps, mapConnections, readConnections } from './connections.ts';
+import { type ConnectionMaps, firstSlot, mapConnections, readSlots } from './connections.ts';
 import { noCounters, openCounters, readRates, readTotals } from './counters.ts';
 import type { Sizes } from './create.ts';
 import type { FastPathWish } from './fast-path.ts';
@@ -101,13 +103,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     },
     read: async (look) => inPlane('read the table', () => read(look)),
     apply: async (operations) => inPlane('apply a change', () => apply(operations)),
-    connections: async () =>
-      inPlane('read the connections', async () => {
-        const plane = await find();
-        if (!plane) return [];
-        plane.table ??= mapConnections(plane.instance);
-        return readConnections(plane.instance, plane.maps, plane.table);
-      }),
+    connections,
     totals: async () => inPlane('read the counters', totals),
     outlook: async (id, addresses) =>
       inPlane('look at a path', async () => {
@@ -164,6 +160,23 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
       attached = true;
     }
     return plane;
+  }
+
+  async function* connections(filter: ConnectionFilter = {}): ConnectionBatches {
+    const slotsFrom = (first: number) =>
+      inPlane('read the connections', async () => {
+        // A plane that was closed meanwhile is not opened again.
+        const plane = first === firstSlot ? await find() : open;
+        if (!plane) return { found: [] };
+        plane.table ??= mapConnections(plane.instance);
+        return readSlots(plane.instance, plane.maps, plane.table, first, filter);
+      });
+    for (let first: number | undefined = firstSlot; first !== undefined; ) {
+      const { found, next } = await slotsFrom(first);
+      if (found.length > 0) yield found;
+      first = next;
+      if (next !== undefined) await setImmediate();
+    }
   }
 
   /** Marked packets come to the program as long as there is a service for them. */

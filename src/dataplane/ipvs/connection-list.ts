@@ -1,18 +1,46 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { type Address, addressFromBytes, parseAddress } from '../../model/address.ts';
+import { among, type ConnectionBatches, type ConnectionFilter } from '../../model/connection-batches.ts';
 import { tcpActive, tcpStateNames } from '../../model/connection-states.ts';
 import type { Connection } from '../../model/table.ts';
 import type { DestinationId } from '../../model/virtual-service.ts';
+import { inPlane } from './in-plane.ts';
+
+/** Bytes of rows that are read without a pause. */
+const bytesAtOnce = 256 * 1024;
 
 /** The connection table of the caller's network namespace; empty where IPVS is not loaded. */
-export function readConnectionList(): Connection[] {
-  // Of the thread, whose namespace need not be the process's.
-  return parseConnectionList(readIfThere('/proc/thread-self/net/ip_vs_conn') ?? '');
+export async function* readConnectionList(filter: ConnectionFilter = {}): ConnectionBatches {
+  const file = inPlane('read the connections', openList);
+  if (file === undefined) return;
+  try {
+    const buffer = Buffer.alloc(bytesAtOnce);
+    let begun = '';
+    for (let isOver = false; !isOver; ) {
+      // The kernel hands over whole rows, a page of them at a time.
+      let length = 0;
+      while (length < bytesAtOnce / 2 && !isOver) {
+        const read = readSync(file, buffer, length, bytesAtOnce - length, null);
+        length += read;
+        isOver = read === 0;
+      }
+      const text = begun + buffer.toString('latin1', 0, length);
+      const whole = isOver ? text.length : text.lastIndexOf('\n') + 1;
+      begun = text.slice(whole);
+      const found = among(parseConnectionList(text.slice(0, whole)), filter);
+      if (found.length > 0) yield found;
+      if (!isOver) await setImmediate();
+    }
+  } finally {
+    closeSync(file);
+  }
 }
 
-function readIfThere(path: string): string | undefined {
+function openList(): number | undefined {
   try {
-    return readFileSync(path, 'latin1');
+    // Of the thread, whose namespace need not be the process's.
+    return openSync('/proc/thread-self/net/ip_vs_conn', 'r');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

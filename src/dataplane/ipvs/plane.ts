@@ -45,7 +45,7 @@ export function openIpvsPlane({ directory, because }: IpvsOptions = {}): DataPla
     ...(directory !== undefined && { directory }),
     read: async () => inPlane('read the table', read),
     apply: async (operations) => inPlane('apply a change', () => apply(operations)),
-    connections: async () => inPlane('read the connections', readConnectionList),
+    connections: readConnectionList,
     outlook: async (_id, addresses) => {
       const { pathsTo } = await import('../ebpf/outlook.ts');
       return { paths: pathsTo(addresses) };

@@ -1,3 +1,4 @@
+import { among, oneBatch } from '../../model/connection-batches.ts';
 import { nextTcpState, tcpStateNames, udpStateNames } from '../../model/connection-states.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import { type DestinationId, translates } from '../../model/virtual-service.ts';
@@ -71,7 +72,7 @@ export function openMemoryPlane(options: MemoryOptions = {}): MemoryPlane {
     capabilities: { name: 'memory', description: 'rules, connections and time of this process alone' },
     read: async () => engine.read(),
     apply: engine.apply,
-    connections: async () => engine.connections(),
+    connections: (filter) => oneBatch(among(engine.connections(), filter)),
     close: engine.stop,
     cleanUp: engine.stop,
     failures: engine.failures,

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { familyOf } from '../../model/address.ts';
+import { gather } from '../../model/connection-batches.ts';
 import { count } from '../../model/count.ts';
 import { HeadgateError } from '../../model/errors.ts';
 import type { LeftBehind, Move, MovePlan } from '../../model/move.ts';
@@ -97,7 +98,7 @@ async function leftInKernel(planes: BothPlanes, kernel: Observed): Promise<Left>
   const staying = new Map<StaysBecause, number>();
   const keep = new Set<string>();
   let [connections, templates] = [0, 0];
-  for (const connection of await planes.ipvs.connections()) {
+  for (const connection of await gather(planes.ipvs.connections())) {
     const fate = fateOf(connection);
     if ('stays' in fate) {
       staying.set(fate.stays, (staying.get(fate.stays) ?? 0) + 1);
@@ -145,7 +146,7 @@ const fates: Readonly<Record<StaysBecause, string>> = {
 export const keepsItsService = (reason: StaysBecause): boolean => fates[reason] === withIpvs;
 
 async function lostToKernel(planes: BothPlanes, own: Observed): Promise<Left> {
-  const all = planes.hasEbpf() ? await planes.ebpf.connections() : [];
+  const all = planes.hasEbpf() ? await gather(planes.ebpf.connections()) : [];
   const templates = all.filter(({ template }) => template).length;
   const listed = new Set(
     own.services.flatMap(({ destinations }) => destinations.map(({ destination }) => destination.address)),

@@ -1,3 +1,4 @@
+import { gather } from '../../model/connection-batches.ts';
 import type { SyncedConnection } from '../../model/connection-sync.ts';
 import { HeadgateError } from '../../model/errors.ts';
 import type { Moved } from '../../model/move.ts';
@@ -100,7 +101,7 @@ function carrierTo({ openFeed, ipvs }: BothPlanes, fateOf: ReturnType<typeof ker
       const present = new Set<string>();
       while (!feed.walk(slotsAtOnce, true, (one) => present.add(travelKey(one))));
       let entered = 0;
-      for (const connection of await ipvs.connections()) {
+      for (const connection of await gather(ipvs.connections())) {
         const fate = fateOf(connection);
         if ('stays' in fate) {
           if (fate.service && keepsItsService(fate.stays)) staying.add(serviceKey(fate.service));

@@ -1,3 +1,4 @@
+import { gather } from '../../model/connection-batches.ts';
 import type { SyncedConnection } from '../../model/connection-sync.ts';
 import type { Moved } from '../../model/move.ts';
 import { plan as planTable } from '../../model/plan.ts';
@@ -103,7 +104,7 @@ async function tellerOf(planes: BothPlanes) {
   /** What the kernel has not of what it was told. */
   async function absent(): Promise<SyncedConnection[]> {
     const there = new Set<string>();
-    for (const connection of await planes.ipvs.connections()) {
+    for (const connection of await gather(planes.ipvs.connections())) {
       const fate = fateOf(connection);
       if ('told' in fate) there.add(travelKey(fate.told));
     }

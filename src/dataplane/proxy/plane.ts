@@ -1,4 +1,5 @@
 import { type Address, addressToBytes } from '../../model/address.ts';
+import { among, oneBatch } from '../../model/connection-batches.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import type { Operation, Refusal } from '../../model/table.ts';
 import {
@@ -71,7 +72,7 @@ export function openProxyPlane(options: ProxyOptions = {}): ProxyPlane {
     capabilities: { name: 'proxy', description: `sockets of process ${process.pid}` },
     read: async () => engine.read(),
     apply: engine.apply,
-    connections: async () => engine.connections(),
+    connections: (filter) => oneBatch(among(engine.connections(), filter)),
     outcomes: async () => engine.outcomes(),
     activity: async () => {
       const { tableFull, noDestination, connectFailed, datagramsDropped, acceptFailed } = engine.failures();
