@@ -3,27 +3,14 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { requires } from '../requirements.ts';
-import { addresses, type HealthSite, openHealthSite, vip } from './health-site.ts';
+import { addresses, type HealthSite, openHealthSite, vip, webConfiguration } from './health-site.ts';
 import { launchers } from './site.ts';
 
-const configuration = (agent: object, servers: Record<string, object> = {}) =>
-  JSON.stringify({
-    virtualServices: [
-      {
-        name: 'web',
-        address: `${vip}:80`,
-        scheduler: 'wrr',
-        method: 'masquerade',
-        agent: { interval: '200ms', ...agent },
-        realServers: (['web1', 'web2'] as const).map((name) => ({
-          name,
-          address: `${addresses[name]}:80`,
-          weight: 100,
-          ...servers[name],
-        })),
-      },
-    ],
-  });
+const configuration = (agent: object, servers: Readonly<Record<string, object>> = {}) =>
+  webConfiguration(
+    { scheduler: 'wrr', agent: { interval: '200ms', ...agent } },
+    { web1: { weight: 100, ...servers.web1 }, web2: { weight: 100, ...servers.web2 } },
+  );
 
 /** Says what stands in a file, to everybody who connects, and hangs up: an agent as people write it for HAProxy. */
 const foreign = (file: string) => `
@@ -71,15 +58,7 @@ requires(
       }),
     );
   };
-  const realServer = (name: string) =>
-    (
-      JSON.parse(site.run('headgate', 'get', 'real-servers', '--file', site.file, '-o', 'json').stdout) as {
-        name: string;
-        state: string;
-        reason: string;
-        weight: number;
-      }[]
-    ).find((one) => one.name === name)!;
+  const realServer = (name: string) => site.stateOf(name)!;
   const events = () => site.run('headgate', 'events').stdout;
 
   it('decide as HAProxy has it, word by word, over a configuration that stays as it is', async () => {

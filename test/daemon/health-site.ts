@@ -14,6 +14,41 @@ export type Node = keyof typeof addresses;
 /** A port of every web server that nobody but checks asks for. */
 export const probePort = 81;
 
+/** A file with the service `web` and its two web servers; `service` and `servers` add to those or replace. */
+export const webConfiguration = (
+  service: Readonly<Record<string, unknown>>,
+  servers: Readonly<Record<string, object>> = {},
+): string =>
+  JSON.stringify({
+    virtualServices: [
+      {
+        name: 'web',
+        address: `${vip}:80`,
+        scheduler: 'rr',
+        method: 'masquerade',
+        realServers: (['web1', 'web2'] as const).map((name) => ({
+          ...{ name, address: `${addresses[name]}:80`, weight: 3 },
+          ...servers[name],
+        })),
+        ...service,
+      },
+    ],
+  });
+
+/** A real server as "get real-servers" has it. */
+export type RealServerRow = {
+  readonly name: string;
+  readonly state: string;
+  readonly reason: string;
+  readonly weight: number;
+  readonly check?: {
+    readonly since: string;
+    readonly word: string;
+    readonly heldUntil?: string;
+    readonly last?: { readonly result: { readonly detail?: string } };
+  };
+};
+
 export type Ended = { readonly status: number; readonly stdout: string; readonly stderr: string };
 
 /** A client, a director and real servers whose answers a test decides. */
@@ -35,6 +70,10 @@ export type HealthSite = {
   start(): Promise<void>;
   end(signal: NodeJS.Signals): Promise<void>;
   log(): string;
+  /** A real server by its name, as the daemon tells of it. */
+  stateOf(name: string): RealServerRow | undefined;
+  /** The events so far: kind and what happened. */
+  events(): string[];
   /** What GET /metrics of the daemon answers. */
   metrics(): string;
   /** What a GET of the client to the virtual address gets: the name of who answers. */
@@ -169,6 +208,17 @@ export function openHealthSite(name: string): HealthSite {
       daemon = undefined;
     },
     log: () => log,
+    stateOf(name) {
+      const { stdout, stderr, status } = run('headgate', 'get', 'real-servers', '-o', 'json');
+      if (status !== 0) throw new Error(`get real-servers: status ${status}, ${stderr}`);
+      return (JSON.parse(stdout) as RealServerRow[]).find((one) => one.name === name);
+    },
+    events: () =>
+      run('headgate', 'events', '-o', 'json')
+        .stdout.trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { kind: string; what: string })
+        .map(({ kind, what }) => `${kind} ${what}`),
     metrics() {
       const cookie = withNetns(netnsPath(lab.netns('director')), netnsCookie);
       const socket = `/run/headgate/${cookie}/control.sock`;

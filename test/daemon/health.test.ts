@@ -1,6 +1,13 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { requires } from '../requirements.ts';
-import { addresses, type HealthSite, openHealthSite, probePort, vip } from './health-site.ts';
+import {
+  addresses,
+  type HealthSite,
+  openHealthSite,
+  probePort,
+  vip,
+  webConfiguration,
+} from './health-site.ts';
 
 const check = { interval: '500ms', timeout: '400ms', fall: 2, rise: 2 };
 const longestMs = 2 * 500 + 400;
@@ -13,24 +20,7 @@ type Options = {
   readonly servers?: Record<string, object>;
 };
 const configuration = ({ check: own = {}, service = {}, servers = {} }: Options = {}) =>
-  JSON.stringify({
-    virtualServices: [
-      {
-        name: 'web',
-        address: `${vip}:80`,
-        scheduler: 'rr',
-        method: 'masquerade',
-        check: { type: 'tcp', ...check, ...own },
-        realServers: (['web1', 'web2'] as const).map((name) => ({
-          name,
-          address: `${addresses[name]}:80`,
-          weight: 3,
-          ...servers[name],
-        })),
-        ...service,
-      },
-    ],
-  });
+  webConfiguration({ check: { type: 'tcp', ...check, ...own }, ...service }, servers);
 
 requires(
   'root',
@@ -54,32 +44,12 @@ requires(
     site.run('headgate', 'clean-up');
   });
 
-  const realServers = (): {
-    name: string;
-    state: string;
-    reason: string;
-    weight: number;
-    check?: { since: string; word: string; heldUntil?: string; last?: { result: { detail?: string } } };
-  }[] => {
-    const { stdout, stderr, status } = site.run('headgate', 'get', 'real-servers', '-o', 'json');
-    if (status !== 0) throw new Error(`get real-servers: status ${status}, ${stderr}`);
-    return JSON.parse(stdout);
-  };
-  const stateOf = (name: string) => realServers().find((one) => one.name === name);
-  const events = () =>
-    site
-      .run('headgate', 'events', '-o', 'json')
-      .stdout.trimEnd()
-      .split('\n')
-      .map((line) => JSON.parse(line) as { kind: string; what: string })
-      .map(({ kind, what }) => `${kind} ${what}`);
-
   it('a real server that is dead leaves within the time chosen, says why, and comes back', async () => {
     site.write(configuration());
     await site.start();
     expect(site.listed()).toEqual({ web1: 3, web2: 3 });
     await site.until(
-      () => stateOf('web1'),
+      () => site.stateOf('web1'),
       (one) => /^ok \d+ ms$/.test(one?.check?.word ?? ''),
     );
     expect(site.run('headgate', 'describe', 'web/web1').stdout).toMatch(
@@ -90,7 +60,7 @@ requires(
     expect(tookMs).toBeLessThan(longestMs + slackMs);
     expect(site.listed()).toEqual({ web2: 3 });
     expect(new Set([site.get(), site.get(), site.get(), site.get()])).toEqual(new Set(['web2']));
-    expect(stateOf('web1')).toMatchObject({
+    expect(site.stateOf('web1')).toMatchObject({
       state: 'down',
       reason: expect.stringMatching(
         /^down 2\/2 {2}tcp connect: connection refused \(\d+ ms, \d+s ago\), down for \d+s, next try in \d+s$/,
@@ -112,7 +82,7 @@ requires(
     const backMs = await site.until(site.listed, (found) => found.web1 === 3);
     expect(backMs).toBeLessThan(longestMs + slackMs);
     expect(site.run('headgate', 'status').status).toBe(0);
-    expect(events().filter((one) => one.startsWith('real-server'))).toEqual([
+    expect(site.events().filter((one) => one.startsWith('real-server'))).toEqual([
       expect.stringMatching(/^real-server-down web\/web1 is down: tcp connect: connection refused/),
       expect.stringMatching(/^real-server-up web\/web1 is up: tcp: connected/),
     ]);
@@ -135,21 +105,21 @@ requires(
     await site.until(site.listed, (found) => found.web1 === 3);
     await comeAndGo();
     await site.until(
-      () => stateOf('web1'),
+      () => site.stateOf('web1'),
       (one) => one?.check?.word === 'held',
     );
-    const until = Date.parse(stateOf('web1')!.check!.heldUntil!);
+    const until = Date.parse(site.stateOf('web1')!.check!.heldUntil!);
     expect(until - Date.now()).toBeGreaterThan(30_000);
     expect(until - Date.now()).toBeLessThan(90_000);
     expect(site.listed()).toEqual({ web2: 3 });
     const text = `held until ${new Date(until).toISOString().replace(/\.\d+Z/, 'Z')}: it went down 2 times since `;
-    expect(stateOf('web1')).toMatchObject({ state: 'down', reason: expect.stringContaining(text) });
+    expect(site.stateOf('web1')).toMatchObject({ state: 'down', reason: expect.stringContaining(text) });
     expect(site.run('headgate', 'status').stdout).toContain(`web/web1: it is down, ${text}`);
     // A daemon that is started anew goes on holding it.
     await site.end('SIGTERM');
     await site.start();
     await site.until(
-      () => stateOf('web1'),
+      () => site.stateOf('web1'),
       (one) => one?.check?.word === 'held',
     );
     expect(site.listed()).toEqual({ web2: 3 });
@@ -158,7 +128,8 @@ requires(
     expect(Date.now()).toBeLessThan(until);
     expect(site.get()).toBe('web1');
     expect(
-      events()
+      site
+        .events()
         .filter((one) => one.startsWith('real-server-down web/web1'))
         .at(-1),
     ).toContain(text);
@@ -174,14 +145,14 @@ requires(
       () => answers(8) && site.listed(),
       (found) => found.web1 === undefined,
     );
-    expect(stateOf('web1')?.reason).toMatch(
+    expect(site.stateOf('web1')?.reason).toMatch(
       /^down 2\/2 {2}passive expect: \d+ connections of clients, \d+ refused, want fewer than 3 that fail/,
     );
     expect(answers()).toEqual(new Set(['web2']));
     // The last one stays, whatever becomes of its clients.
     await site.kill('web2');
     await site.until(
-      () => answers(8) && stateOf('web2')?.check?.last?.result.detail,
+      () => answers(8) && site.stateOf('web2')?.check?.last?.result.detail,
       (detail) => detail?.startsWith('it stays, for too few others serve: ') === true,
     );
     expect(site.listed().web2).toBe(3);
@@ -200,7 +171,9 @@ requires(
       const clients = `while sleep 0.2; do curl -s -m 3 http://${vip}/ & done`;
       const child = site.lab.spawn('client', 'bash', ['-c', clients], { stdio: 'ignore' });
       await site.until(site.listed, (found) => found.web1 === undefined);
-      expect(stateOf('web1')?.reason).toMatch(/passive \w+: \d+ connections of clients, \d+ not answered/);
+      expect(site.stateOf('web1')?.reason).toMatch(
+        /passive \w+: \d+ connections of clients, \d+ not answered/,
+      );
       child.kill('SIGKILL');
     } finally {
       drop('flush', 'ruleset');
@@ -228,7 +201,7 @@ requires(
     expect(Object.keys(site.listed())).toHaveLength(3);
     site.write(pages('fail'));
     await site.until(site.listed, isOut('web1'));
-    expect(stateOf('web1')?.reason).toMatch(
+    expect(site.stateOf('web1')?.reason).toMatch(
       /^down 2\/2 {2}http expect: page is not that of 2 of 3 real servers/,
     );
     await site.serve('web1');
@@ -250,7 +223,7 @@ requires(
       () => ofWeb1()!().length,
       (length) => length > before + 20,
     );
-    expect(stateOf('web1')).toMatchObject({ state: 'down', weight: 0 });
+    expect(site.stateOf('web1')).toMatchObject({ state: 'down', weight: 0 });
   });
 
   it('a sorry server takes over when too few are well, and leaves when enough are', async () => {
@@ -269,13 +242,13 @@ requires(
     expect(status.stdout).toMatch(
       /0 of 2 real servers usable: 2 down; the sorry server 10\.87\.0\.3:80 answers/,
     );
-    expect(stateOf(`${addresses.sorry}:80`)?.state).toBe('sorry');
+    expect(site.stateOf(`${addresses.sorry}:80`)?.state).toBe('sorry');
     await site.serve('web1');
     await site.serve('web2');
     await site.until(site.listed, isOut('sorry'));
     expect(site.listed()).toEqual({ web1: 3, web2: 3 });
     expect(site.run('headgate', 'status').status).toBe(0);
-    const told = events().filter((one) => one.startsWith('quorum'));
+    const told = site.events().filter((one) => one.startsWith('quorum'));
     expect(told.slice(-2)).toEqual([
       'quorum-lost web has lost its quorum of 4, the sorry server takes over',
       'quorum-gained web has its quorum of 4, the sorry server leaves',
@@ -290,7 +263,7 @@ requires(
     const quorum = (value: number) => site.write(configuration({ service: { quorum: value, sorryServer } }));
     quorum(4);
     await site.start();
-    const all = () => events().filter((one) => one.startsWith('quorum'));
+    const all = () => site.events().filter((one) => one.startsWith('quorum'));
     const before = all().length;
     const told = () => all().slice(before);
     expect(site.run('headgate', 'drain', 'web/web1', '--yes').status).toBe(0);
@@ -307,7 +280,7 @@ requires(
       'quorum-lost web has lost its quorum of 7, the sorry server takes over',
     ]);
     // Both real servers get weight 0, and the sorry server comes.
-    expect(events()).toContainEqual(
+    expect(site.events()).toContainEqual(
       expect.stringMatching(
         /^configuration-applied .* by reload: the same rules, 3 changes of what is in force$/,
       ),
@@ -322,7 +295,7 @@ requires(
     await site.until(site.listed, isOut('web1'));
     await site.serve('web1');
     await site.until(site.listed, (found) => found.web1 === 10);
-    expect(stateOf('web1')).toMatchObject({
+    expect(site.stateOf('web1')).toMatchObject({
       ...{ state: 'ready', weight: 10 },
       reason: expect.stringMatching(/; weight 10 of 100: slow start$/),
     });
@@ -357,15 +330,15 @@ requires(
     await site.start();
     await site.kill('web1');
     await site.until(site.listed, isOut('web1'));
-    const since = stateOf('web1')?.check?.since;
+    const since = site.stateOf('web1')?.check?.since;
     site.write(configuration({ check: { interval: '1s' }, servers: { web2: { weight: 5 } } }));
     expect(site.run('headgate', 'reload').status).toBe(0);
     expect(site.listed()).toEqual({ web2: 5 });
-    expect(stateOf('web1')?.check).toMatchObject({ since, word: 'down 2/2' });
+    expect(site.stateOf('web1')?.check).toMatchObject({ since, word: 'down 2/2' });
     site.write(configuration({ check: { interval: '1s', fall: 3 } }));
     expect(site.run('headgate', 'reload').status).toBe(0);
     expect(site.listed()).toEqual({ web2: 3 });
-    expect(stateOf('web1')?.check?.since).toBe(since);
+    expect(site.stateOf('web1')?.check?.since).toBe(since);
     // Without a check it is a server like any other.
     site.write(configuration({ servers: { web1: { check: 'none' } } }));
     expect(site.run('headgate', 'reload').status).toBe(0);
@@ -399,11 +372,11 @@ requires(
     await site.until(site.listed, isOut('web1'));
     expect(site.run('headgate', 'maintenance', 'web/web1').status).toBe(0);
     expect(site.listed()).toEqual({ web1: 0, web2: 3 });
-    expect(stateOf('web1')).toMatchObject({ state: 'maintenance' });
+    expect(site.stateOf('web1')).toMatchObject({ state: 'maintenance' });
     await site.serve('web1');
     await wait(1500);
     expect(site.listed()).toEqual({ web1: 0, web2: 3 });
-    expect(stateOf('web1')?.check).toMatchObject({ isUp: false, word: 'down 2/2' });
+    expect(site.stateOf('web1')?.check).toMatchObject({ isUp: false, word: 'down 2/2' });
     expect(site.run('headgate', 'ready', 'web/web1').status).toBe(0);
     await site.until(site.listed, (found) => found.web1 === 3);
   });
@@ -471,7 +444,7 @@ requires(
     await site.start();
     await site.serve('web1', 503);
     await site.until(site.listed, isOut('web1'));
-    expect(stateOf('web1')?.reason).toMatch(
+    expect(site.stateOf('web1')?.reason).toMatch(
       /^down 2\/2 {2}http expect: got 503 .*, want 200-299 \(\d+ ms, \d+s ago\)/,
     );
     expect(site.run('headgate', 'describe', 'web/web1').stdout).toMatch(
@@ -492,7 +465,7 @@ requires(
     expect(series('checks_total', 'web1')).toBeGreaterThan(series('check_failures_total', 'web1'));
     await site.serve('web1');
     await site.until(site.listed, (found) => found.web1 === 3);
-    const told = events().filter((one) => /^real-server-\w+ web\/web1/.test(one));
+    const told = site.events().filter((one) => /^real-server-\w+ web\/web1/.test(one));
     expect(told.slice(-2)).toEqual([
       expect.stringMatching(/is down: (tcp|http) (connect|expect): /),
       expect.stringMatching(/is up: (tcp: connected|http: 200 OK)/),
