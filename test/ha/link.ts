@@ -43,7 +43,7 @@ export async function until(holds: () => boolean, what: string, withinMs = 15_00
   const from = performance.now();
   while (!holds()) {
     if (performance.now() - from > withinMs) throw new Error(`not within ${withinMs} ms: ${what}`);
-    await new Promise((done) => setTimeout(done, 5));
+    await new Promise((done) => setTimeout(done, 20));
   }
   return performance.now() - from;
 }
