@@ -28,8 +28,11 @@ export type Keepalived = {
   log(): string;
 };
 
+let pairs = 0;
+
 export function openPair(): Pair {
-  const [a, b] = [openSite('a'), openSite('b')];
+  const id = pairs++;
+  const [a, b] = [openSite(`a${id}`), openSite(`b${id}`)];
   const wire = layWire(a.netns, b.netns, { make: false });
   const started: ChildProcess[] = [];
   return {
@@ -66,6 +69,16 @@ export function openPair(): Pair {
       b.close();
     },
   };
+}
+
+/** For tests that go at the same time, each with a pair of its own. */
+export async function inPair(work: (pair: Pair) => Promise<void>): Promise<void> {
+  const pair = openPair();
+  try {
+    await work(pair);
+  } finally {
+    pair.close();
+  }
 }
 
 /** The virtual address of `configurationOf`. */
