@@ -77,7 +77,7 @@ export async function applyFile(
     return { change: found, absent, unchecked: describedChecks(wanted) };
   });
   await write(streams, options.output, changeValue(change, absent), () =>
-    change.steps.length > 0 ? 'Applied.\n' : '',
+    change.steps.length + change.settings.length > 0 ? 'Applied.\n' : '',
   );
   if (text) streams.stderr.write(absentText(absent) + (daemon ? '' : uncheckedText(file, unchecked)));
   return exitCodes.done;
@@ -165,9 +165,9 @@ function absentText(absent: readonly AbsentAddress[]): string {
 }
 
 /** A change for a person: a line for each step, what it means for connections, and what it leaves alone. */
-export function changeText({ steps, strangers, kept, dropped, overrides }: Intention): string {
-  const lines =
-    steps.length === 0 ? ['Nothing to change: the data plane is as described.'] : stepLines(steps);
+export function changeText({ steps, settings, strangers, kept, dropped, overrides }: Intention): string {
+  const all = [...steps, ...settings.map((step) => ({ ...step, connections: 0 }))];
+  const lines = all.length === 0 ? ['Nothing to change: the data plane is as described.'] : stepLines(all);
   for (const [what, operations] of [
     ['Stays over it, changed at runtime (--drop-runtime-changes takes it back)', kept],
     ['Goes, changed at runtime', dropped],

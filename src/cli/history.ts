@@ -43,14 +43,18 @@ export async function rollback(
     const to = daemon
       ? await daemon.generation<GenerationReport>(generation)
       : reportGeneration(controller.directory, generation);
-    const { intention, wanted, isIdle } = await intendRollback(controller, to, options);
+    const { intention, again, isIdle } = await intendRollback(controller, to, options);
     await write(streams, options.output, changeValue(intention), () =>
       isIdle ? `Nothing to change: what generation ${generation} says is in force.\n` : changeText(intention),
     );
     if (isIdle) return;
-    const again = `headgate rollback ${generation} --yes`;
+    const confirmed = `headgate rollback ${generation} --yes`;
     if (intention.concerns.length > 0 && !options.yes)
-      await consent(intention, { action: `roll back to generation ${generation}`, again }, streams);
+      await consent(
+        intention,
+        { action: `roll back to generation ${generation}`, again: confirmed },
+        streams,
+      );
     const made = daemon
       ? (
           await daemon.rollback({
@@ -59,7 +63,7 @@ export async function rollback(
             dropRuntimeChanges: options.dropRuntimeChanges === true,
           })
         ).generation
-      : await putInForce(controller, wanted, intention, {
+      : await putInForce(controller, again.wanted, intention, {
           ...originOf(controller, appliedBefore(controller.directory)?.file ?? to.file, streams),
           ...rollbackOrigin(to, appliedBefore(controller.directory)?.file ?? to.file),
         });

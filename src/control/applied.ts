@@ -17,6 +17,8 @@ export type Applied = {
   readonly table: Table;
   /** Those it set; absent where an earlier build wrote it. */
   readonly timeouts?: Partial<Timeouts>;
+  /** Of what it says beside the table; absent where nobody knew. */
+  readonly fingerprint?: string;
   /** The generation it put in force again. */
   readonly rolledBackTo?: number;
 };

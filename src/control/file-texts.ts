@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { type Files, machineFiles } from '../config/files.ts';
 import { decodeRules } from '../config/ipvsadm/rule-words.ts';
 import { loadConfiguration } from '../config/load.ts';
+import type { Configuration } from '../config/schema/configuration.ts';
 
 /** A file as it was when it was read. */
 export type FileText = { readonly path: string; readonly text: string };
@@ -42,6 +43,24 @@ export function keepingFiles(): {
 export function currentTexts(file: string): FileText[] {
   const { files, textsOf } = keepingFiles();
   return textsOf(loadConfiguration(file, { files }).files);
+}
+
+/** What kept files say; undefined where this build cannot read them any more. */
+export function configurationIn(texts: readonly FileText[]): Configuration | undefined {
+  const [first] = texts;
+  return first && loadConfiguration(first.path, { files: filesOf(texts) }).configuration;
+}
+
+function filesOf(texts: readonly FileText[]): Files {
+  return {
+    read(path) {
+      const found = texts.find((one) => one.path === path);
+      if (!found) throw Object.assign(new Error(`no ${path}`), { code: 'ENOENT' });
+      return new TextEncoder().encode(found.text);
+    },
+    list: (folder) => texts.filter(({ path }) => dirname(path) === folder).map(({ path }) => basename(path)),
+    identity: (path) => path,
+  };
 }
 
 /** A short word that is another one when a file is another one. */

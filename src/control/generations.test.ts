@@ -45,6 +45,9 @@ ${Object.entries(weights)
   )
   .join('')}`;
 
+const checked = (check: string, more = '') =>
+  `${yaml({ web1: 1 }, more)}    check: ${check}\n    quorum: 1\n`;
+
 const origin = (more: Partial<Origin> = {}): Origin => ({
   ...{ file, now: new Date(0), note: (event: NewEvent) => void noted.push(event) },
   ...more,
@@ -59,9 +62,9 @@ async function put(text: string, more: Partial<Origin> = {}): Promise<number> {
 
 async function rollBack(to: number, order: Order = {}): Promise<number | undefined> {
   const target = keptGeneration(directory, to);
-  const { wanted, intention, isIdle } = await intendRollback(controller, target, order);
+  const { again, intention, isIdle } = await intendRollback(controller, target, order);
   if (isIdle) return undefined;
-  return putInForce(controller, wanted, intention, origin(rollbackOrigin(target, file)));
+  return putInForce(controller, again.wanted, intention, origin(rollbackOrigin(target, file)));
 }
 
 const weights = async () => {
@@ -117,6 +120,31 @@ describe('what is kept of a configuration', () => {
     expect(await weights()).toEqual({ web1: 4 });
     expect(failures).toEqual([expect.stringMatching(/EEXIST|ENOTDIR/)]);
     expect(noted).toHaveLength(1);
+  });
+
+  test('is anything it says, also beside the rules', async () => {
+    await put(checked('{ type: tcp }'));
+    expect(await put(checked('{ type: tcp, interval: 7s }'))).toBe(2);
+    expect(await put(`${yaml({ web1: 1 })}    check: { type: tcp, interval: 7s }\n    quorum: 2\n`)).toBe(3);
+    const failover = 'failover: { connectionSync: { interface: lo } }\n';
+    expect(await put(checked('{ type: tcp }', failover))).toBe(4);
+    expect(await put(checked('{ type: tcp }').replace('name: web1', 'name: first'))).toBe(5);
+    expect(readHistory(directory).generations.map(({ summary }) => summary)).toEqual([
+      '+0 ~2 -0: failover connectionSync; web/first name',
+      '+0 ~2 -0: failover connectionSync; web check (interval), quorum 2 -> 1',
+      '+0 ~1 -0: web quorum 1 -> 2',
+      '+0 ~1 -0: web check (interval)',
+      '+2 ~0 -0: + web scheduler wlc; + web/web1 10.0.0.1:80 masquerade, weight 1',
+    ]);
+    expect(reportGeneration(directory, 2).steps).toEqual([
+      { sign: '~', what: 'web', detail: 'check (interval)' },
+    ]);
+  });
+
+  test('is not how it is written', async () => {
+    await put(checked('{ type: tcp, interval: 7s, rise: 2 }'));
+    const other = checked('{ rise: 2, interval: 7000ms, type: tcp, fall: 3 }', '# a word\n');
+    expect(await put(other.replace('    quorum: 1\n', ''))).toBe(1);
   });
 
   test('is not listed where it was cut off, and its number is not given again', async () => {
@@ -179,6 +207,23 @@ describe('a rollback', () => {
     expect(readGeneration(state, 3)).toMatchObject({ by: 'rollback', rolledBackTo: 1 });
     expect(noted.at(-1)).toMatchObject({ kind: 'rolled-back', generation: 3, to: 1 });
     expect(readHistory(directory).inForce).toBe(3);
+  });
+
+  test('puts back what is beside the rules', async () => {
+    await put(checked('{ type: tcp }', 'alerts: { command: { command: [/bin/true] } }\n'));
+    await put(checked('{ type: tcp, port: 8080 }'));
+    const target = keptGeneration(directory, 1);
+    const { again, intention, isIdle } = await intendRollback(controller, target);
+    expect({ isIdle, settings: intention.settings.map(({ what, detail }) => `${what} ${detail}`) }).toEqual({
+      isIdle: false,
+      settings: ['alerts command', 'web check (port)'],
+    });
+    const { pools, reactions } = again.wanted;
+    expect([...pools!.get('tcp 192.0.2.10:80')!.checks.values()]).toMatchObject([[{ type: 'tcp' }]]);
+    expect(reactions?.alerts.command).toHaveLength(1);
+    expect(await rollBack(1)).toBe(3);
+    expect(await rollBack(1)).toBeUndefined();
+    expect(await rollBack(2)).toBe(4);
   });
 
   test('to what is in force changes nothing', async () => {

@@ -6,7 +6,8 @@ import type { Counters, Observed, ServiceEntry, Table } from '../model/table.ts'
 import type { Timeouts } from '../model/virtual-service.ts';
 import { readApplied } from './applied.ts';
 import { changeBetween, outlineBetween, type Step } from './change.ts';
-import type { FileText } from './file-texts.ts';
+import { configurationIn, type FileText } from './file-texts.ts';
+import { type SettingStep, type Settings, settingSteps, settingsKept } from './settings.ts';
 import { stateDirectory } from './state-directory.ts';
 import { type Names, plainNames } from './wanted.ts';
 import { documentText, readDocument, writeWhole } from './whole-file.ts';
@@ -37,6 +38,8 @@ export type Generation = {
   readonly names: Readonly<Record<string, string>>;
   /** The files it was made of, the first one first. */
   readonly files: readonly FileText[];
+  /** Of what it says beside the table; absent where nobody knew. */
+  readonly fingerprint?: string;
 };
 
 const version = 1;
@@ -136,18 +139,33 @@ export function namesFrom(kept: Readonly<Record<string, string>>): Names {
 }
 
 /** The part of a generation that is compared with another one's. */
-export type Comparable = Pick<Generation, 'table' | 'timeouts'> & { readonly names: Names };
+export type Comparable = Pick<Generation, 'table' | 'timeouts'> & {
+  readonly names: Names;
+  readonly settings?: Settings | undefined;
+};
 
 /** What of a generation that is kept is compared. */
-export const comparable = ({ table, timeouts, names }: Generation): Comparable => ({
-  ...{ table, timeouts },
-  names: namesFrom(names),
+export const comparable = (generation: Generation): Comparable => ({
+  table: generation.table,
+  timeouts: generation.timeouts,
+  names: namesFrom(generation.names),
+  settings: settingsIn(generation),
 });
 
+/** What a generation says beside its table. */
+export const settingsIn = ({ fingerprint, files }: Generation): Settings | undefined =>
+  fingerprint === undefined ? undefined : settingsKept(fingerprint, () => configurationIn(files));
+
 /** The steps from one generation to another; from nothing where there is none before. Pure. */
-export function stepsBetween(before: Comparable | undefined, after: Comparable): readonly Step[] {
+export function stepsBetween(
+  before: Comparable | undefined,
+  after: Comparable,
+): readonly (Step | SettingStep)[] {
   const { wanted, there } = ends(before, after);
-  return changeBetween({ ...wanted, own: true }, there).steps;
+  return [
+    ...changeBetween({ ...wanted, own: true }, there).steps,
+    ...settingSteps(before?.settings, after.settings),
+  ];
 }
 
 function ends(before: Comparable | undefined, { table, timeouts, names }: Comparable) {
@@ -175,14 +193,17 @@ const toldSteps = 3;
 /** The steps between in one line: `+2 ~1 -0: web/web3 weight 3 -> 0`. Pure. */
 export function summaryBetween(before: Comparable | undefined, after: Comparable): string {
   const { wanted, there } = ends(before, after);
-  const { signs, first } = outlineBetween(wanted, there, toldSteps);
+  const { signs, first: rules } = outlineBetween(wanted, there, toldSteps);
+  const settings = settingSteps(before?.settings, after.settings);
+  const first = [...rules, ...settings].slice(0, toldSteps);
   if (first.length === 0) return 'nothing changed';
   const told = first.map(({ sign, what, detail }) =>
     `${sign === '~' ? '' : `${sign} `}${what} ${detail}`.trimEnd(),
   );
-  const untold = signs['+'] + signs['~'] + signs['-'] - first.length;
+  const changed = signs['~'] + settings.length;
+  const untold = signs['+'] + changed + signs['-'] - first.length;
   const more = untold > 0 ? `; and ${untold} more` : '';
-  return `+${signs['+']} ~${signs['~']} -${signs['-']}: ${told.join('; ')}${more}`;
+  return `+${signs['+']} ~${changed} -${signs['-']}: ${told.join('; ')}${more}`;
 }
 
 const none: Counters = { connections: 0n, packetsIn: 0n, packetsOut: 0n, bytesIn: 0n, bytesOut: 0n };

@@ -14,6 +14,7 @@ import {
   summaryBetween,
   writeGeneration,
 } from './generations.ts';
+import { equalSettings } from './settings.ts';
 import { stateDirectory } from './state-directory.ts';
 import type { Wanted } from './wanted.ts';
 
@@ -46,11 +47,12 @@ type Outcome = {
 /** Whether a configuration is the one that is in force. Timeouts that it leaves out stay as they are. */
 export function isSame(
   applied: Applied,
-  { table, timeouts }: Pick<Wanted, 'table' | 'timeouts'>,
+  { table, timeouts, settings }: Pick<Wanted, 'table' | 'timeouts' | 'settings'>,
   rolledBackTo: number | undefined,
 ): boolean {
   return (
     applied.rolledBackTo === rolledBackTo &&
+    equalSettings(applied.fingerprint, settings) &&
     equalTables(applied.table, table) &&
     (['tcp', 'tcpFin', 'udp'] as const).every(
       (name) => timeouts[name] === undefined || timeouts[name] === (applied.timeouts ?? timeouts)[name],
@@ -74,7 +76,7 @@ export function newestGeneration(directory: string | undefined): Generation | un
 let last: { readonly directory: string; readonly generation: number; readonly made: Comparable } | undefined;
 
 /** The newest generation that is kept, as far as the next one is compared with it. */
-function comparedBefore(directory: string | undefined): Comparable | undefined {
+export function comparedBefore(directory: string | undefined): Comparable | undefined {
   const [newest] = generationNumbers(directory);
   if (last && last.directory === directory && last.generation === newest) return last.made;
   const kept = newestGeneration(directory);
@@ -90,16 +92,17 @@ export async function noteGeneration(
 ): Promise<void> {
   if (!isNew && steps === 0) return;
   const directory = stateDirectory(controller.directory);
-  const { table, own, names } = wanted;
-  const made: Comparable = { table, timeouts, names };
+  const { table, own, names, settings } = wanted;
+  const made: Comparable = { table, timeouts, names, settings };
   const summary = isNew
     ? summaryBetween(comparedBefore(directory), made)
     : `the same rules, ${count(steps, 'change')} of what is in force`;
   if (isNew)
     try {
       writeGeneration(directory, {
-        ...made,
+        ...{ table, timeouts, names },
         ...{ generation, at: now.toISOString(), file, by, summary, own, files: texts },
+        ...(settings && { fingerprint: settings.fingerprint() }),
         ...(rolledBackTo !== undefined && { rolledBackTo }),
         ...(instead !== undefined && { instead }),
       });

@@ -9,11 +9,13 @@ import type { Controller } from './controller.ts';
 import { decisionsOf, healthKept } from './decisions.ts';
 import { nextGeneration } from './generations.ts';
 import { healthOf } from './health-store.ts';
-import { appliedBefore, isSame, noteGeneration, type Origin } from './note-generation.ts';
+import { appliedBefore, comparedBefore, isSame, noteGeneration, type Origin } from './note-generation.ts';
 import { resolveOverrides } from './override-names.ts';
 import { overridesOf, readCovers } from './override-store.ts';
 import { applyDecided, type Decided, underCovers } from './overrides.ts';
 import { runtimeChanges, withRuntimeChanges } from './runtime.ts';
+import { equalSettings, type SettingStep, settingSteps } from './settings.ts';
+import { stateDirectory } from './state-directory.ts';
 import { beginWork, endWork, readBaseline, settle } from './underway.ts';
 import type { Wanted } from './wanted.ts';
 
@@ -24,6 +26,8 @@ export type Intention = Change &
     readonly kept: readonly Operation[];
     /** What was changed since then and does not stay. */
     readonly dropped: readonly Operation[];
+    /** What changes beside the table. */
+    readonly settings: readonly SettingStep[];
     /** What is there before. */
     readonly observed: Observed;
   };
@@ -74,9 +78,20 @@ export async function intend(
     dropped: [...gone],
     overrides,
     observed,
+    settings: settingsBetween(controller, applied, wanted),
     covers: [...covers, ...alone],
     health: healthKept(health, wanted.pools, [...lost, ...health.lost.filter((key) => strangers.has(key))]),
   };
+}
+
+/** What is kept of the configuration before is only read where it says something else. */
+function settingsBetween(
+  { directory }: Controller,
+  applied: Applied | undefined,
+  { settings }: Wanted,
+): readonly SettingStep[] {
+  if (!applied || equalSettings(applied.fingerprint, settings)) return [];
+  return settingSteps(comparedBefore(stateDirectory(directory))?.settings, settings);
 }
 
 /**
@@ -92,7 +107,7 @@ export async function putInForce(
   const { directory } = controller;
   await settle(controller);
   const { file, now, rolledBackTo } = origin;
-  const { table, timeouts } = wanted;
+  const { table, timeouts, settings } = wanted;
   const applied = appliedBefore(directory);
   const steps = intention.steps.map(({ operation }) => operation);
   const outcome = { steps: steps.length, timeouts: { ...intention.observed.timeouts, ...timeouts } };
@@ -106,6 +121,7 @@ export async function putInForce(
   // On the disk before the first step: what follows needs no room.
   const next = prepareApplied(directory, {
     ...{ generation, file, at: now.toISOString(), table, timeouts },
+    ...(settings && { fingerprint: settings.fingerprint() }),
     ...(rolledBackTo !== undefined && { rolledBackTo }),
   });
   try {

@@ -4,9 +4,9 @@ import { currentTexts, type FileText, fingerprintOf } from './file-texts.ts';
 import { type Generation, generationNumbers, generationPath, readGeneration } from './generations.ts';
 import { appliedBefore, newestGeneration, type Origin } from './note-generation.ts';
 import { type Intention, intend, type Order } from './reconcile.ts';
+import { equalSettings } from './settings.ts';
 import { stateDirectory } from './state-directory.ts';
-import type { Wanted } from './wanted.ts';
-import { wantedAgain } from './wanted-again.ts';
+import { type Again, wantedAgain } from './wanted-again.ts';
 
 /** A generation that is kept. Throws HG_GENERATION, which names those there are, or the file that cannot be read. */
 export function keptGeneration(planeDirectory: string | undefined, generation: number): Generation {
@@ -28,7 +28,7 @@ export function keptGeneration(planeDirectory: string | undefined, generation: n
 /** What rolling back would do. `isIdle`: nothing, because what it asks for is in force. */
 export type Rollback = {
   readonly to: Generation;
-  readonly wanted: Wanted;
+  readonly again: Again;
   readonly intention: Intention;
   readonly isIdle: boolean;
 };
@@ -39,11 +39,15 @@ export async function intendRollback(
   to: Generation,
   order: Order = {},
 ): Promise<Rollback> {
-  const wanted = wantedAgain(to);
+  const again = wantedAgain(to);
+  const { wanted } = again;
   const intention = await intend(controller, wanted, order);
   const applied = appliedBefore(controller.directory);
-  const isThere = applied !== undefined && JSON.stringify(applied.table) === JSON.stringify(wanted.table);
-  return { to, wanted, intention, isIdle: isThere && intention.steps.length === 0 };
+  const isThere =
+    applied !== undefined &&
+    JSON.stringify(applied.table) === JSON.stringify(wanted.table) &&
+    equalSettings(applied.fingerprint, wanted.settings);
+  return { to, again, intention, isIdle: isThere && intention.steps.length === 0 };
 }
 
 /** Where the configuration of a rollback comes from. `file` is the one it puts aside. */

@@ -9,6 +9,7 @@ import { destinationKey, lastKeyKept, serviceKey } from '../model/service-id.ts'
 import type { Table } from '../model/table.ts';
 import type { DestinationId, ServiceId, Timeouts } from '../model/virtual-service.ts';
 import { reactionsOf } from './reactions.ts';
+import { type Settings, settingsOf } from './settings.ts';
 
 /** What a configuration asks of a data plane. */
 export type Wanted = {
@@ -22,6 +23,8 @@ export type Wanted = {
   readonly pools?: Pools;
   /** What is to be done when something happens; absent where nobody knows. */
   readonly reactions?: Reactions;
+  /** What it says beside the table; absent where nobody knows. */
+  readonly settings?: Settings;
 };
 
 export type Pools = ReadonlyMap<string, PoolRules<Check, AgentSettings>>;
@@ -51,6 +54,7 @@ export function wantedOf(configuration: Configuration): Wanted {
     names,
     reactions: reactionsOf(configuration, names.realServer),
     pools: new Map(configuration.virtualServices.flatMap((service) => [...poolsOf(service)])),
+    settings: settingsOf(configuration),
   };
 }
 

@@ -11,19 +11,22 @@ import { intendRollback, keptGeneration, rollbackOrigin, standingRollback } from
 import { runtimeEvent } from '../control/runtime-event.ts';
 import { stateDirectory } from '../control/state-directory.ts';
 import type { Wanted } from '../control/wanted.ts';
-import { wantedAgain } from '../control/wanted-again.ts';
+import { type Again, wantedAgain } from '../control/wanted-again.ts';
 import type { Operation, Refusal } from '../model/table.ts';
 import type { Log } from './log.ts';
 
 /** A configuration to put in force, and where it comes from. */
 export type Taken = {
   readonly wanted: Wanted;
+  /** What it says of failover; absent where nobody knows: that stays as it is. */
+  readonly says?: Pick<FromFile, 'failover'>;
   readonly origin: Pick<Origin, 'by' | 'texts' | 'rolledBackTo' | 'instead'>;
 };
 
 /** What a file says. */
 export const takenFrom = (read: FromFile, by: 'run' | 'reload'): Taken => ({
   wanted: read.wanted,
+  says: read,
   origin: { by, texts: read.texts },
 });
 
@@ -77,14 +80,14 @@ export function openMemory({
 
   async function rollback({ generation: number, ...order }: Order & { readonly generation: number }) {
     const target = keptGeneration(controller.directory, number);
-    const { intention, isIdle, wanted } = await intendRollback(controller, target, order);
+    const { intention, isIdle, again } = await intendRollback(controller, target, order);
     const counted = {
       steps: intention.steps.length,
       kept: intention.kept.length,
       dropped: intention.dropped.length,
     };
     if (isIdle) return { generation: readHistory(controller.directory).inForce ?? number, ...counted };
-    const { generation } = await force({ wanted, origin: rollbackOrigin(target, path) }, order);
+    const { generation } = await force({ ...takenAgain(again), origin: rollbackOrigin(target, path) }, order);
     log('info', 'rolled back, until the file changes', { generation, to: number, ...counted });
     return { generation, ...counted };
   }
@@ -96,7 +99,7 @@ export function openMemory({
       const found = standingRollback(controller.directory, read.texts);
       if (!found) return takenFrom(read, 'run');
       log('info', 'stays rolled back, the file has not changed', { to: found.rolledBackTo });
-      return again(found, read.texts);
+      return goingOn(found, read.texts);
     },
     taken({ origin }) {
       [standing, to] = [origin.instead, origin.rolledBackTo];
@@ -116,10 +119,16 @@ export function openMemory({
   };
 }
 
+/** What a generation asked for. */
+const takenAgain = ({ wanted, configuration }: Again): Omit<Taken, 'origin'> => ({
+  wanted,
+  ...(configuration && { says: configuration.failover ? { failover: configuration.failover } : {} }),
+});
+
 /** A rollback that goes on. */
-function again(found: Generation, texts: readonly FileText[]): Taken {
+function goingOn(found: Generation, texts: readonly FileText[]): Taken {
   return {
-    wanted: wantedAgain(found),
+    ...takenAgain(wantedAgain(found)),
     origin: {
       by: 'run',
       texts: found.files,

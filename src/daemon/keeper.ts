@@ -4,6 +4,7 @@ import type { FromFile } from '../control/load-wanted.ts';
 import { type Intention, intend, putInForce } from '../control/reconcile.ts';
 import type { Wanted } from '../control/wanted.ts';
 import { HeadgateError } from '../model/errors.ts';
+import type { Table } from '../model/table.ts';
 import { type Memory, openMemory, type Taken, takenFrom } from './history.ts';
 import type { Log } from './log.ts';
 import type { ServiceManager } from './service-manager.ts';
@@ -53,8 +54,8 @@ export type KeeperOptions = {
   readonly now: () => Date;
   /** Told of each configuration that has come into force. */
   readonly inForce: (wanted: Wanted) => void;
-  /** What a file says came into force. */
-  readonly taken: (read: FromFile) => Promise<void>;
+  /** What the configuration that came into force says of failover, where that is known. */
+  readonly taken: (says: Pick<FromFile, 'failover'>, table: Table) => Promise<void>;
 };
 
 export function openKeeper({
@@ -68,7 +69,7 @@ export function openKeeper({
   log,
   now,
   inForce,
-  taken,
+  taken: takeFailover,
 }: KeeperOptions): Keeper {
   let { wanted } = first;
   let generation = 0;
@@ -98,6 +99,7 @@ export function openKeeper({
     const [absent, ...others] = await absentAddresses(controller, intention.steps);
     if (absent)
       log('info', 'virtual address on no interface of this host', { ...absent, others: others.length });
+    if (taken.says) await takeFailover(taken.says, wanted.table);
     return { generation, intention };
   }
 
@@ -106,12 +108,13 @@ export function openKeeper({
     try {
       const read = readFile();
       files.follow(read.files);
+      const before = generation;
       const { intention } = await force(takenFrom(read, 'reload'), order);
       refused = undefined;
-      await taken(read);
       const { steps, kept, dropped, overrides } = intention;
       const counted = { generation, steps: steps.length, kept: kept.length, dropped: dropped.length };
-      if (steps.length > 0) log('info', 'configuration in force', { file: path, ...counted });
+      if (steps.length > 0 || generation !== before)
+        log('info', 'configuration in force', { file: path, ...counted });
       return { ...counted, overrides };
     } catch (error) {
       refused = error;
@@ -154,7 +157,6 @@ export function openKeeper({
     async start() {
       // A person has started the daemon: that is the word.
       await force(memory.atStart(first), { dropRuntimeChanges: false, yes: true });
-      await taken(first);
       files.follow(first.files);
     },
     reloadNow,

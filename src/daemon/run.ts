@@ -82,10 +82,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       agents.follow(wanted);
       failover.servicesChanged(lostServices(checks.health(), wanted));
     },
-    async taken(read) {
-      sync.take(read.failover);
-      directors.take(read.failover);
-      await failover.take(read.failover, read.wanted.table);
+    async taken(says, table) {
+      sync.take(says.failover);
+      directors.take(says.failover);
+      await failover.take(says.failover, table);
     },
   });
   const { note } = keeper.memory;

@@ -205,6 +205,34 @@ requires(
   });
 
   describe('rollback', () => {
+    it('brings back checks and failover, which are no rules of the data plane', async () => {
+      const plain = configuration('rr', one);
+      const watched = `${plain}    check: { type: tcp }
+failover:
+  vrrp: [{ name: front, interface: lo, routerId: 7, addresses: [192.0.2.10/32] }]
+`;
+      const found = async () => {
+        const { members = [] } = JSON.parse((await ask(site.socket, 'GET', '/v1/checks')).text);
+        const { vrrp = [] } = JSON.parse((await ask(site.socket, 'GET', '/v1/report')).text);
+        return { checked: members.length, vrrp: vrrp.length };
+      };
+      site.write(plain);
+      const daemon = await site.start();
+      site.write(watched);
+      await daemon.logged(/configuration in force .*generation=2 steps=0/);
+      site.write(`# only a comment\n${watched}`);
+      expect(site.run('headgate', 'reload').stdout).toMatch(/^Generation 2 /);
+      expect(historyLines().generations[0].summary).toBe('+0 ~2 -0: failover vrrp; web check');
+      await expect.poll(found).toEqual({ checked: 1, vrrp: 1 });
+      const { stdout } = site.run('headgate', 'rollback', '1');
+      expect(stdout).toMatch(/~ failover +vrrp\n~ web +check\n/);
+      expect(stdout).toContain('Generation 3 is in force, a rollback to 1');
+      await expect.poll(found).toEqual({ checked: 0, vrrp: 0 });
+      site.run('headgate', 'rollback', '2');
+      await expect.poll(found).toEqual({ checked: 1, vrrp: 1 });
+      await daemon.end('SIGTERM');
+    });
+
     it('puts an earlier generation in force until the file changes, also over the next start', async () => {
       site.write(configuration('rr', one, two));
       const daemon = await site.start();
