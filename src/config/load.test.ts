@@ -172,7 +172,7 @@ describe('include', () => {
       'h.yaml:1:19 HG_CONFIG_INCLUDE include "h.yaml": a circle, it includes "h.yaml"',
     ]);
     expect(told({ 'h.yaml': 'include:\n  - b.yaml\n  - none*.yaml' })).toEqual([
-      'h.yaml:2:5 HG_CONFIG_READ file "b.yaml": wanted a file, found none of that name',
+      'h.yaml:2:5 HG_CONFIG_INCLUDE include "b.yaml": wanted a file, found none of that name',
     ]);
   });
 

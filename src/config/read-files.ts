@@ -94,7 +94,10 @@ function readOne(path: string, include: Include, reader: Reader): MapNode | unde
   }
   const read = readBytes(path, reader.files);
   if ('reason' in read) {
-    report(read.code, `file "${path}": ${read.reason}`);
+    if (include && read.code === 'HG_CONFIG_READ') {
+      const message = `include "${path}": ${read.reason}`;
+      reader.problems.push(problemAt(include.span, 'HG_CONFIG_INCLUDE', message));
+    } else report(read.code, `file "${path}": ${read.reason}`);
     return undefined;
   }
   const { bytes } = read;

@@ -25,9 +25,9 @@ export function wantedReader(file: string): () => FromFile {
   return () => loadWanted(file, memory);
 }
 
-/** Whether there is no place to correct, as the file itself cannot be read. */
-const isUnread = (file: string, problems: readonly Problem[]): boolean =>
-  problems.some(({ code, message }) => code === 'HG_CONFIG_READ' && message.startsWith(`file "${file}": `));
+/** Whether there is no place to correct, as the file itself cannot be read; of one that it includes the code is another. */
+const isUnread = (problems: readonly Problem[]): boolean =>
+  problems.some(({ code }) => code === 'HG_CONFIG_READ');
 
 const unreadHint =
   'name the file, or write it as docs/configuration.md says; keepalived.conf, ldirectord.cf and rules of ipvsadm are taken as they are';
@@ -42,7 +42,7 @@ export function loadWanted(file: string, memory?: Memory): FromFile {
   if (!configuration)
     throw new HeadgateError('HG_CONFIG', `Cannot use "${file}": ${countMistakes(problems)}`, {
       problems,
-      ...(isUnread(file, problems) && { hint: unreadHint }),
+      ...(isUnread(problems) && { hint: unreadHint }),
     });
   const { dataPlane, connectionTable, failover } = configuration;
   return {

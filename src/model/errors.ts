@@ -185,7 +185,7 @@ export const errorCatalogue = {
   },
   HG_CONFIG_INCLUDE: {
     title: 'A file cannot be included',
-    hint: 'Name files that are there, each of them once.',
+    hint: 'Name files that are there and that this user may read, each of them once.',
   },
   HG_CONFIG_EDIT: {
     title: 'A value cannot be changed in the text of a configuration',

@@ -254,10 +254,11 @@ function include(line: Line, file: string, state: State, depth: number): boolean
   const needed = found.wild ? check.wildcard : check.match;
   if (found.files.length === 0) {
     const message = `include "${pattern}": wanted a file, found none`;
-    if (needed || (found.missing.length > 1 && check.brace)) report(state, line, 'HG_CONFIG_READ', message);
+    if (needed || (found.missing.length > 1 && check.brace))
+      report(state, line, 'HG_CONFIG_INCLUDE', message);
     else state.notes.wrong('changed', line.span, `no file is "${pattern}"`);
   } else if (found.missing.length > 0 && check.brace)
-    report(state, line, 'HG_CONFIG_READ', `include "${found.missing[0]}": wanted a file, found none`);
+    report(state, line, 'HG_CONFIG_INCLUDE', `include "${found.missing[0]}": wanted a file, found none`);
   for (const one of found.files) readIncluded(one, line, check.readable, state, depth);
   return true;
 }
@@ -275,7 +276,8 @@ function readIncluded(path: string, line: Line, strict: boolean, state: State, d
   const read = readBytes(path, state.files);
   if ('reason' in read) {
     const message = `include "${path}": ${read.reason}`;
-    if (strict || read.code === 'HG_CONFIG_SIZE') report(state, line, read.code, message);
+    if (read.code === 'HG_CONFIG_SIZE') report(state, line, read.code, message);
+    else if (strict) report(state, line, 'HG_CONFIG_INCLUDE', message);
     else state.notes.wrong('changed', line.span, message);
     return;
   }
@@ -286,7 +288,7 @@ function readIncluded(path: string, line: Line, strict: boolean, state: State, d
 function report(
   state: State,
   line: Line,
-  code: 'HG_CONFIG_READ' | 'HG_CONFIG_INCLUDE' | 'HG_CONFIG_SIZE',
+  code: 'HG_CONFIG_INCLUDE' | 'HG_CONFIG_SIZE',
   message: string,
 ): void {
   state.problems.push(problemAt(line.span, code, message));
