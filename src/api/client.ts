@@ -18,6 +18,8 @@ import { observedFromWire, outlookFromWire, totalsFromWire, toWire } from './wir
 export type DaemonStatus = {
   readonly pid: number;
   readonly version: string;
+  /** Which build of that version; absent where the daemon does not know, or is too old to say. */
+  readonly build?: string | undefined;
   readonly startedAt: string;
   readonly dataPlane: {
     readonly name: 'ebpf' | 'ipvs' | 'proxy' | 'memory';

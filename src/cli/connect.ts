@@ -2,6 +2,7 @@ import type { Remote } from '../api/client.ts';
 import type { Controller } from '../control/controller.ts';
 import type { Wish } from '../control/embedded.ts';
 import type { Health } from '../model/health.ts';
+import { noteDaemon } from './other-build.ts';
 
 /** Where the daemon of this network namespace listens, if one runs. */
 export async function socketPath(): Promise<string> {
@@ -17,7 +18,9 @@ export async function openDaemon(by?: string): Promise<Remote | undefined> {
   const { existsSync } = await import('node:fs');
   // No look at the network stack of Node where there is nobody to talk to.
   if (!existsSync(path)) return undefined;
-  return (await import('../api/client.ts')).openRemote(path, by);
+  const daemon = await (await import('../api/client.ts')).openRemote(path, by);
+  if (daemon) noteDaemon(daemon.status);
+  return daemon;
 }
 
 /**

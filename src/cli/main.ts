@@ -1,4 +1,5 @@
 import { productVersion, type Streams } from './context.ts';
+import { inLightOfBuilds } from './other-build.ts';
 import { type Output, outputs } from './output.ts';
 import { reportError } from './report-error.ts';
 import { findVerb } from './verbs.ts';
@@ -34,7 +35,7 @@ export async function main(args: readonly string[], streams: Streams = process):
     const { runProgram } = await import('./program.ts');
     return await runProgram(args, streams);
   } catch (error) {
-    return await reportError(error, {
+    return await reportError(inLightOfBuilds(error), {
       write: (text) => streams.stderr.write(text),
       format: outputFormat(args),
       version: productVersion(),

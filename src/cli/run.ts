@@ -7,7 +7,7 @@ import { type Daemon, startDaemon } from '../daemon/run.ts';
 import { findServiceManager } from '../daemon/service-manager.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { openDaemon, socketPath } from './connect.ts';
-import { productVersion, type Streams } from './context.ts';
+import { productBuild, productVersion, type Streams } from './context.ts';
 import { type Output, write } from './output.ts';
 import { overrideLine } from './override-text.ts';
 import { whenToldToEnd } from './told-to-end.ts';
@@ -42,6 +42,7 @@ export async function run(
   daemon = await startDaemon({
     file,
     version: productVersion(),
+    build: productBuild(),
     log,
     now: () => new Date(),
     open: (configuration) => openFor(configuration, log),

@@ -15,6 +15,7 @@ import { productVersion, type Streams } from './context.ts';
 import { directorsText, peerRows } from './directors.ts';
 import { servicesText } from './get.ts';
 import { glance, look } from './inspect.ts';
+import { inLightOfBuilds } from './other-build.ts';
 import { type Output, write } from './output.ts';
 import { reportError } from './report-error.ts';
 
@@ -35,7 +36,8 @@ export async function showStatus(
     const summary = report ? summaryOf(report, all) : await glance(file);
     await write(streams, output, report, () => statusText(summary, new Date()));
     return healthCodes[summary.health];
-  } catch (error) {
+  } catch (thrown) {
+    const error = inLightOfBuilds(thrown);
     if (!(error instanceof HeadgateError)) throw error;
     await reportError(error, {
       write: (text) => streams.stderr.write(text),

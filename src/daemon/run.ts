@@ -28,6 +28,8 @@ import { watchFiles } from './watch-files.ts';
 export type DaemonOptions = {
   readonly file: string;
   readonly version: string;
+  /** Which build of that version, where it knows. */
+  readonly build?: string | undefined;
   readonly log: Log;
   readonly now: () => Date;
   /** Opens the data plane for the daemon's life. */
@@ -173,7 +175,19 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       again: keeper.takeChange,
     });
     const served = servedBy({
-      ...{ path, version, startedAt, controller, edition, keeper, checks, turns, log, now },
+      ...{
+        path,
+        version,
+        build: options.build,
+        startedAt,
+        controller,
+        edition,
+        keeper,
+        checks,
+        turns,
+        log,
+        now,
+      },
       health: healthNow,
       ...{ failover, busy },
       sync: sync.status,

@@ -21,6 +21,8 @@ import { batchInTurn, type Turns } from './turns.ts';
 export type ServedOptions = {
   readonly path: string;
   readonly version: string;
+  /** Which build of that version, where it knows. */
+  readonly build: string | undefined;
   readonly startedAt: string;
   readonly controller: OwnController;
   readonly edition: Edition;
@@ -46,6 +48,7 @@ export type ServedOptions = {
 export function servedBy({
   path,
   version,
+  build,
   startedAt,
   controller,
   edition,
@@ -113,7 +116,13 @@ export function servedBy({
       const { generation, failure } = keeper.standing();
       const rolledBackTo = memory.rolledBackTo();
       const value = {
-        ...{ pid: process.pid, version, startedAt, dataPlane: controller.capabilities },
+        ...{
+          pid: process.pid,
+          version,
+          ...(build !== undefined && { build }),
+          startedAt,
+          dataPlane: controller.capabilities,
+        },
         ...(controller.directory !== undefined && { directory: controller.directory }),
         configuration: {
           ...{ file: path, generation },

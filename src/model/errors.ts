@@ -63,6 +63,10 @@ export const errorCatalogue = {
     title: 'A daemon holds the data plane',
     hint: 'Edit the file the daemon runs with; it takes it by itself, or with "headgate reload".',
   },
+  HG_OTHER_BUILD: {
+    title: 'The daemon that runs is not of the build that this command is of',
+    hint: 'Restart the daemon, which is no event for clients (docs/daemon.md): systemctl restart headgate',
+  },
   HG_APPLY_REFUSED: {
     title: 'A change could not be applied',
     hint: 'Correct what is named; "headgate plan" shows what would be done.',
