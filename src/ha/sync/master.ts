@@ -50,6 +50,7 @@ export function openMaster(
   { receivers, senders, maxLength }: SyncExchange,
   wire: Wire,
   now: () => number,
+  wait: typeof waitAnyReadable = waitAnyReadable,
 ): SyncWorker {
   const tally = newTally();
   const outboxes = senders.map(openOutbox);
@@ -177,12 +178,12 @@ export function openMaster(
     turn(patienceMs) {
       const dueMs = Math.min(stepAtMs - now(), repair?.dueInMs(now()) ?? patienceMs);
       const waitMs = Math.min(patienceMs, waiting() > 0 ? waitingMs : Math.max(0, dueMs));
-      if (waitAnyReadable([feed.fd, receiver.fd], waitMs)) {
+      if (wait([feed.fd, receiver.fd], waitMs)) {
         const sinceMs = now();
         hear();
-        if (waitAnyReadable([feed.fd], 0)) {
+        if (wait([feed.fd], 0)) {
           const gathersMs = toldMs + gatherMs - sinceMs;
-          if (gathersMs > 0) waitAnyReadable([], gathersMs);
+          if (gathersMs > 0) wait([], gathersMs);
           drain(sinceMs);
           toldMs = now();
         }
