@@ -17,7 +17,7 @@ describe('the ebpf plane beside the IPVS of the kernel', () => {
   let directors: readonly [Director, Director];
   beforeAll(async () => {
     directors = [await openIpvsDirector(), await openEbpfDirector()];
-  });
+  }, longMs);
   afterAll(async () => {
     for (const director of directors ?? []) await director.close();
   });

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { schedulerNames } from '../../src/model/virtual-service.ts';
 import { startOf } from '../packets/random.ts';
 import { requires } from '../requirements.ts';
 import { guestNeeds, type SuiteRun, suiteInGuests, suiteTimeoutMs } from './suite.ts';
@@ -17,6 +18,8 @@ const start = long ? startOf('ORACLE_START') : Number(process.env.ORACLE_START ?
 const scenarios = Number(process.env.ORACLE_SCENARIOS ?? (long ? 2000 : 200));
 const timeoutMs = long ? 12 * suiteTimeoutMs : suiteTimeoutMs;
 
+// All there are from the beginning: the guest's clock goes on by itself while it waits for a module.
+const modules = ['ip_vs', ...schedulerNames.map((name) => `ip_vs_${name}`), 'nf_tables'];
 const half = Math.ceil(scenarios / 2);
 const shares = [
   { first: start, count: half, place: '6.12', files: [file, lots] },
@@ -28,7 +31,7 @@ const guests = shares
     const environment = { ORACLE_START: String(first), ORACLE_SCENARIOS: String(count) };
     const settings = {
       series: ['6.12'],
-      modules: ['ip_vs'],
+      modules,
       countInstructions: true,
       place,
       timeoutMs,
@@ -41,7 +44,11 @@ const guests = shares
   });
 
 describe('Linux 6.12', () => {
-  requires(...guestNeeds, 'kernel-6.12')('the ebpf plane beside IPVS', () => {
+  requires(
+    ...guestNeeds,
+    'kernel-6.12',
+    'nft',
+  )('the ebpf plane beside IPVS', () => {
     const runs = new Map<string, SuiteRun>();
     beforeAll(async () => {
       await Promise.all(guests.map(async ({ name, run }) => runs.set(name, await run('6.12'))));

@@ -27,7 +27,11 @@ const devices: readonly DeviceName[] = ['c0', 'r0', 'm0'];
 /** Where a packet is handled by another thread of the kernel after all, it comes within this time. */
 const graceMs = 20;
 
-export function openWire(world: World): Wire {
+/**
+ * Opens the far ends of a world. `patient`: what leaves is looked at when the time that another thread of the kernel may take is
+ * over, also where something has left before that; without it, only where nothing has.
+ */
+export function openWire(world: World, { patient = false } = {}): Wire {
   const sockets = withNetns(world.outside, () =>
     devices.map((device): [DeviceName, FrameSocket] => [device, openFrameSocket(world.farIndex[device])]),
   );
@@ -38,6 +42,10 @@ export function openWire(world: World): Wire {
     send(device, packet) {
       receive();
       socketOf.get(device)!.send(inbound(device, packet));
+      if (patient) {
+        pause(graceMs);
+        return receive();
+      }
       const found = receive();
       if (found.length > 0) return found;
       waitAnyReadable(
@@ -52,6 +60,10 @@ export function openWire(world: World): Wire {
   };
 }
 
+const nothing = new Int32Array(new SharedArrayBuffer(4));
+/** Leaves the processor to others. */
+const pause = (ms: number): unknown => Atomics.wait(nothing, 0, 0, ms);
+
 function* framesOf(socket: FrameSocket): Generator<Frame> {
   for (let frame = socket.receive(); frame; frame = socket.receive()) yield frame;
 }
@@ -63,7 +75,7 @@ function left(device: DeviceName, { bytes, outgoing }: Frame): Left[] {
   if (!ip) return [];
   const type = packet[ip.transport] ?? 0;
   const isError = ip.protocol === 1 ? type === 3 || type === 11 : ip.protocol === 58 && type < 128;
-  const isTunnelled = ip.protocol === 4 || ip.protocol === 41;
+  const isTunnelled = ip.protocol === 4 || ip.protocol === 41 || ip.protocol === 47;
   return isError || isTunnelled || ip.protocol === 6 || ip.protocol === 17
     ? [{ device, to: bytes.toString('hex', 0, 6), packet, ip }]
     : [];

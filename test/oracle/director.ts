@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataPlane } from '../../src/dataplane/data-plane.ts';
 import { type Instance, openInstance } from '../../src/dataplane/ebpf/instance.ts';
@@ -6,16 +7,20 @@ import { type Kernel, openKernel } from '../../src/dataplane/ipvs/kernel.ts';
 import { openIpvsPlane } from '../../src/dataplane/ipvs/plane.ts';
 import { gather } from '../../src/model/connection-batches.ts';
 import type { Connection, Observed, Operation, Refusal } from '../../src/model/table.ts';
+import { setOffloads } from '../../src/sys/ethtool.ts';
 import { writeSysctl } from '../../src/sys/sysctl.ts';
 import { type Left, openWire } from '../kernel/wire.ts';
 import type { Packet } from '../packets/frame.ts';
 import { clearIcmpLimits, enterNetns } from '../packets/harness.ts';
 import { virtualService } from '../packets/services.ts';
-import { buildWorld, type DeviceName } from '../packets/world.ts';
+import { buildWorld, type DeviceName, virtualAddresses } from '../packets/world.ts';
 import { workFolder } from '../sys/bpf-support.ts';
 
 /** What the kernel takes to find out how many counters it can sum up at once (ip_vs_est_calc_phase, ip_vs_est.c). */
 const measuredMs = 6000;
+
+/** Ports of the virtual addresses at which packets are marked, TCP and UDP; and with what. */
+export const marked = { first: 7100, last: 7103, mark: 1 } as const;
 
 /** A data plane at work between real interfaces, in namespaces of its own; set up once for many scenarios. */
 export type Director = {
@@ -25,6 +30,8 @@ export type Director = {
   send(device: DeviceName, packet: Packet): Left[];
   read(): Promise<Pick<Observed, 'services' | 'timeouts'>>;
   connections(): Promise<readonly Connection[]>;
+  /** Forgets what ICMP errors said of paths. */
+  forgetPaths(): void;
   close(): Promise<void>;
 };
 
@@ -64,7 +71,7 @@ export async function openIpvsDirector(): Promise<Director> {
   if (!kernel) throw new Error('open IPVS: this kernel has none');
   const { services, timeouts } = kernel;
   // With the first service the kernel looks at how fast the machine is, and sums up no counters before.
-  await director.apply([{ kind: 'add-service', service: virtualService('tcp 198.51.100.10:9') }]);
+  await director.apply([{ kind: 'add-service', service: virtualService(`tcp ${virtualAddresses.ipv4}:9`) }]);
   await sleep(measuredMs);
   await director.apply([{ kind: 'flush' }]);
   return {
@@ -90,15 +97,24 @@ async function openDirector(
     for (const family of ['ipv4', 'ipv6']) writeSysctl(`net.${family}.conf.all.forwarding`, 1);
     writeSysctl('net.ipv4.icmp_ratelimit', 0);
     writeSysctl('net.ipv6.icmp.ratelimit', 0);
+    // Else the devices would finish checksums, which are none, and what is seen of them is unfinished.
+    for (const device of ['c0', 'r0', 'm0'])
+      setOffloads(device, { txChecksum: false, tso: false, gso: false });
+    mark();
     return open();
   });
-  const wire = openWire(world);
+  const wire = openWire(world, { patient: true });
   return {
     name,
     plane,
     inside,
     apply: (operations: readonly Operation[]) => inside(() => plane.apply(operations)),
     send: wire.send,
+    forgetPaths() {
+      enter(world.director);
+      writeSysctl('net.ipv4.route.flush', 1);
+      writeSysctl('net.ipv6.route.flush', 1);
+    },
     async close() {
       await inside(() => end(plane));
       leave();
@@ -106,6 +122,22 @@ async function openDirector(
       world.remove();
     },
   };
+}
+
+/** Lets the firewall of this namespace mark what comes in for a service of a mark. */
+function mark(): void {
+  const rules = [
+    ['ip', virtualAddresses.ipv4],
+    ['ip6', virtualAddresses.ipv6],
+  ].flatMap(([family, address]) =>
+    ['tcp', 'udp'].map(
+      (protocol) =>
+        `${family} daddr ${address} ${protocol} dport ${marked.first}-${marked.last} meta mark set ${marked.mark}`,
+    ),
+  );
+  const text = `table inet oracle { chain in { type filter hook prerouting priority -150;\n${rules.join('\n')}\n}\n}\n`;
+  const { status, stderr } = spawnSync('/usr/sbin/nft', ['-f', '-'], { input: text, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`nft: status ${status}, ${stderr}`);
 }
 
 /** The namespace this thread is in, and how it comes home. Changing it takes as long as reading a table. */

@@ -1,5 +1,10 @@
 import type { SysctlName } from '../../src/model/sysctls.ts';
-import type { ForwardingMethod, SchedulerFlags, SchedulerName } from '../../src/model/virtual-service.ts';
+import type {
+  ForwardingMethod,
+  SchedulerFlags,
+  SchedulerName,
+  Tunnel,
+} from '../../src/model/virtual-service.ts';
 import type { Numbers } from '../packets/random.ts';
 
 /*
@@ -7,13 +12,18 @@ import type { Numbers } from '../packets/random.ts';
  * left out and the rest still is a scenario.
  */
 
-/** The services there can be; `anyPort`: port 0, which is a service with persistence. */
+/**
+ * The services there can be. `anyPort`: port 0, which is a service with persistence; `mark`: of a firewall mark, for TCP at even
+ * ports and UDP at odd ones.
+ */
 export const places = [
   { protocol: 'tcp', family: 4 },
   { protocol: 'udp', family: 4 },
   { protocol: 'tcp', family: 6 },
   { protocol: 'udp', family: 6 },
   { protocol: 'tcp', family: 4, anyPort: true },
+  { mark: 1, family: 4 },
+  { mark: 1, family: 6 },
 ] as const;
 
 /** Destinations there can be in each service, clients, and ports each has. */
@@ -30,6 +40,7 @@ export type ServiceWish = {
 export type DestinationWish = {
   readonly weight: number;
   readonly method: ForwardingMethod;
+  readonly tunnel?: Tunnel;
   readonly upper: number;
   readonly lower: number;
 };
@@ -55,6 +66,17 @@ export type Step =
     }
   /** TCP: the answers that make a connection established. */
   | { readonly do: 'shake'; readonly talk: number }
+  /** UDP: a datagram of a conversation in pieces. */
+  | { readonly do: 'pieces'; readonly talk: number; readonly from: 'client' | 'server' }
+  /** An ICMP error about the last packet of a conversation that the client got, or somebody on the real servers' side. */
+  | {
+      readonly do: 'error';
+      readonly talk: number;
+      readonly about: 'reply' | 'request';
+      readonly what: 'too big' | 'no such port' | 'time exceeded';
+      /** Whether a router says so. */
+      readonly router: boolean;
+    }
   | { readonly do: 'wait'; readonly seconds: number }
   | { readonly do: 'timeouts'; readonly tcp: number; readonly tcpFin: number; readonly udp: number }
   | { readonly do: 'sysctl'; readonly name: SysctlName; readonly value: number };
@@ -69,6 +91,7 @@ const weights = [0, 1, 1, 1, 2, 3, 5, 10];
 const methods = ['masquerade', 'masquerade', 'masquerade', 'direct-routing', 'tunnel'] as const;
 const clientFlags = ['A', 'A', 'PA', 'FA', 'FA', 'R', 'RA', 'S', 'P'];
 const serverFlags = ['SA', 'A', 'A', 'PA', 'FA', 'FA', 'R', 'RA'];
+export const guePort = 6080;
 /** Seconds: what is counted in whole ones does not end while another thing does, for the kernel's timers are late. */
 const waits = [1.4, 3.4, 6.4, 15.4];
 /** With the value that is not the kernel's own. */
@@ -78,6 +101,17 @@ export const sysctls: readonly (readonly [SysctlName, readonly number[]])[] = [
   ['conn_reuse_mode', [0, 1, 1]],
   ['sloppy_tcp', [0, 1]],
   ['secure_tcp', [0, 0, 3]],
+  ['nat_icmp_send', [0, 1, 1]],
+  ['schedule_icmp', [0, 1, 1]],
+];
+const tunnels: readonly Tunnel[] = [
+  { type: 'ipip', port: 0, checksum: 'none' },
+  { type: 'ipip', port: 0, checksum: 'none' },
+  { type: 'gre', port: 0, checksum: 'none' },
+  { type: 'gre', port: 0, checksum: 'checksum' },
+  { type: 'gue', port: guePort, checksum: 'none' },
+  { type: 'gue', port: guePort, checksum: 'checksum' },
+  { type: 'gue', port: guePort, checksum: 'remote' },
 ];
 
 /** A scenario of `length` steps, before which a few services come into being. */
@@ -94,15 +128,18 @@ export function randomScenario(random: Numbers, length: number): Scenario {
   });
   // One that changes its method under connections loses some in IPVS: docs/reference/differences-from-ipvs.md.
   const methodOf = places.map(() => Array.from({ length: most.destinations }, () => random.pick(methods)));
+  // IPVS knows one type of tunnel for each real server, whatever services it is in.
+  const tunnelOf = Array.from({ length: most.destinations }, () => random.pick(tunnels));
   const member = (at: number) => {
     const to = random.below(most.destinations);
-    return { at, to, wish: destination(methodOf[at]![to]!) };
+    return { at, to, wish: destination(methodOf[at]![to]!, tunnelOf[to]!) };
   };
-  const destination = (method: ForwardingMethod): DestinationWish => {
+  const destination = (method: ForwardingMethod, tunnel: Tunnel): DestinationWish => {
     const upper = chance(12) ? 1 + random.below(4) : 0;
     return {
       weight: random.pick(weights),
       method,
+      ...(method === 'tunnel' && { tunnel }),
       upper,
       lower: random.below(upper + 1),
     };
@@ -110,14 +147,25 @@ export function randomScenario(random: Numbers, length: number): Scenario {
   const to = () => random.below(most.destinations);
   const talk = () => random.below(64);
   const bytes = () => random.pick([0, 1, 100]);
+  // IPVS puts datagrams together and counts them as one: such scenarios compare no counters.
+  const hasPieces = chance(15);
+  const pieces = (): Step => ({ do: 'pieces', talk: talk(), from: random.pick(['client', 'server']) });
+  const error = (): Step => ({
+    do: 'error',
+    talk: talk(),
+    about: random.pick(['reply', 'request']),
+    what: random.pick(['too big', 'no such port', 'time exceeded']),
+    router: chance(50),
+  });
   const kinds: readonly (readonly [percent: number, () => Step])[] = [
     [
-      34,
+      31,
       () => ({ do: 'open', at: at(), client: random.below(most.clients), port: random.below(most.ports) }),
     ],
-    [14, () => ({ do: 'client', talk: talk(), flags: random.pick(clientFlags), bytes: bytes() })],
-    [10, () => ({ do: 'server', talk: talk(), flags: random.pick(serverFlags), bytes: bytes() })],
+    [13, () => ({ do: 'client', talk: talk(), flags: random.pick(clientFlags), bytes: bytes() })],
+    [9, () => ({ do: 'server', talk: talk(), flags: random.pick(serverFlags), bytes: bytes() })],
     [12, () => ({ do: 'shake', talk: talk() })],
+    [4, () => (hasPieces ? pieces() : error())],
     [7, () => ({ do: 'add', ...member(at()) })],
     [7, () => ({ do: 'edit', ...member(at()) })],
     [4, () => ({ do: 'delete', at: at(), to: to() })],
@@ -136,7 +184,7 @@ export function randomScenario(random: Numbers, length: number): Scenario {
       }),
     ],
     [
-      1,
+      2,
       () => {
         const [name, values] = random.pick(sysctls);
         return { do: 'sysctl', name, value: random.pick(values) };
