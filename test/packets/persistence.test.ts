@@ -146,6 +146,23 @@ requires(
     details.set(slot, 'ruled', 2);
   });
 
+  it('is listed, though its time is up, before the sweeper has let it live on', async () => {
+    await serve(persistent(`tcp ${vip}:80`, alone(300), '10.1.0.11:80', '10.1.0.12:80'));
+    syn(client(1000));
+    const slot = slotOfTemplate();
+    // The sweeper holds still, as it does during a layout conversion.
+    harness.instance.settings.set(0, 'hold', 1);
+    connections.add(slot, 'seen', -301 * hertz());
+    const ruling = await templates();
+    details.set(slot, 'ruled', 0);
+    const alive = await templates();
+    details.set(slot, 'ruled', 1);
+    harness.instance.settings.set(0, 'hold', 0);
+    expect(ruling).toMatchObject([{ expiresInMs: 60_000 }]);
+    // Without a connection it is over at once.
+    expect(alive).toEqual([]);
+  });
+
   it('every new connection starts its time over, packets of those that are there do not', async () => {
     await serve(persistent(`tcp ${vip}:80`, alone(300), '10.1.0.11:80'));
     syn(client(1000));

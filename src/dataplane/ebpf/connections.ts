@@ -12,6 +12,9 @@ import type { TableMaps } from './table-maps.ts';
 const { WORD_STATE, WORD_LIVE, WORD_INACTIVE, WORD_TEMPLATE, WORD_SYNCED, TEMPLATE_ASSURED } =
   numbers.connection_word;
 
+/** What a template gets whose time is up while it rules connections: RULER_GRACE_SECONDS of bpf/template.h. */
+const rulerGraceSeconds = 60;
+
 /** The connection table in this process's memory. */
 export type ConnectionMaps = {
   readonly entries: Records<'connection'>;
@@ -33,7 +36,8 @@ const slotsAtOnce = 4096;
 
 /**
  * The live entries in the slots from `first` on that are asked for, straight from the table's memory, and the slot to go on from;
- * without one these were the last. What is not asked for costs two loads.
+ * without one these were the last. What is not asked for costs two loads. As for packets, an entry whose time is up is there no
+ * more, but for a template that rules connections: the sweeper has not given it another minute yet.
  */
 export function readSlots(
   instance: Instance,
@@ -67,7 +71,9 @@ export function readSlots(
     if (!(word & WORD_LIVE)) continue;
     if (lastWords && !lastWords.has(entries.get(slot, 'client'))) continue;
     const isTemplate = (word & WORD_TEMPLATE) !== 0;
-    const left = entries.get(slot, 'timeout') - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
+    const own = entries.get(slot, 'timeout') - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
+    const goesOn = own <= 0 && isTemplate && details.get(slot, 'ruled') > 0;
+    const left = goesOn ? rulerGraceSeconds * hertz : own;
     if (left <= 0) continue;
     const family = entries.get(slot, 'family');
     const at = (side: Side) => ({
