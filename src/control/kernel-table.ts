@@ -1,26 +1,19 @@
+import type { DataPlane } from '../dataplane/data-plane.ts';
 import { openIpvsPlane } from '../dataplane/ipvs/plane.ts';
 import { kernelTraveller } from '../dataplane/move/look.ts';
 import { gather } from '../model/connection-batches.ts';
 import type { SyncDaemon } from '../model/connection-sync.ts';
-import { HeadgateError } from '../model/errors.ts';
 import type { Observed } from '../model/table.ts';
 import { type Told, tellAll } from '../model/travel.ts';
 
-type KernelPlane = ReturnType<typeof openIpvsPlane>;
-
 /** Works on the kernel's own table. Where there is none it is the table that is missing, not a data plane. */
-async function withKernelTable<T>(work: (plane: KernelPlane) => Promise<T>): Promise<T> {
-  let plane: KernelPlane;
-  try {
-    plane = openIpvsPlane();
-  } catch (error) {
-    if (!(error instanceof HeadgateError) || error.code !== 'HG_IPVS') throw error;
-    const message = error.message.replace('open the data plane "ipvs"', 'read the table of the kernel');
-    throw new HeadgateError('HG_IPVS', message, {
-      cause: error,
+async function withKernelTable<T>(work: (plane: DataPlane) => Promise<T>): Promise<T> {
+  const plane = openIpvsPlane({
+    purpose: {
+      action: 'read the table of the kernel',
       hint: 'run it on the host whose table is meant; there "modprobe ip_vs" loads what this kernel lacks',
-    });
-  }
+    },
+  });
   try {
     return await work(plane);
   } finally {

@@ -2,7 +2,6 @@ import { lookBefore } from '../dataplane/move/look.ts';
 import { type BothPlanes, openBothPlanes } from '../dataplane/move/planes.ts';
 import { moveToEbpf } from '../dataplane/move/to-ebpf.ts';
 import { moveToIpvs } from '../dataplane/move/to-ipvs.ts';
-import { HeadgateError } from '../model/errors.ts';
 import type { Move, Moved, MovePlan } from '../model/move.ts';
 import { connectionsFromEnvironment, sysctlsFromEnvironment } from './embedded.ts';
 import { appendEvent } from './events.ts';
@@ -18,16 +17,7 @@ export type OpenMove = {
 
 /** Looks at what a move between the two planes in the kernel comes to. Rejects with HG_IPVS, HG_MOVE, HG_NOT_ROOT, HG_LOCK_HELD. */
 export async function openMove(move: Move): Promise<OpenMove> {
-  const planes = await openBothPlanes(
-    connectionsFromEnvironment(),
-    sysctlsFromEnvironment()?.mh_tab_index,
-  ).catch((error) => {
-    if (!(error instanceof HeadgateError) || error.code !== 'HG_IPVS') throw error;
-    throw new HeadgateError('HG_IPVS', error.message.replace('open the data plane "ipvs"', 'move'), {
-      cause: error,
-      hint: 'There is nothing to move to or from: ebpf forwards here. headgate import FILE takes rules from a file',
-    });
-  });
+  const planes = await openBothPlanes(connectionsFromEnvironment(), sysctlsFromEnvironment()?.mh_tab_index);
   try {
     const view = await lookBefore(planes, move);
     return {

@@ -109,7 +109,7 @@ describe('Linux 6.12', () => {
 
     it('says what a kernel without IPVS lacks', () => {
       expect(said('without').join('\n'), all).toMatch(
-        /^headgate: Cannot move: this kernel has no IPVS, .*\[HG_IPVS\]/,
+        /^headgate: Cannot move: this kernel has no IPVS, .*\[HG_IPVS\]\n {2}next: There is nothing to move to or from/,
       );
       const reading = [
         expect.stringContaining('headgate: Cannot read the table of the kernel: this kernel has no IPVS'),

@@ -23,15 +23,18 @@ export type IpvsOptions = {
   readonly directory?: string;
   /** Why it is this plane, in a few words. */
   readonly because?: string;
+  /** What is wanted of it, where that is not a data plane: what cannot be done without IPVS, and the next step then. */
+  readonly purpose?: { readonly action: string; readonly hint: string };
 };
 
 /**
  * The kernel's IPVS in this process's network namespace. The table is the kernel's: other programs change it as well, and
  * nothing is kept of it here. The thread stays in this namespace while the plane is open. Throws HG_IPVS, HG_NOT_ROOT.
  */
-export function openIpvsPlane({ directory, because }: IpvsOptions = {}): DataPlane {
-  const kernel = inPlane('open the data plane', openOrLoad);
-  const { version } = inPlane('open the data plane', kernel.info);
+export function openIpvsPlane({ directory, because, purpose }: IpvsOptions = {}): DataPlane {
+  const action = purpose?.action ?? 'open the data plane';
+  const kernel = inPlane(action, () => openOrLoad(action, purpose?.hint));
+  const { version } = inPlane(action, kernel.info);
   let beside: Beside = readBeside(directory);
   const sync = kernelSync(kernel, directory);
 
@@ -189,7 +192,7 @@ function setSysctls({ mh_tab_index: wanted, ...sysctls }: Partial<Sysctls>): Ref
   }
 }
 
-function openOrLoad(): Kernel {
+function openOrLoad(action: string, hint: string | undefined): Kernel {
   const found = openKernel();
   if (found) return found;
   const why = loadModule(module);
@@ -197,6 +200,7 @@ function openOrLoad(): Kernel {
   if (loaded) return loaded;
   throw new HeadgateError(
     'HG_IPVS',
-    `Cannot open the data plane "ipvs": this kernel has no IPVS${why === undefined ? '' : `, modprobe ${module} says: ${why}`}`,
+    `Cannot ${action}: this kernel has no IPVS${why === undefined ? '' : `, modprobe ${module} says: ${why}`}`,
+    hint === undefined ? {} : { hint },
   );
 }

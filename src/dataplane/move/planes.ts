@@ -62,7 +62,13 @@ export async function openBothPlanes(
   try {
     bpffs = bpffsOrError();
     if (!hasEbpf() && !usesIpvs(instance)) removePlaneDirectory(instance);
-    ipvs = openIpvsPlane({ directory });
+    ipvs = openIpvsPlane({
+      directory,
+      purpose: {
+        action: 'move',
+        hint: 'There is nothing to move to or from: ebpf forwards here. headgate import FILE takes rules from a file',
+      },
+    });
   } catch (error) {
     letGo();
     throw error;
