@@ -9,6 +9,7 @@ import {
   add,
   type Client,
   edit,
+  freePort,
   loopback,
   memberOf,
   openSite,
@@ -195,12 +196,14 @@ describe('Operations on the proxy plane', () => {
         const clients: Client[] = [];
         for (const step of run) {
           if (step.kind === 'connect') {
-            const client = await site.client(id);
+            // Of a client that is refused at once nobody could tell the port afterwards.
+            const sourcePort = await freePort('127.0.0.1');
+            const client = await site.client(id, '127.0.0.1', sourcePort);
             clients.push(client);
             const choice = reference.choose(views, {
               packet: {
                 source: loopback('127.0.0.1'),
-                sourcePort: client.socket.localPort ?? 0,
+                sourcePort,
                 destination: id.address,
                 destinationPort: id.port,
                 inverse: false,

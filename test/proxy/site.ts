@@ -27,7 +27,7 @@ export type Site = {
   service(
     settings?: Partial<VirtualService> & { protocol?: 'tcp' | 'udp'; host?: string },
   ): Promise<AddressServiceId>;
-  client(id: DestinationId, from?: string): Promise<Client>;
+  client(id: DestinationId, from?: string, localPort?: number): Promise<Client>;
   datagramClient(id: DestinationId): Promise<{ ask(text: string): Promise<string>; socket: DatagramSocket }>;
   destination(id: AddressServiceId, server: DestinationId): Promise<DestinationState>;
   close(): Promise<void>;
@@ -132,8 +132,11 @@ export function openSite(options: ProxyOptions = {}): Site {
       await site.change({ kind: 'add-service', service: serviceOf(id, settings) });
       return id;
     },
-    async client({ address, port }, from) {
-      const local = from === undefined ? {} : { localAddress: from };
+    async client({ address, port }, from, localPort) {
+      const local = {
+        ...(from !== undefined && { localAddress: from }),
+        ...(localPort !== undefined && { localPort }),
+      };
       const socket = connect({ host: address, port, allowHalfOpen: true, ...local });
       closing.push(() => socket.destroy());
       let text = '';

@@ -75,6 +75,7 @@ test('With few file descriptors the table is as large as they allow, and says so
   site = openSite();
   const server = await site.server('one');
   const program = `
+    import { gather } from '${new URL('../../src/model/connection-batches.ts', import.meta.url)}';
     import { openProxyPlane } from '${new URL('../../src/dataplane/proxy/plane.ts', import.meta.url)}';
     import { parseAddress } from '${new URL('../../src/model/address.ts', import.meta.url)}';
     import { createServer } from 'node:net';
