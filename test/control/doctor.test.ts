@@ -264,7 +264,8 @@ requires(
       expect(exitCode).toBe({ broken: 2, risky: 1, note: 0 }[worst]);
       expect(found!.fix === undefined).toBe(mend !== undefined);
       director.shell(mend ?? found!.fix!);
-      expect(find(id, what)).toEqual([]);
+      // Where nothing is to be put back, isSound says that and more.
+      if (after) expect(find(id, what)).toEqual([]);
     } finally {
       if (after) director.shell(after);
     }
@@ -288,7 +289,8 @@ requires(
     director.shell(`headgate ipvsadm -a -t [${vip6}]:80 -r [fd75::1]:80 -m`);
     director.shell(`ip -6 address del ${vip6}/128 dev front`);
     director.shell('sysctl -qw net.ipv6.conf.all.accept_dad=1 net.ipv6.conf.front.accept_dad=1');
-    director.shell(`ip -6 address add ${vip6}/128 dev front && sleep 3`);
+    director.shell(`ip -6 address add ${vip6}/128 dev front`);
+    director.shell('until ip -6 address show dev front | grep -q dadfailed; do sleep 0.1; done');
     try {
       const [found] = find('vip-duplicate', /another machine has the virtual address fd74::100: .* on front/);
       expect(found).toMatchObject({ severity: 'broken' });
