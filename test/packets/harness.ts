@@ -13,6 +13,7 @@ import { bindLibc, checked } from '../../src/sys/ffi.ts';
 import { workFolder } from '../sys/bpf-support.ts';
 import { openRawEntry } from './entry.ts';
 import { encode, ethernet, type Packet } from './frame.ts';
+import { lendInstance } from './loads.ts';
 import { buildWorld, type DeviceName, macs, type World } from './world.ts';
 
 /** What became of a packet. */
@@ -65,16 +66,21 @@ export type Harness = {
 export async function openHarness(
   name: string,
   connections = 4096,
-  sysctls: Partial<Sysctls> = {},
+  sysctls?: Partial<Sysctls>,
 ): Promise<Harness> {
   const world = buildWorld(`hgpkt-${name}-${process.pid}`);
   const folder = workFolder(true);
   const goHome = enterNetns(world.director);
-  const plane = openEbpfPlane({ bpffs: folder.path, instance: 'plane', connections, sysctls });
+  const plane = openEbpfPlane({
+    ...{ bpffs: folder.path, instance: 'plane', connections },
+    ...(sysctls && { sysctls }),
+  });
   const opened: { close(): void }[] = [];
+  let lent: { giveBack(): void } | undefined;
   const close = async () => {
     for (const item of opened.splice(0).reverse()) item.close();
     try {
+      lent?.giveBack();
       await plane.cleanUp();
     } finally {
       goHome();
@@ -83,6 +89,8 @@ export async function openHarness(
     world.remove();
   };
   try {
+    // With sysctls of its own a plane makes its instance itself: what the programs know of them is fixed.
+    if (!sysctls) lent = await lendInstance(`${folder.path}/plane`, connections);
     // Tests fill tables with connections that nobody answers; defence.test.ts sets the share itself.
     await plane.apply([{ kind: 'set-sysctls', sysctls: { half_open_share: 0 } }]);
     const instance = openInstance(`${folder.path}/plane`);
