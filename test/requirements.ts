@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { describe } from 'vitest';
+import { netnsHandle } from '../src/sys/netns.ts';
 import { kernelCache } from './kernel/kernels.ts';
 
 /**
@@ -29,6 +30,13 @@ export const requirements = {
   bpf: {
     buys: 'the ebpf data plane',
     probe: () => lackingBpf(),
+  },
+  'netns-handle': {
+    buys: 'what is left in a namespace that is gone, where nothing is pinned',
+    probe: () =>
+      netnsHandle() === undefined
+        ? 'this kernel gives no handle of a namespace (Linux 6.18 does)'
+        : undefined,
   },
   'clang-16': {
     buys: 'the committed BPF object against its source',

@@ -10,6 +10,7 @@ import { factsOf } from './facts.ts';
 import { refuseUnreachableGateway } from './gateway.ts';
 import type { Intent } from './intent.ts';
 import { observeHost, readResource, writeResource } from './kernel.ts';
+import { removeLeftOfAgents } from './left.ts';
 import { type Entry, entryFor, findEntry, isMet, obsoleteEntries, recordVersion, undoing } from './record.ts';
 import { describeResource, type Fact, type State } from './resource.ts';
 import { lookAtRecord, openStore, type Store } from './store.ts';
@@ -47,6 +48,7 @@ export type AgentStatus = {
  */
 export async function agentUp(intent: Intent, report: Report): Promise<void> {
   refuseWithoutPrivilege('set up this host');
+  removeLeftOfAgents();
   await withStore(async (store, netlink) => {
     const record = store.read();
     refuseImpossible(intent, netlink);

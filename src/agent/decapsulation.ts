@@ -17,6 +17,7 @@ import { addClsact, attachBpfFilter, deleteBpfFilter, listBpfFilters } from '../
 import { netnsCookie } from '../sys/netns.ts';
 import { packageRoot } from '../sys/program.ts';
 import type { State } from './resource.ts';
+import { hasRecord } from './store.ts';
 
 /**
  * The program of bpf/decapsulate.bpf.c at tc ingress of every interface with a layer 3 of its own but loopback. What is
@@ -172,16 +173,19 @@ function removeFolder(folder: string): void {
 }
 
 /**
- * Folders of namespaces that are gone: all of their links have lost their interface. Agents of other namespaces may be at the
- * same.
+ * Folders of namespaces that are gone: all of their links have lost their interface; and of agents that were cut off before there was
+ * one, which are empty and have no record any more. Agents of other namespaces may be at the same.
  */
 export function removeAbandoned(bpffs: string): void {
   for (const name of readdirSync(bpffs)) {
     if (!folderPattern.test(name) || name === folderName()) continue;
     unlessGone(() => {
       const folder = join(bpffs, name);
-      const links = readdirSync(folder).filter((file) => file.startsWith('link_'));
-      if (links.length > 0 && !links.some((file) => isAlive(join(folder, file)))) removeFolder(folder);
+      const files = readdirSync(folder);
+      const links = files.filter((file) => file.startsWith('link_'));
+      const isCutOff = files.length === 0 && !hasRecord(name.replace('agent_', ''));
+      if (isCutOff || (links.length > 0 && !links.some((file) => isAlive(join(folder, file)))))
+        removeFolder(folder);
     });
   }
 }

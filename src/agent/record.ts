@@ -15,6 +15,8 @@ export type AgentRecord = {
   readonly intent: Intent;
   /** In the order the changes were made. */
   readonly entries: readonly Entry[];
+  /** By which it is known when the namespace is gone (netnsHandle); absent where the kernel does not say. */
+  readonly namespace?: string;
 };
 
 export const recordVersion = 1;

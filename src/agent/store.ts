@@ -1,13 +1,14 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeadgateError } from '../model/errors.ts';
 import { isSystemError } from '../sys/ffi.ts';
-import { acquireLock, LockHeldError } from '../sys/lock.ts';
-import { netnsCookie } from '../sys/netns.ts';
+import { acquireLock, LockHeldError, tryLock } from '../sys/lock.ts';
+import { isNetnsGone, netnsCookie, netnsHandle } from '../sys/netns.ts';
 import { type AgentRecord, recordVersion } from './record.ts';
 
 /** Where everything of Headgate's that runs is kept: a folder for each network namespace, named by its cookie. */
 const runDirectory = '/run/headgate';
+const [recordFile, lockFile] = ['agent.json', 'agent.lock'];
 const lockWaitMs = 10_000;
 
 /** The record of this network namespace, open under its lock. */
@@ -23,8 +24,9 @@ export type Store = {
 /** Opens the record of this process's network namespace. Rejects with HG_LOCK_HELD or HG_RUN_DIRECTORY. */
 export async function openStore(): Promise<Store> {
   const folder = join(runDirectory, String(netnsCookie()));
-  const path = join(folder, 'agent.json');
+  const path = join(folder, recordFile);
   const lock = await takeLock(folder);
+  const namespace = netnsHandle();
   return {
     read: () => readRecord(path),
     write(record) {
@@ -32,7 +34,8 @@ export async function openStore(): Promise<Store> {
         rmSync(path, { force: true });
         return;
       }
-      writeFileSync(`${path}.new`, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+      const whole = { ...record, ...(namespace !== undefined && { namespace }) };
+      writeFileSync(`${path}.new`, `${JSON.stringify(whole)}\n`, { mode: 0o600 });
       renameSync(`${path}.new`, path);
     },
     close() {
@@ -44,13 +47,50 @@ export async function openStore(): Promise<Store> {
 
 /** The record without the lock, for those who only look. */
 export function lookAtRecord(): AgentRecord | undefined {
-  return readRecord(join(runDirectory, String(netnsCookie()), 'agent.json'));
+  return readRecord(join(runDirectory, String(netnsCookie()), recordFile));
+}
+
+/** Whether the agent of a network namespace, by its cookie, has recorded anything: it does so before it changes anything. */
+export const hasRecord = (cookie: string): boolean => existsSync(join(runDirectory, cookie, recordFile));
+
+/** Removes the records of network namespaces that are gone: with them went all that could be put back. */
+export function removeLeftRecords(): void {
+  for (const name of foldersThere()) {
+    const path = join(runDirectory, name, recordFile);
+    const isLeft = () => {
+      const namespace = namespaceIn(path);
+      return namespace !== undefined && isNetnsGone(namespace);
+    };
+    if (!/^\d+$/.test(name) || !isLeft()) continue;
+    const lock = tryLock(join(runDirectory, name, lockFile));
+    if (!('remove' in lock)) continue;
+    if (isLeft()) rmSync(path, { force: true });
+    lock.remove();
+  }
+}
+
+function foldersThere(): readonly string[] {
+  try {
+    return readdirSync(runDirectory);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'EACCES')) return [];
+    throw error;
+  }
+}
+
+/** Of which namespace a record says that it is; undefined where it does not, or is none that can be read. */
+function namespaceIn(path: string): string | undefined {
+  try {
+    return readRecord(path)?.namespace;
+  } catch {
+    return undefined;
+  }
 }
 
 async function takeLock(folder: string) {
   try {
     for (const path of [runDirectory, folder]) if (!existsSync(path)) makeFolder(path);
-    return await acquireLock(join(folder, 'agent.lock'), { waitMs: lockWaitMs });
+    return await acquireLock(join(folder, lockFile), { waitMs: lockWaitMs });
   } catch (error) {
     if (error instanceof LockHeldError)
       throw new HeadgateError('HG_LOCK_HELD', `Cannot change this host: ${error.message}`, { cause: error });

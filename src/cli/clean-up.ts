@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import { removeLeftOfAgents } from '../agent/left.ts';
 import { removeLeftFolders, removePlane } from '../control/embedded.ts';
 import { removeLeftOfFailover } from '../daemon/failover.ts';
 import { socketPath } from './connect.ts';
@@ -8,4 +9,5 @@ export async function cleanUp(): Promise<void> {
   await removePlane();
   await removeLeftOfFailover(join(dirname(await socketPath()), 'failover.sock'));
   await removeLeftFolders();
+  removeLeftOfAgents();
 }

@@ -49,6 +49,9 @@ export async function connectForRuntime(
     async apply(operations) {
       const { changeAtRuntime } = await import('../control/runtime.ts');
       const refusals = await changeAtRuntime(controller, operations);
+      // Who empties what was never set up has changed nothing, and leaves no folder to tell of it.
+      const isEmptying = operations.every(({ kind }) => kind === 'flush');
+      if (isEmptying && controller.activity && !(await controller.activity())) return refusals;
       const { noteRuntime } = await import('../control/runtime-event.ts');
       noteRuntime(controller, { operations, refusals, by }, (text) => stderr.write(`headgate: ${text}\n`));
       return refusals;

@@ -54,6 +54,7 @@ export async function run(
     stopForwarding: options.stopForwarding ?? false,
   });
   await (await import('../control/embedded.ts')).removeLeftFolders();
+  (await import('../agent/left.ts')).removeLeftOfAgents();
   await end;
   await daemon.stop();
   return 0;

@@ -76,11 +76,10 @@ async function openEbpf(options: Wish): Promise<OwnController> {
 }
 
 /** Where the daemon of this network namespace serves the control API. */
-export const controlSocket = (): string => join(instanceDirectory(), socketName);
-const socketName = 'control.sock';
+export const controlSocket = (): string => join(instanceDirectory(), 'control.sock');
 
-/** Removes what is left of daemons that were killed: folders of network namespaces with nothing but a dead socket in them. */
-export const removeLeftFolders = (): Promise<void> => removeSilentFolders(socketName);
+/** Removes what is left of daemons that were killed: folders of network namespaces with nothing but dead sockets in them. */
+export const removeLeftFolders = (): Promise<void> => removeSilentFolders();
 
 /** Where the plane of this network namespace keeps what lives as long as it does; it may not be there. */
 export const planeDirectory = (): string => hostPlaneDirectory();

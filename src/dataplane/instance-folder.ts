@@ -64,23 +64,30 @@ export async function takeLock(instance: string): Promise<Lock> {
 export const removePlaneDirectory = (instance: string) =>
   rmSync(planeDirectory(instance), { recursive: true, force: true });
 
-/**
- * Removes folders that hold nothing but a socket of this name at which nobody listens any more, as far as this user may look
- * into them.
- */
-export async function removeSilentFolders(socket: string): Promise<void> {
+/** Removes folders that hold nothing but sockets at which nobody listens any more, as far as this user may look into them. */
+export async function removeSilentFolders(): Promise<void> {
   for (const instance of namesIn(runDirectory)) {
     const folder = join(runDirectory, instance);
-    const isDead = async (beside: readonly string[]): Promise<boolean> =>
-      String(namesIn(folder)) === String([...beside, socket].toSorted()) &&
-      !(await listensAt(join(folder, socket)));
-    if (!/^\d+$/.test(instance) || !(await isDead([]))) continue;
+    if (!/^\d+$/.test(instance) || !(await deadSocketsIn(folder, []))) continue;
     const lock = tryLock(lockPath(instance));
     if (!('remove' in lock)) continue;
     // Somebody may have come before we had the lock.
-    if (await isDead([basename(lockPath(instance))])) rmSync(join(folder, socket), { force: true });
+    const dead = (await deadSocketsIn(folder, [basename(lockPath(instance))])) ?? [];
+    for (const socket of dead) rmSync(socket, { force: true });
     lock.remove();
   }
+}
+
+/** The sockets of a folder that has nothing else, but what is named; undefined where it has, or where somebody listens. */
+async function deadSocketsIn(
+  folder: string,
+  beside: readonly string[],
+): Promise<readonly string[] | undefined> {
+  const names = namesIn(folder).filter((name) => !beside.includes(name));
+  if (names.length === 0 || !names.every((name) => name.endsWith('.sock'))) return undefined;
+  const sockets = names.map((name) => join(folder, name));
+  const alive = await Promise.all(sockets.map(listensAt));
+  return alive.includes(true) ? undefined : sockets;
 }
 
 function namesIn(folder: string): readonly string[] {

@@ -1,6 +1,7 @@
 import type { ChildProcess, SpawnOptions, SpawnSyncReturns } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readdirSync, statSync, unlinkSync } from 'node:fs';
-import { bindLibc, checked, closeFd, isSystemError } from './ffi.ts';
+import { errnoName } from './errno.ts';
+import { bindLibc, checked, closeFd, isSystemError, lastErrno } from './ffi.ts';
 import { bindMount, makeShared, unmount } from './mount-calls.ts';
 import { families, getSocketOption, openSocket, socketTypes } from './socket.ts';
 
@@ -21,6 +22,12 @@ const cloneNewNet = 0x40000000;
 const solSocket = 1;
 const soNetnsCookie = 71;
 
+const atEmptyPath = 0x1000;
+/** struct file_handle: room for what follows, its type, and the most that follows (MAX_HANDLE_SZ). */
+const [handleHead, handleMost] = [8, 128];
+
+const cNameToHandleAt = bindLibc('name_to_handle_at', 'int', ['int', 'str', 'void *', 'void *', 'int']);
+const cOpenByHandleAt = bindLibc('open_by_handle_at', 'int', ['int', 'void *', 'int']);
 const cSetns = bindLibc('setns', 'int', ['int', 'int']);
 const cUnshare = bindLibc('unshare', 'int', ['int']);
 
@@ -44,6 +51,44 @@ export function netnsCookie(): bigint {
 /** The inode of a namespace, the number in `net:[4026531840]`. The kernel gives it to another namespace afterwards. */
 export function netnsInode(path: string = ownNetns): number {
   return statSync(path).ino;
+}
+
+/**
+ * A word for the caller's network namespace by which `isNetnsGone` knows it: a file handle of nsfs, in hexadecimal. Undefined where
+ * the kernel gives none, as before Linux 6.18.
+ */
+export function netnsHandle(): string | undefined {
+  return withOwnNetns((fd) => {
+    const handle = Buffer.alloc(handleHead + handleMost);
+    handle.writeUInt32LE(handleMost, 0);
+    if (cNameToHandleAt(fd, '', handle, Buffer.alloc(8), atEmptyPath) < 0) return undefined;
+    return handle.toString('hex', 0, handleHead + handle.readUInt32LE(0));
+  });
+}
+
+/** Whether the namespace of a handle has ended; false as well where this kernel, or this user, cannot be told. */
+export function isNetnsGone(handle: string): boolean {
+  const own = netnsHandle();
+  if (own === undefined || !/^([0-9a-f]{2}){9,136}$/.test(handle)) return false;
+  return withOwnNetns((fd) => {
+    const find = (one: string): string | undefined => {
+      const found = cOpenByHandleAt(fd, Buffer.from(one, 'hex'), 0);
+      if (found < 0) return errnoName(lastErrno());
+      closeFd(found);
+      return undefined;
+    };
+    // Who does not even find his own namespace does not find those of others.
+    return find(own) === undefined && find(handle) === 'ESTALE';
+  });
+}
+
+function withOwnNetns<T>(work: (fd: number) => T): T {
+  const fd = openSync(ownNetns, 'r');
+  try {
+    return work(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /**

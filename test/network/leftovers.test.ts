@@ -5,9 +5,17 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { tryLock } from '../../src/sys/lock.ts';
 import { bpffsDirectory } from '../../src/sys/mount.ts';
+import {
+  createNamedNetns,
+  deleteNamedNetns,
+  netnsCookie,
+  netnsPath,
+  runInNetns,
+  withNetns,
+} from '../../src/sys/netns.ts';
 import { headgateLauncher, run } from '../agent/site.ts';
 import { requires } from '../requirements.ts';
-import { linkKinds, type Site, standUp } from './site.ts';
+import { launcher, linkKinds, type Site, standUp } from './site.ts';
 
 const runDirectory = '/run/headgate';
 /** Cookies are handed out from 1 on; no namespace of this machine will have these. */
@@ -50,17 +58,16 @@ requires(
     expect(left(atWork)).toEqual([]);
   });
 
-  it('is removed by a clean-up where it is a dead socket alone', async () => {
-    const folders = ['990000000000003', '990000000000004', '990000000000005'].map((cookie) =>
-      join(runDirectory, cookie),
-    );
-    const [dead, alive, more] = folders as [string, string, string];
+  it('is removed by a clean-up where nothing but dead sockets is left', async () => {
+    const folders = ['3', '4', '5', '6'].map((last) => join(runDirectory, `99000000000000${last}`));
+    const [dead, alive, both, more] = folders as [string, string, string, string];
     for (const folder of folders) mkdirSync(folder, { recursive: true });
-    const listen = (folder: string) =>
-      `require('node:net').createServer().listen('${folder}/control.sock', () => console.log('listens'))`;
+    const listen = (path: string) =>
+      `require('node:net').createServer().listen('${path}', () => console.log('listens'))`;
+    const sockets = [...folders.map((folder) => join(folder, 'control.sock')), join(both, 'failover.sock')];
     const daemons = await Promise.all(
-      folders.map(async (folder) => {
-        const daemon = spawn(process.execPath, ['-e', listen(folder)], {
+      sockets.map(async (path) => {
+        const daemon = spawn(process.execPath, ['-e', listen(path)], {
           stdio: ['ignore', 'pipe', 'ignore'],
         });
         await once(daemon.stdout, 'data');
@@ -72,15 +79,67 @@ requires(
       daemon!.kill('SIGKILL');
       await ended;
     };
-    writeFileSync(join(more, 'failover.sock'), '');
-    for (const i of [0, 2]) await end(daemons[i]);
+    writeFileSync(join(more, 'agent.json'), '');
+    for (const i of [0, 2, 3]) await end(daemons[i]);
+    const cleanUp = () => run(site.lab, 'director', process.execPath, headgateLauncher, 'clean-up');
     try {
-      run(site.lab, 'director', process.execPath, headgateLauncher, 'clean-up');
+      cleanUp();
+      // The failover process outlives its daemon.
+      expect(folders.filter(existsSync)).toEqual([alive, both, more]);
+      await end(daemons[4]);
+      cleanUp();
       expect(folders.filter(existsSync)).toEqual([alive, more]);
       expect(existsSync(dead)).toBe(false);
     } finally {
       await end(daemons[1]);
       for (const folder of folders) rmSync(folder, { recursive: true, force: true });
     }
+  });
+});
+
+requires(
+  'root',
+  'netns',
+  'bpf',
+)('a network namespace in which no rule was ever made', () => {
+  const netns = `hgbare-${process.pid}`;
+  beforeAll(() => createNamedNetns(netns));
+  afterAll(() => deleteNamedNetns(netns));
+
+  it('has no folder after ipvsadm -C', () => {
+    const cookie = String(withNetns(netnsPath(netns), netnsCookie));
+    expect(runInNetns(netns, process.execPath, [launcher, '-C'])).toMatchObject({ status: 0, stderr: '' });
+    expect(existsSync(join(runDirectory, cookie))).toBe(false);
+  });
+});
+
+requires(
+  'root',
+  'netns',
+  'bpf',
+  'netns-handle',
+)('what an agent recorded', () => {
+  const names = [`hgleft1-${process.pid}`, `hgleft2-${process.pid}`, `hgleft3-${process.pid}`] as const;
+  beforeAll(() => names.forEach(createNamedNetns));
+  afterAll(() => names.forEach(deleteNamedNetns));
+
+  it('goes with the next start anywhere when its namespace is gone, and not before', () => {
+    const [gone, there, other] = names;
+    const folderOf = (name: string) => join(runDirectory, String(withNetns(netnsPath(name), netnsCookie)));
+    const agent = (name: string, ...words: string[]) =>
+      expect(runInNetns(name, process.execPath, [headgateLauncher, 'agent', ...words])).toMatchObject({
+        status: 0,
+      });
+    const folders = names.map(folderOf);
+    agent(gone, 'up', '--method', 'direct-routing', '--vip', '192.0.2.1');
+    agent(there, 'up', '--method', 'direct-routing', '--vip', '192.0.2.1');
+    agent(other, 'up', '--method', 'direct-routing', '--vip', '192.0.2.1');
+    expect(folders.filter(existsSync)).toEqual(folders);
+    deleteNamedNetns(gone);
+    agent(other, 'up', '--method', 'direct-routing', '--vip', '192.0.2.2');
+    expect(folders.map(existsSync)).toEqual([false, true, true]);
+    agent(there, 'down');
+    agent(other, 'down');
+    expect(folders.filter(existsSync)).toEqual([]);
   });
 });
