@@ -40,15 +40,15 @@ describe('the ebpf plane beside the IPVS of the kernel', () => {
         const scenario = randomScenario(randomNumbers(number), steps);
         const found = await differs(scenario);
         if (found === undefined) continue;
-        // The kernel's timers are late, and which of two that end together is the first is chance: that does not come again.
-        if ((await differs(scenario)) === undefined) {
-          process.stdout.write(`ORACLE_START=${number}: once, and not again: ${found}\n`);
-          continue;
-        }
-        const least = await shrink(scenario, async (one) => (await differs(one)) !== undefined, tries);
-        throw new Error(
-          `ORACLE_START=${number} ORACLE_SCENARIOS=1: ${await differs(least)}\n\nat first: ${found}`,
-        );
+        // Of the least one so far.
+        let told = found;
+        const fails = async (one: Scenario): Promise<boolean> => {
+          const difference = await differs(one);
+          told = difference ?? told;
+          return difference !== undefined;
+        };
+        await shrink(scenario, fails, tries);
+        throw new Error(`ORACLE_START=${number} ORACLE_SCENARIOS=1: ${told}\n\nat first: ${found}`);
       }
     },
     longMs,

@@ -28,7 +28,8 @@ export type Director = {
   apply(operations: readonly Operation[]): Promise<readonly (Refusal | undefined)[]>;
   /** A packet that comes in at a device; what leaves in consequence. */
   send(device: DeviceName, packet: Packet): Left[];
-  read(): Promise<Pick<Observed, 'services' | 'timeouts'>>;
+  /** The table; without `counters` they may be 0. */
+  read(look: { readonly counters: boolean }): Promise<Pick<Observed, 'services' | 'timeouts'>>;
   connections(): Promise<readonly Connection[]>;
   /** Forgets what ICMP errors said of paths. */
   forgetPaths(): void;
@@ -54,7 +55,7 @@ export async function openEbpfDirector(): Promise<Director> {
       return director.send(device, packet);
     },
     // Maps have no namespace.
-    read: () => plane.read(),
+    read: (look) => plane.read(look),
     connections: () => gather(plane.connections()),
   };
 }
