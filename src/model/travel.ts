@@ -74,13 +74,23 @@ export function traveller(
   }
 
   function homeOf(connection: Connection) {
-    const { address } = connection.destination;
-    for (const entry of servicesOf(connection)) {
-      const there = placesOf(entry);
-      const destination =
-        there.get(destinationKey(connection.destination)) ??
-        there.get(destinationKey({ address, port: 0 })) ??
-        (connection.template || entry.service.id.kind === 'fwmark' ? there.get(address) : undefined);
+    const { template, destination: real } = connection;
+    const candidates = servicesOf(connection);
+    const loose = candidates.filter(({ service: { id } }) => template || id.kind === 'fwmark');
+    // The address alone says least: several marks may have one real server, each at a port of its own.
+    return (
+      homeIn(candidates, (at) => at(destinationKey(real)) ?? at(destinationKey({ ...real, port: 0 }))) ??
+      homeIn(loose, (at) => at(real.address))
+    );
+  }
+
+  /** The first of some services that has a destination as it is looked for. */
+  function homeIn(
+    entries: readonly ServiceEntry[],
+    find: (at: (place: string) => Destination | undefined) => Destination | undefined,
+  ) {
+    for (const entry of entries) {
+      const destination = find((place) => placesOf(entry).get(place));
       if (destination) return { service: entry.service, destination };
     }
     return undefined;

@@ -36,6 +36,7 @@ const services = [
   service(tcp('192.0.2.11', 80), member('masquerade', '10.0.0.1', 8080)),
   service(tcp('192.0.2.12', 0), member('tunnel', '10.0.0.1', 0), 300),
   service({ kind: 'fwmark', mark: 7, family: 4 }, member('masquerade', '10.0.0.7', 8080), 600),
+  service({ kind: 'fwmark', mark: 8, family: 4 }, member('masquerade', '10.0.0.7', 8443)),
   service(tcp('2001:db8::10', 80), member('direct-routing', '2001:db8::1', 80)),
 ];
 /** A row of /proc/net/ip_vs_conn. */
@@ -76,6 +77,16 @@ test('a template keeps its whole lifetime, and its connections their firewall ma
     [0x1000, 0, 600, 7],
     [0, 1, 877, 7],
   ]);
+});
+
+test('of marks with one real server each has the connections to its own port', () => {
+  const { connections } = tell(
+    row('TCP', `${from} C0000263 01BB 0A000007 20FB`, 'ESTABLISHED', 877),
+    row('TCP', `${from} C0000263 0050 0A000007 1F90`, 'ESTABLISHED', 877),
+    // A template of a mark leads to the port that the client names.
+    row('TCP', `${from} C0000263 1389 0A000007 1389`, 'ESTABLISHED', 877),
+  );
+  expect(connections.map(({ fwmark }) => fwmark)).toEqual([8, 7, 7]);
 });
 
 test('IPv6', () => {
