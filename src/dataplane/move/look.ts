@@ -19,6 +19,11 @@ export type View = {
   readonly own: Observed;
 };
 
+/** Both sides as far as a look needs them. */
+export type Sides = Pick<BothPlanes, 'ipvs' | 'ebpf' | 'hasEbpf' | 'usesIpvs' | 'standsBack'> & {
+  readonly ownSync: Pick<BothPlanes['ownSync'], 'syncDaemons'>;
+};
+
 /** A table's entries without what is counted. */
 export const entriesOf = ({ services }: Observed): ServiceEntry[] =>
   services.map(({ service, destinations }) => ({
@@ -43,7 +48,7 @@ function isFtpHelped(): boolean {
 const fullest = 0.8;
 
 /** Looks at both sides and changes nothing. Rejects with HG_MOVE where the move cannot be made at all. */
-export async function lookBefore(planes: BothPlanes, move: Move): Promise<View> {
+export async function lookBefore(planes: Sides, move: Move): Promise<View> {
   const [kernel, own] = [
     await planes.ipvs.read({ counters: false }),
     await planes.ebpf.read({ counters: false }),
@@ -92,7 +97,7 @@ type Left = {
 export const travels = ({ service: { id } }: ServiceEntry): boolean =>
   id.kind === 'fwmark' || id.protocol !== 'sctp';
 
-async function leftInKernel(planes: BothPlanes, kernel: Observed): Promise<Left> {
+async function leftInKernel(planes: Sides, kernel: Observed): Promise<Left> {
   const stay = entriesOf(kernel).filter((entry) => !travels(entry));
   const fateOf = kernelTraveller(kernel);
   const staying = new Map<StaysBecause, number>();
@@ -145,7 +150,7 @@ const fates: Readonly<Record<StaysBecause, string>> = {
 /** Entries for whose sake a service stays in the kernel's table. */
 export const keepsItsService = (reason: StaysBecause): boolean => fates[reason] === withIpvs;
 
-async function lostToKernel(planes: BothPlanes, own: Observed): Promise<Left> {
+async function lostToKernel(planes: Sides, own: Observed): Promise<Left> {
   const all = planes.hasEbpf() ? await gather(planes.ebpf.connections()) : [];
   const templates = all.filter(({ template }) => template).length;
   const listed = new Set(
@@ -268,7 +273,7 @@ function notesOf(move: Move, from: Observed, to: Observed): string[] {
 }
 
 /** Services that are only in the kernel while ours schedules already: nobody could say which table is the one that counts. */
-function refuseTwoTables(planes: BothPlanes, kernel: Observed, own: Observed): void {
+function refuseTwoTables(planes: Sides, kernel: Observed, own: Observed): void {
   if (!planes.hasEbpf() || planes.standsBack() || planes.usesIpvs() || own.services.length === 0) return;
   const known = new Set(own.services.map(({ service }) => serviceKey(service.id)));
   const strange = entriesOf(kernel).filter((one) => travels(one) && !known.has(serviceKey(one.service.id)));
