@@ -281,6 +281,17 @@ test('an empty service is mended by putting back what a person took out', () => 
   });
 });
 
+test('an empty service whose real servers are down by their checks is not filled by hand', () => {
+  const scene = { observed: observedWith(), host: sound, down: [{ service: id, destination }] };
+  const [service, ...more] = scene.observed.services;
+  const emptied = { ...scene.observed, services: [{ ...service!, destinations: [] }, ...more] };
+  expect(diagnosisOf({ ...scene, observed: emptied }).findings[0]).toMatchObject({
+    id: 'service-empty',
+    what: 'tcp 192.0.2.10:80 has no real server that is well: checks find 1 down',
+    next: 'headgate status',
+  });
+});
+
 test('the older iptables is mentioned', () => {
   expect(only({ firewall: { ...sound.firewall, unread: ['filter'] } })).toMatchObject({
     id: 'firewall-unread',

@@ -8,6 +8,7 @@ import { markFindings } from './doctor/marks.ts';
 import { networkFindings } from './doctor/network.ts';
 import { planeFindings } from './doctor/plane.ts';
 import { serverFindings } from './doctor/servers.ts';
+import { healthOf } from './health-store.ts';
 import { overridesOf } from './override-store.ts';
 
 /** All that is wrong, the most serious first, and how much of each severity. */
@@ -23,13 +24,13 @@ export type Diagnosis = {
 export async function diagnose(controller: Controller): Promise<Diagnosis | undefined> {
   // First: reading attaches what is missing.
   const host = await controller.survey?.();
-  return (
-    host &&
-    diagnosisOf({
-      ...{ observed: await controller.read(), host, overrides: await overridesOf(controller) },
-      dataPlane: controller.capabilities,
-    })
-  );
+  if (!host) return undefined;
+  const { members } = await healthOf(controller);
+  return diagnosisOf({
+    ...{ observed: await controller.read(), host, overrides: await overridesOf(controller) },
+    down: members.filter(({ isUp }) => !isUp),
+    dataPlane: controller.capabilities,
+  });
 }
 
 /** The same from what was read before. */

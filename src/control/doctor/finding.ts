@@ -1,7 +1,7 @@
 import type { Capabilities } from '../../dataplane/data-plane.ts';
 import type { HostSurvey, SurveyedInterface } from '../../dataplane/host-survey.ts';
 import { type Address, addressToBytes, familyOf } from '../../model/address.ts';
-import type { Override } from '../../model/override.ts';
+import type { Member, Override } from '../../model/override.ts';
 import type { Observed } from '../../model/table.ts';
 import type { AddressServiceId, Destination, VirtualService } from '../../model/virtual-service.ts';
 
@@ -82,6 +82,8 @@ export type Scene = {
   readonly host: HostSurvey;
   /** What people have decided about real servers. */
   readonly overrides?: readonly Override[];
+  /** Whom checks have found to be down. */
+  readonly down?: readonly Member[];
   /** Who forwards; absent: the plane of our own programs. */
   readonly dataPlane?: Pick<Capabilities, 'name' | 'description'>;
 };

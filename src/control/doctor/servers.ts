@@ -24,7 +24,10 @@ const serviceFlag = { tcp: '-t', udp: '-u', sctp: '--sctp-service' } as const;
 const optionsOf = ({ protocol, address, port }: AddressServiceId): string =>
   `${serviceFlag[protocol]} ${destinationKey({ address, port })}`;
 
-function serviceFindings({ overrides = [] }: Scene, { service, destinations }: ServiceState): Finding[] {
+function serviceFindings(
+  { overrides = [], down = [] }: Scene,
+  { service, destinations }: ServiceState,
+): Finding[] {
   const key = serviceKey(service.id);
   const unmatched = unmatchedFinding(service);
   if (unmatched) return [unmatched];
@@ -34,6 +37,20 @@ function serviceFindings({ overrides = [] }: Scene, { service, destinations }: S
   const decisions = destinations.map(({ destination }) => decisionOn(overrides, service.id, destination));
   const decision = decisions.find((one) => one !== undefined);
   const told = decision ? `; ${decision.service}/${decision.realServer} is ${decisionText(decision)}` : '';
+  const failed = new Set(
+    down.filter((one) => serviceKey(one.service) === key).map((one) => destinationKey(one.destination)),
+  );
+  // What checks took out comes back when it is well: to put it in by hand is no cure.
+  if (!decision && failed.size > 0)
+    return [
+      {
+        id: 'service-empty',
+        severity: 'broken',
+        what: `${key} has no real server that is well: checks find ${failed.size} down`,
+        why: 'every new client is turned away with port unreachable',
+        next: 'headgate status',
+      },
+    ];
   return [
     {
       id: 'service-empty',
