@@ -42,13 +42,17 @@ export async function labUp(which: string, options: LabOptions, streams: Streams
   const lab = options.name ?? cluster.name;
   checkName(lab);
   const started = performance.now();
+  // It takes seconds, in which nobody should wonder.
+  const begun = (what: string) => {
+    if (options.output === 'text') streams.stderr.write(`${what}\n`);
+  };
   let ended = false;
   // It takes a second; one that is ended meanwhile is taken down.
   const listenNoMore = whenToldToEnd(['SIGINT', 'SIGTERM', 'SIGHUP'], () => {
     ended = true;
   });
   try {
-    await bringUp(cluster, lab, headgate);
+    await bringUp(cluster, lab, headgate, begun);
   } finally {
     listenNoMore();
   }
@@ -60,6 +64,7 @@ export async function labUp(which: string, options: LabOptions, streams: Streams
     );
   }
   const seconds = (performance.now() - started) / 1000;
+  begun('Asking each service once');
   const services = await Promise.all(
     cluster.services.map(async (service) => {
       const address = endpoint(service.address, service.port);

@@ -13,9 +13,15 @@ import { beginLab, forgetLab, journal, labNames, lockLab, readLab, writeLabFile 
 
 /**
  * Makes a lab of a cluster: network, real servers, the director's rules, in this order. Each step is in the journal
- * before it is taken; a step that fails takes the lab down again. Throws HeadgateError.
+ * before it is taken; a step that fails takes the lab down again. `begun` is told what takes long. Throws
+ * HeadgateError.
  */
-export async function bringUp(cluster: Cluster, lab: string, headgate: Headgate): Promise<void> {
+export async function bringUp(
+  cluster: Cluster,
+  lab: string,
+  headgate: Headgate,
+  begun: (what: string) => void = () => undefined,
+): Promise<void> {
   const lock = lockLab(lab);
   try {
     const standing = readLab(lab);
@@ -29,7 +35,7 @@ export async function bringUp(cluster: Cluster, lab: string, headgate: Headgate)
       );
     beginLab(lab, cluster);
     try {
-      await build(cluster, lab, headgate);
+      await build(cluster, lab, headgate, begun);
     } catch (error) {
       await remove(lab, headgate);
       throw explained(error, `Cannot set up the lab "${lab}"`);
@@ -39,7 +45,13 @@ export async function bringUp(cluster: Cluster, lab: string, headgate: Headgate)
   }
 }
 
-async function build(cluster: Cluster, lab: string, headgate: Headgate): Promise<void> {
+async function build(
+  cluster: Cluster,
+  lab: string,
+  headgate: Headgate,
+  begun: (what: string) => void,
+): Promise<void> {
+  begun(`Building ${cluster.nodes.length} nodes in network namespaces`);
   up(topologyOf(cluster, lab), (step) => journal(lab, step));
   writeLabFile(lab, 'devices.json', devicesOf(cluster, lab));
   const directors = isPair(cluster) ? directorsOf(cluster) : [workingDirector(cluster)];
@@ -47,6 +59,7 @@ async function build(cluster: Cluster, lab: string, headgate: Headgate): Promise
   directors.forEach(({ name }, i) => {
     journal(lab, { step: 'director', name, namespace: namespaces[i]! });
   });
+  begun(isPair(cluster) ? 'Setting up the real servers' : 'Setting up the real servers and the director');
   const outcomes = await Promise.allSettled([
     ...cluster.nodes.map(({ name }) => prepareRealServer(cluster, lab, name, headgate)),
     ...(isPair(cluster)
@@ -56,6 +69,7 @@ async function build(cluster: Cluster, lab: string, headgate: Headgate): Promise
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   // What answers datagrams listens on the addresses that are there.
   await startAllServing(cluster, lab);
+  if (isPair(cluster)) begun('Starting the directors, until one is master');
   await startPair(cluster, lab, headgate);
   journal(lab, { step: 'done' });
 }

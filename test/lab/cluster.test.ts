@@ -106,10 +106,11 @@ requires(
 
   describe('a lab of each method', () => {
     let pinsBefore: string[];
+    let made: ReturnType<typeof headgate>;
     const inodes = new Set<string>();
     beforeAll(() => {
       pinsBefore = pins();
-      must('up', 'nat', '--name', one);
+      made = headgate('up', 'nat', '--name', one);
       must('up', 'dr-ipvsadm', '--name', two);
       for (const lab of [one, two])
         for (const name of netnsOf(lab))
@@ -118,6 +119,15 @@ requires(
               encoding: 'utf8',
             }).trim(),
           );
+    });
+
+    it('says beside its answer what it is at: it takes seconds', () => {
+      expect(made).toMatchObject({
+        status: 0,
+        stdout: expect.stringMatching(/^The lab "/),
+        stderr:
+          'Building 6 nodes in network namespaces\nSetting up the real servers and the director\nAsking each service once\n',
+      });
     });
 
     it('stands beside the other, and every real server takes its turn', () => {
