@@ -19,8 +19,8 @@ export function statusLine(status: OverrideStatus): string {
 export const leftText = (connections: number): string =>
   connections === 0 ? 'no connection left' : `${count(connections, 'connection')} left`;
 
-function weightText({ weights }: OverrideStatus): string {
-  if (weights.length === 0) return ', and in no table now';
+function weightText({ weights, ...status }: OverrideStatus): string {
+  if (weights.length === 0) return `, but not in the table: headgate describe ${nameOf(status)} says why`;
   const those = [...new Set(weights.map(({ weight }) => weight))].join(' and ');
   const other = weights.find(({ weight, configured }) => configured !== undefined && weight !== configured);
   return `, with weight ${those}${other ? `: changed at runtime, the configuration says ${other.configured}` : ''}`;
