@@ -77,7 +77,7 @@ requires(
   });
 
   test('npm test passes for an ordinary user and ends with what was left out, why, and how to add it', () => {
-    const tested = machine.run(['npm', 'test'], { as: 'user', timeoutMs: 300_000 });
+    const tested = machine.run(['npm', 'test'], { as: 'user', timeoutMs: 600_000 });
     expect(tested, fromFirstFailure(tested.stdout + tested.stderr)).toMatchObject({ exitCode: 0 });
     const lines = tested.stdout.trimEnd().split('\n');
     expect(lines.at(-1)).toMatch(/^\d+ passed, 0 failed, [1-9]\d* skipped$/);
@@ -86,7 +86,7 @@ requires(
     expect(tested.stdout).toMatch(
       /^ {2}sudo sh -c 'apt-get update && apt-get install .*debootstrap.* && npm test'$/m,
     );
-  }, 310_000);
+  }, 610_000);
 });
 
 /** What vitest printed from its list of failures on, to be read by whoever mends them. */
