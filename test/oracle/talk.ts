@@ -104,6 +104,9 @@ export const shortly = ({ source, destination, body }: Packet): string =>
 export const briefly = ({ device, ip, packet }: Left): string =>
   `${device} ${ip.source} to ${ip.destination} ${ip.protocol} ${packet.toString('hex', ip.transport, ip.transport + 4)}`;
 
+/** The director's own addresses on the real servers' side. */
+const own: readonly string[] = ['10.1.0.1', 'fd10::1'];
+
 /** What left, but for numbers that the host's own packets have, each kernel's to choose. */
 export function told({ device, to, packet, ip }: Left): string {
   const bytes = Buffer.from(packet);
@@ -120,6 +123,16 @@ export function told({ device, to, packet, ip }: Left): string {
     const checksum = bytes.readUInt16BE(ip.transport + 6);
     if (checksum !== 0 && transportSum(packet, ip) === 0xffff) bytes.writeUInt16BE(1, ip.transport + 6);
     bytes.fill(0, ip.transport, ip.transport + 2);
+  }
+  // What a real server sent to nobody is quoted to it, a hop on or as it came: docs/reference/differences-from-ipvs.md.
+  if ((ip.protocol === 1 || ip.protocol === 58) && own.includes(ip.source)) {
+    const quoted = ip.transport + 8;
+    bytes.fill(0, ip.transport + 2, ip.transport + 4);
+    if (ip.family === 6) bytes.fill(0, quoted + 7, quoted + 8);
+    else {
+      bytes.fill(0, quoted + 8, quoted + 9);
+      bytes.fill(0, quoted + 10, quoted + 12);
+    }
   }
   // Identification of a datagram in pieces.
   if (ip.family === 6 && ip.fragment) bytes.fill(0, ip.transport - 4, ip.transport);
