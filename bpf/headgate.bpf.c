@@ -211,7 +211,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 		if (settings.nat_icmp_send && is_stray(&packet) && !is_awaited(&packet))
 			return refuse_stray(skb, &packet);
 		if (!(sides & SIDE_REQUEST)) {
-			if (!is_awaited(&packet))
+			if (!is_awaited(&packet) || is_of_this_host(skb, &packet))
 				return pass_by(&packet);
 			count_event(EVENT_AWAITED);
 			return VERDICT_DROP;

@@ -83,6 +83,35 @@ static __always_inline int is_awaited(const struct packet *packet)
 	return until && *until && *until > bpf_ktime_get_boot_ns();
 }
 
+/* 1 when the packet, over TCP, belongs to a connection that a program of this host has; who listens does not count. */
+__noinline int is_of_this_host(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct bpf_sock_tuple ends = {};
+	struct bpf_sock *socket;
+	int found;
+
+	if (!packet)
+		return 0;
+	if (packet->family == 6) {
+		__builtin_memcpy(ends.ipv6.saddr, &packet->source, sizeof(ends.ipv6.saddr));
+		__builtin_memcpy(ends.ipv6.daddr, &packet->destination, sizeof(ends.ipv6.daddr));
+		ends.ipv6.sport = packet->source_port;
+		ends.ipv6.dport = packet->destination_port;
+		socket = bpf_skc_lookup_tcp(skb, &ends, sizeof(ends.ipv6), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		ends.ipv4.saddr = packet->source.word[3];
+		ends.ipv4.daddr = packet->destination.word[3];
+		ends.ipv4.sport = packet->source_port;
+		ends.ipv4.dport = packet->destination_port;
+		socket = bpf_skc_lookup_tcp(skb, &ends, sizeof(ends.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!socket)
+		return 0;
+	found = socket->state != BPF_TCP_LISTEN;
+	bpf_sk_release(socket);
+	return found;
+}
+
 /* How the host has an address that a packet at an interface names. */
 __noinline __u32 tenure_of(const struct address *address, __u32 family, __u32 ifindex)
 {

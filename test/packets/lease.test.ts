@@ -1,3 +1,5 @@
+import { connect } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Leased, type Leases, openLeases } from '../../src/ha/leases.ts';
 import { addressToBytes } from '../../src/model/address.ts';
@@ -166,6 +168,24 @@ requires(
       return ack() === 'pass';
     }, 'it waits no longer');
     expect(answer()).toBe('pass');
+  });
+
+  it.each([
+    ['10.1.0.11', '10.1.0.1'],
+    ['[fd10::11]', '[fd10::1]'],
+  ])('what a program here has asked the real server %s is answered meanwhile', async (server, here) => {
+    leases.assign([lease(vip)]);
+    hold(10_000);
+    const localPort = 40_000 + port;
+    const socket = connect({ host: server.replace(/[[\]]/g, ''), port: 8080, localPort });
+    const answer = (to: number) =>
+      harness.receive('r0', tcp(`${server}:8080`, `${here}:${to}`, 'SA')).verdict;
+    try {
+      await setImmediate();
+      expect([answer(localPort), answer(localPort + 1)]).toEqual(['pass', 'drop']);
+    } finally {
+      socket.destroy();
+    }
   });
 
   it('a link-local address is leased at its interface only', () => {

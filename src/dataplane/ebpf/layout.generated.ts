@@ -4,7 +4,7 @@
 export const layoutId = 0xc5be9bff;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0x58ffbe76, 0xddfa9994] as const;
+export const buildId = [0x149735c3, 0xaadfeef2] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
