@@ -55,7 +55,11 @@ requires(
           expect(verdicts).toEqual(['redirect', 'redirect']);
         }
         expect(await look(harness)).not.toEqual(found[turn]);
-        expect(harness.instance.runtime.get(0, 'entries')).toBe(40);
+        const { runtime } = harness.instance;
+        expect(runtime.get(0, 'entries')).toBe(40);
+        // The sweeper is at work again.
+        const tick = runtime.get(0, 'tick_jiffies');
+        await expect.poll(() => runtime.get(0, 'tick_jiffies')).not.toBe(tick);
       } finally {
         await harness.close();
       }

@@ -41,6 +41,8 @@ export async function lendInstance(directory: string, connections: number): Prom
         const pin = join(directory, programFile(name));
         if (!load.raw[name] && existsSync(pin)) load.raw[name] = openPinnedProgram(pin);
       }
+      // Written over, the sweeper's timer is stopped (bpf_timer); whoever makes an instance starts it.
+      load.object.maps.sweepers!.update(0, load.first.get('sweepers')!);
       waiting.push(load);
     },
   };
@@ -53,8 +55,6 @@ async function newLoad(connections: number): Promise<Load> {
 }
 
 function putBack({ object, first }: Load): void {
-  // Written over, the sweeper's timer is stopped (bpf_timer); whoever makes an instance starts it.
-  object.maps.sweepers!.update(0, first.get('sweepers')!);
   for (const name of pinnedMaps) {
     const map = object.maps[name]!;
     const value = first.get(name);
