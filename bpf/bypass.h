@@ -85,7 +85,7 @@ __noinline int pass_unserved(struct __sk_buff *skb, struct packet *packet, __u32
 		return VERDICT_DROP;
 	if (!one_packet)
 		note_mark(packet, slot, skb->mark);
-	if (packet->protocol == IPPROTO_TCP)
+	if (packet->protocol != IPPROTO_UDP)
 		limit_half_open(slot);
 	result = pass_through(skb, packet, slot, now);
 	if (one_packet)

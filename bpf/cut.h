@@ -17,9 +17,14 @@
 #define LEAST_MTU_OF_IPV4 68
 #define MOST_CUT 4088            /* bpf_skb_adjust_room takes no more than 4,095 bytes away */
 
-/* 1 when a packet may be cut; those with options are not: which of them each fragment needs is not looked into. */
+/*
+ * 1 when a packet may take the turn on which it is finished and cut; those with options are not cut: which of them each
+ * fragment needs is not looked into.
+ */
 static __always_inline int may_be_cut(const struct packet *packet, __u32 mtu)
 {
+	if (must_be_finished(packet))
+		return 1;
 	return packet->family == 4 && !packet->do_not_fragment && packet->l4 - packet->l3 == sizeof(struct iphdr) &&
 	       mtu >= LEAST_MTU_OF_IPV4 && settings.internal_ifindex;
 }

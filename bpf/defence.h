@@ -20,11 +20,13 @@ enum defence_mode {
 	DEFENCE_ALWAYS = 3,
 };
 
-/* 1 when nothing but SYNs has been seen from the client. */
-static __always_inline int is_half_open(const struct connection *connection, __u32 word)
+#define HALF_OPEN_STATES                                                                                                    \
+	(1 << STATE_SYN_RECV | 1 << STATE_SYNACK | 1 << STATE_SCTP_NONE | 1 << STATE_SCTP_INIT1 | 1 << STATE_SCTP_INIT)
+
+/* 1 when nothing but SYNs or INITs has been seen from the client, or is being looked at. */
+static __always_inline int is_half_open(__u32 word)
 {
-	return (word & (WORD_LIVE | WORD_TEMPLATE)) == WORD_LIVE && connection->protocol == IPPROTO_TCP &&
-	       ((word & WORD_STATE) == STATE_SYN_RECV || (word & WORD_STATE) == STATE_SYNACK);
+	return (word & (WORD_LIVE | WORD_TEMPLATE)) == WORD_LIVE && 1 << (word & (STATE_PLACES - 1)) & HALF_OPEN_STATES;
 }
 
 /* What tells a connection from the others that have had its slot. */
@@ -62,7 +64,7 @@ __noinline int limit_half_open(__u32 slot)
 	__u64 *place, before;
 	__u32 word;
 
-	if (!places || !connection || !is_half_open(connection, connection->word))
+	if (!places || !connection || !is_half_open(connection->word))
 		return 0;
 	index = __sync_fetch_and_add(&runtime.half_open_ticket, 1) % places;
 	place = bpf_map_lookup_elem(&half_open, &index);
@@ -74,7 +76,7 @@ __noinline int limit_half_open(__u32 slot)
 	if (!slot || !connection)
 		return 0;
 	word = connection->word;
-	if (is_half_open(connection, word) && imprint(connection) == before >> 32 &&
+	if (is_half_open(word) && imprint(connection) == before >> 32 &&
 	    end_with_template(connection, slot, word, now_jiffies()))
 		count_event(EVENT_HALF_OPEN_ENDED);
 	return 0;
@@ -117,8 +119,8 @@ static long consider_slot(__u32 index, struct defence *defence)
 	if (word & WORD_TEMPLATE) {
 		if (word & TEMPLATE_ASSURED)
 			return 0;
-	} else if (!is_half_open(connection, word)) {
-		if (connection->protocol == IPPROTO_TCP && (word & WORD_STATE) != STATE_ESTABLISHED)
+	} else if (!is_half_open(word)) {
+		if (!(1 << (word & (STATE_PLACES - 1)) & (ESTABLISHED_STATES | 1 << STATE_UDP)))
 			return 0;
 		if (!is_droppable(connection, defence->now))
 			return 0;

@@ -131,8 +131,8 @@ static __always_inline __u32 method_of(const struct destination *destination, __
 
 /*
  * Enters the connection that a packet opens, in the state that packet brings about: ip_vs_conn_new enters it in state
- * NONE and the same packet moves it on at once, unless it is only quoted. `ifindex` is where the packet came in,
- * `control` the slot of the entry that rules it, or 0. Returns its slot; the slot of the same connection when another
+ * NONE and the same packet moves it on at once, unless it is only quoted (SCTP: later). `ifindex` is where the packet came
+ * in, `control` the slot of the entry that rules it, or 0. Returns its slot; the slot of the same connection when another
  * CPU entered it first; 0 when there is no room.
  */
 __noinline __u32 enter_connection(const struct packet *packet, __u32 destination_slot, __u32 ifindex,
@@ -154,16 +154,17 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	/* Only a destination says that replies are not seen (ip_vs_bind_dest). */
 	if (destination_slot && method != METHOD_MASQUERADE && method != METHOD_FULL_NAT)
 		word |= WORD_NO_OUTPUT;
-	state = STATE_NONE;
-	if (!packet->quoted || packet->protocol != IPPROTO_TCP)
+	/* Two INITs lead further than one: SCTP's first packet moves it on when it is forwarded. */
+	state = packet->protocol == IPPROTO_SCTP ? STATE_SCTP_NONE : STATE_NONE;
+	if (packet->protocol == IPPROTO_UDP || (packet->protocol == IPPROTO_TCP && !packet->quoted))
 		state = state_after(packet, word & WORD_NO_OUTPUT ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, STATE_NONE);
 	word |= state;
-	if (packet->protocol != IPPROTO_TCP || !is_active(state))
+	if (!is_active(state))
 		word |= WORD_INACTIVE;
 	if (!write_entry(connection, slot, packet, destination, destination_slot, now))
 		return 0;
 	connection->real_port = real_port;
-	connection->timeout = packet->quoted ? QUOTED_SECONDS * settings.hz : settings.timeout[state & 15];
+	connection->timeout = packet->quoted ? QUOTED_SECONDS * settings.hz : settings.timeout[state & (STATE_PLACES - 1)];
 	connection->hop_ifindex = ifindex;
 	if (is_full_nat(word) && !claim_local_end(slot, destination_slot)) {
 		free_slot(slot, connection);
@@ -177,7 +178,7 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 		detail->control = control;
 		word |= WORD_RULED;
 		/* The first reply changes the word, and the template hears of it. */
-		if (packet->protocol != IPPROTO_TCP)
+		if (packet->protocol == IPPROTO_UDP)
 			word |= WORD_NO_OUTPUT;
 	}
 	count_entry(connection, destination, word);

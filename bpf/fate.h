@@ -24,14 +24,17 @@ static __always_inline int is_bypass(const struct connection *connection)
 	return connection->word >> WORD_METHOD_SHIFT == METHOD_BYPASS;
 }
 
-static __always_inline int opens_connection(const struct packet *packet)
+/* 1 for a packet that says by itself that a connection begins: a SYN, an INIT. */
+static __always_inline int begins_anew(const struct packet *packet)
 {
-	return packet->protocol != IPPROTO_TCP || (packet->tcp_flags & (TCP_SYN | TCP_RST)) == TCP_SYN;
+	if (packet->protocol == IPPROTO_TCP)
+		return (packet->tcp_flags & (TCP_SYN | TCP_RST)) == TCP_SYN;
+	return packet->protocol == IPPROTO_SCTP && packet->sctp_event == SCTP_EVENT_INIT;
 }
 
 /*
- * 1 when a SYN of a connection whose destination has weight 0 opens another one (ip_vs_in_hook): with expire_nodest_conn,
- * and where the service follows the kernel's rule.
+ * 1 when a SYN or INIT of a connection whose destination has weight 0 opens another one (ip_vs_in_hook): with
+ * expire_nodest_conn, and where the service follows the kernel's rule.
  */
 static __always_inline int leaves_quiescent(const struct connection *connection)
 {
@@ -59,7 +62,7 @@ static __always_inline int end_surely(struct connection *connection, __u32 slot)
 
 /*
  * A packet of the client whose connection's destination is deleted, or never was: a verdict, or one of those above. A new
- * connection is never refused for an old one's sake: a SYN is scheduled anew also where connections are reset.
+ * connection is never refused for an old one's sake: a SYN or INIT is scheduled anew also where connections are reset.
  */
 __noinline int meet_fate(struct __sk_buff *skb, const struct packet *packet, __u32 slot)
 {
@@ -82,13 +85,13 @@ __noinline int meet_fate(struct __sk_buff *skb, const struct packet *packet, __u
 		count_event(EVENT_DESTINATION_GONE);
 		return VERDICT_DROP;
 	}
-	if (fate == FATE_RESET && packet->protocol == IPPROTO_TCP && !opens_connection(packet)) {
+	if (fate == FATE_RESET && packet->protocol == IPPROTO_TCP && !begins_anew(packet)) {
 		if (!settings.internal_ifindex)
 			return VERDICT_DROP;
 		return send_to_turn(skb, packet, turn_mark(TURN_RESET, 0));
 	}
 	end_surely(connection, slot);
-	if (fate == FATE_RESET && packet->protocol != IPPROTO_TCP) {
+	if (fate == FATE_RESET && !begins_anew(packet)) {
 		count_event(EVENT_CONNECTION_RESET);
 		if (settings.sync)
 			tell(slot);

@@ -361,6 +361,18 @@ __noinline int leave_unknown(struct __sk_buff *skb, struct packet *packet)
 	return pass_by(packet);
 }
 
+/* 1 when a packet that no connection claims may open one (tcp_conn_schedule, udp_conn_schedule, sctp_conn_schedule). */
+static __always_inline int may_open(const struct packet *packet)
+{
+	if (packet->protocol == IPPROTO_TCP)
+		return !(packet->tcp_flags & TCP_RST) &&
+		       (packet->tcp_flags & TCP_SYN || (settings.sloppy_tcp && !is_awaited(packet)));
+	if (packet->protocol == IPPROTO_SCTP)
+		return packet->sctp_event == SCTP_EVENT_INIT ||
+		       (settings.sloppy_sctp && packet->sctp_event != SCTP_EVENT_ABORT && !is_awaited(packet));
+	return 1;
+}
+
 /*
  * A packet that no connection claims: a new connection if it may open one and a virtual service wants it. VERDICT_KEEP:
  * what an error is about has its connection now.
@@ -374,11 +386,8 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 
 	if (!packet)
 		return VERDICT_PASS;
-	if (packet->protocol == IPPROTO_TCP && !packet->quoted) {
-		if (packet->tcp_flags & TCP_RST ||
-		    (!(packet->tcp_flags & TCP_SYN) && (!settings.sloppy_tcp || is_awaited(packet))))
-			return leave_unknown(skb, packet);
-	}
+	if (!packet->quoted && !may_open(packet))
+		return leave_unknown(skb, packet);
 	if (packet->source_port == bpf_htons(FTP_DATA_PORT))
 		return pass_by(packet);
 	/* A mark goes before an address (ip_vs_service_find), wherever that is; the stack has looked at the packet. */
@@ -421,7 +430,7 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 		counters->connections++;
 	if (packet->quoted)
 		return VERDICT_KEEP;
-	if (packet->protocol == IPPROTO_TCP)
+	if (packet->protocol != IPPROTO_UDP)
 		limit_half_open(slot);
 	result = pass_request(skb, packet, slot, now);
 	if (one_packet)

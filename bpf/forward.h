@@ -6,6 +6,7 @@
 #ifndef HEADGATE_FORWARD_H
 #define HEADGATE_FORWARD_H
 
+#include "crc32c.h"
 #include "state.h"
 
 #define AF_INET 2
@@ -101,10 +102,16 @@ static __always_inline __u32 segment_length(const struct __sk_buff *skb, const s
 	return packet->length;
 }
 
-/* 1 when the packet, or each segment of a super-packet, is longer than the MTU. */
+/* 1 when a packet is to be finished first: nothing tells how long the segments of an SCTP super-packet are. */
+static __always_inline int must_be_finished(const struct packet *packet)
+{
+	return packet->unfinished && !packet->again && settings.internal_ifindex;
+}
+
+/* 1 when the packet, or each segment of a super-packet, is longer than the MTU, or may be. */
 static __always_inline int is_too_big(const struct __sk_buff *skb, const struct packet *packet, __u32 mtu)
 {
-	return mtu && segment_length(skb, packet) > mtu;
+	return must_be_finished(packet) || (mtu && segment_length(skb, packet) > mtu);
 }
 
 /* The way to a destination, from its cache or looked up once a second. */
@@ -408,6 +415,9 @@ static __always_inline int rewrite_packet(struct __sk_buff *skb, const struct pa
 
 	if (!rewrite->translate || packet->fragment == FRAGMENT_LATER)
 		return rewrite_and(skb, packet, rewrite, mac, PART_NONE);
+	if (packet->protocol == IPPROTO_SCTP)
+		return change_sctp_port(skb, packet, rewrite->port, rewrite->reply) &&
+		       rewrite_and(skb, packet, rewrite, mac, PART_NONE);
 	if (mac && adjoining && bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
 		return packet->protocol == IPPROTO_TCP ? rewrite_and(skb, packet, rewrite, mac, PART_TCP)
 						       : rewrite_and(skb, packet, rewrite, mac, PART_UDP);

@@ -45,6 +45,7 @@
 #define PACKET_HOST 0
 #define PACKET_MULTICAST 2 /* behind PACKET_BROADCAST */
 #define PULL_LENGTH 256
+#define GSO_BY_FRAGS 0xffff  /* gso_size of a super-packet of SCTP: a list of packets (include/linux/skbuff.h) */
 
 static __always_inline int is_icmp(const struct packet *packet)
 {
@@ -62,8 +63,31 @@ static __always_inline int has_length(const struct __sk_buff *skb, struct packet
 	if (skb->gso_size && packet->length <= (packet->family == 4 ? 0 : sizeof(struct ipv6hdr)))
 		packet->length = most;
 	if (packet->fragment != FRAGMENT_LATER)
-		headers += packet->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+		headers += packet->protocol == IPPROTO_TCP    ? sizeof(struct tcphdr)
+			   : packet->protocol == IPPROTO_SCTP ? sizeof(struct sctp_header) + sizeof(struct sctp_chunk)
+							      : sizeof(struct udphdr);
 	return packet->length <= most && packet->length >= headers;
+}
+
+/*
+ * What an SCTP packet says by its first chunk; but an ABORT behind a COOKIE-ECHO or COOKIE-ACK goes before that
+ * (set_sctp_state).
+ */
+static __always_inline void read_chunks(struct __sk_buff *skb, struct packet *packet)
+{
+	__u32 at = packet->l4 + sizeof(struct sctp_header);
+	struct sctp_chunk chunk;
+
+	if (bpf_skb_load_bytes(skb, at, &chunk, sizeof(chunk)))
+		return;
+	packet->sctp_event = chunk.type < sizeof(sctp_events) ? sctp_events[chunk.type] : SCTP_EVENT_DATA;
+	if ((packet->sctp_event != SCTP_EVENT_COOKIE_ECHO && packet->sctp_event != SCTP_EVENT_COOKIE_ACK) ||
+	    bpf_ntohs(chunk.length) < sizeof(chunk))
+		return;
+	at += (bpf_ntohs(chunk.length) + 3) & ~3;
+	if (at + sizeof(chunk) <= packet->l3 + packet->length && !bpf_skb_load_bytes(skb, at, &chunk, sizeof(chunk)) &&
+	    chunk.type == SCTP_CHUNK_ABORT)
+		packet->sctp_event = SCTP_EVENT_LATE_ABORT;
 }
 
 /* Reads the headers; when they are not all in the linear part, pulls them there and reads again. */
@@ -71,22 +95,30 @@ __noinline int read_packet(struct __sk_buff *skb, __u32 l3, struct packet *packe
 {
 	int result;
 
-	if (!packet || l3 > ETHERNET_LENGTH)
+	if (!packet)
 		return PARSED_MALFORMED;
+	/* Two values, of which a verifier knows the bounds wherever the compiler keeps it meanwhile. */
+	l3 = l3 ? ETHERNET_LENGTH : 0;
 	result = parse((void *)(long)skb->data, (void *)(long)skb->data_end, l3, skb->protocol, packet);
 	if (result == PARSED_SHORT) {
-		if (bpf_skb_pull_data(skb, skb->len < PULL_LENGTH ? skb->len : PULL_LENGTH))
+		/* Pulled out of their list, packets stop the kernel where they are cut again (skb_segment of Linux 6.1). */
+		if (skb->gso_size == GSO_BY_FRAGS ||
+		    bpf_skb_pull_data(skb, skb->len < PULL_LENGTH ? skb->len : PULL_LENGTH))
 			return PARSED_MALFORMED;
 		__builtin_memset(packet, 0, sizeof(*packet));
 		result = parse((void *)(long)skb->data, (void *)(long)skb->data_end, l3, skb->protocol, packet);
 	}
 	if ((result == PARSED || (result == PARSED_NOT_OURS && is_icmp(packet))) && !has_length(skb, packet))
 		result = PARSED_MALFORMED;
+	if (result == PARSED && packet->protocol == IPPROTO_SCTP && packet->fragment != FRAGMENT_LATER)
+		read_chunks(skb, packet);
 	return result;
 }
 
+#define ENDED_STATES (1 << STATE_TIME_WAIT | 1 << STATE_CLOSE | 1 << STATE_SCTP_CLOSED)
+
 /*
- * 1 when a SYN opens a new connection in place of one: that has ended and no template rules (conn_reuse_mode,
+ * 1 when a SYN or INIT opens a new connection in place of one: that has ended and no template rules (conn_reuse_mode,
  * is_new_conn_expected; with 2 also one that only the client has ended, as far as is seen), whose destination gets no
  * new ones (expire_nodest_conn), or that another director has scheduled anew, to this host.
  */
@@ -95,10 +127,10 @@ static __always_inline int is_reuse(struct __sk_buff *skb, const struct packet *
 {
 	__u32 state = connection->word & WORD_STATE;
 
-	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_RST)) == TCP_SYN &&
+	return begins_anew(packet) &&
 	       (leaves_quiescent(connection) ||
 		(settings.conn_reuse_mode && !(connection->word & WORD_RULED) &&
-		 (state == STATE_TIME_WAIT || state == STATE_CLOSE ||
+		 (1 << (state & (STATE_PLACES - 1)) & ENDED_STATES ||
 		  (settings.conn_reuse_mode & 2 && state == STATE_FIN_WAIT && connection->word & WORD_NO_OUTPUT))) ||
 		is_for_resident(skb, packet));
 }

@@ -45,7 +45,7 @@ enum local_word {
 	LOCAL_ANSWERED = 1 << 24,    /* the real server has taken the connection */
 };
 
-/* TCP states by the kernel's numbers (include/net/ip_vs.h), and one for UDP. */
+/* TCP states by the kernel's numbers (include/net/ip_vs.h), one for UDP, and from the first of SCTP's on those of SCTP. */
 enum state {
 	STATE_NONE = 0,
 	STATE_ESTABLISHED,
@@ -59,8 +59,24 @@ enum state {
 	STATE_LISTEN,
 	STATE_SYNACK,
 	STATE_UDP,
+	STATE_SCTP_NONE = 16,
+	STATE_SCTP_INIT1,
+	STATE_SCTP_INIT,
+	STATE_SCTP_COOKIE_SENT,
+	STATE_SCTP_COOKIE_REPLIED,
+	STATE_SCTP_COOKIE_WAIT,
+	STATE_SCTP_COOKIE,
+	STATE_SCTP_COOKIE_ECHOED,
+	STATE_SCTP_ESTABLISHED,
+	STATE_SCTP_SHUTDOWN_SENT,
+	STATE_SCTP_SHUTDOWN_RECEIVED,
+	STATE_SCTP_SHUTDOWN_ACK_SENT,
+	STATE_SCTP_REJECTED,
+	STATE_SCTP_CLOSED,
 	STATE_COUNT,
 };
+
+#define STATE_PLACES 32          /* of a table by state */
 
 /*
  * connection.word: the part of a connection that is changed by compare-and-swap only. Whoever wins the swap
@@ -312,7 +328,7 @@ struct settings {
 	__u32 destination_slots;     /* slots of destinations used so far */
 	__u32 order;                 /* counter for the order of addition */
 	__u32 connections;           /* connections the table can hold */
-	__u32 timeout[16];           /* jiffies by enum state */
+	__u32 timeout[STATE_PLACES]; /* jiffies by enum state */
 	__u32 secure;                /* (program) 1: the states of secure_tcp are in force */
 	__u32 hold;                  /* enum hold */
 	__u32 catch_all;             /* enum catch: services for more than their own port exist */
@@ -323,6 +339,7 @@ struct settings {
 	__u32 expire_nodest_conn;    /* sysctl of that name: 1 when FATE_DROP is FATE_EXPIRE */
 	__u32 expire_quiescent_template; /* sysctl of that name: 1 when weight 0 ends templates too */
 	__u32 sloppy_tcp;            /* sysctls of their names, from here on */
+	__u32 sloppy_sctp;
 	__u32 conn_reuse_mode;
 	__u32 drop_entry;            /* enum defence_mode, as the next two */
 	__u32 drop_packet;
@@ -396,6 +413,7 @@ enum event {
 	EVENT_NO_LOCAL_END,          /* new connections refused: no port of a local address found for full NAT */
 	EVENT_FTP_NO_ROOM,           /* FTP replies passed on untouched: too few bytes for the virtual address */
 	EVENT_FTP_REFUSED,           /* FTP replies passed on untouched: not the real server's address, or a privileged port */
+	EVENT_FRAGMENT_UNKNOWN,      /* dropped: the first fragment of an SCTP packet that does not tell how long all of it is */
 	EVENT_COUNT,
 };
 

@@ -69,15 +69,18 @@ static __always_inline __u64 leasing(void)
 }
 
 /*
- * 1 while a TCP connection that is not known here may be one that is still to be told of: who sends of it again finds it
- * then, and must not be refused before.
+ * 1 while a connection of TCP or SCTP that is not known here may be one that is still to be told of: who sends of it again
+ * finds it then, and must not be refused before.
  */
 static __always_inline int is_awaited(const struct packet *packet)
 {
 	__u32 slot = LEASE_SETTLES;
 	__u64 *until;
+	int begins = packet->protocol == IPPROTO_TCP    ? (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN
+		     : packet->protocol == IPPROTO_SCTP ? packet->sctp_event == SCTP_EVENT_INIT
+							: 1;
 
-	if (packet->protocol != IPPROTO_TCP || (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN || !leasing())
+	if (begins || !leasing())
 		return 0;
 	until = bpf_map_lookup_elem(&leases, &slot);
 	return until && *until && *until > bpf_ktime_get_boot_ns();
@@ -90,7 +93,7 @@ __noinline int is_of_this_host(struct __sk_buff *skb, const struct packet *packe
 	struct bpf_sock *socket;
 	int found;
 
-	if (!packet)
+	if (!packet || packet->protocol != IPPROTO_TCP)
 		return 0;
 	if (packet->family == 6) {
 		__builtin_memcpy(ends.ipv6.saddr, &packet->source, sizeof(ends.ipv6.saddr));

@@ -39,7 +39,8 @@ static __always_inline int refuse_too_big(struct __sk_buff *skb, const struct pa
 
 static __always_inline int send_to_be_cut(struct __sk_buff *skb, const struct packet *packet)
 {
-	count_event(EVENT_FRAGMENTED);
+	if (!must_be_finished(packet))
+		count_event(EVENT_FRAGMENTED);
 	return send_to_turn(skb, packet, turn_mark(TURN_CUT, 0));
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* From bytes to struct packet: IPv4 and IPv6 headers, TCP and UDP ports, fragments. */
+/* From bytes to struct packet: IPv4 and IPv6 headers, ports of TCP, UDP and SCTP, fragments. */
 #ifndef HEADGATE_PARSE_H
 #define HEADGATE_PARSE_H
 
@@ -13,6 +13,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "layout.h"
+#include "sctp.h"
 
 #define IP_FRAGMENT_OFFSET 0x1fff
 #define IP_MORE_FRAGMENTS 0x2000
@@ -50,12 +51,16 @@ struct packet {
 	__u8 family;                 /* 4 or 6 */
 	__u8 protocol;
 	__u8 ttl;
-	__u8 tcp_flags;
+	union {
+		__u8 tcp_flags;
+		__u8 sctp_event;
+	};
 	__u8 fragment;
 	__u8 do_not_fragment : 1;
 	__u8 more : 1;               /* more of the same datagram will come by: its fragments, or itself to be cut */
 	__u8 again : 1;              /* on its way back from the internal veth, seen and counted before */
 	__u8 routed : 1;             /* brought to the internal veth by its mark */
+	__u8 unfinished : 1;         /* SCTP: the checksum is left to the device, of a super-packet or a single one */
 	__u8 quoted : 1;             /* what an ICMP error is about, its ends swapped: as the client would have sent it */
 	__u8 heard : 1;              /* what it says of FTP has been read */
 	__u8 l4_header;              /* length of the transport header */
@@ -64,7 +69,7 @@ struct packet {
 
 enum parsed {
 	PARSED = 0,
-	PARSED_NOT_OURS,             /* neither TCP nor UDP nor ICMP */
+	PARSED_NOT_OURS,             /* neither TCP nor UDP nor SCTP nor ICMP */
 	PARSED_MALFORMED,
 	PARSED_SHORT,                /* more bytes are wanted in the linear part */
 };
@@ -81,10 +86,15 @@ struct extension_header {
 	__u8 length;                 /* in units of 8 bytes, not counting the first */
 };
 
-/* 1 when a later fragment may belong to a TCP or UDP packet: IPv6 may have options between, in the first fragment. */
+static __always_inline int has_ports(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP || packet->protocol == IPPROTO_SCTP;
+}
+
+/* 1 when a later fragment may belong to a packet with ports: IPv6 may have options between, in the first fragment. */
 static __always_inline int may_carry_transport(const struct packet *packet)
 {
-	return packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP ||
+	return has_ports(packet) ||
 	       (packet->family == 6 && packet->protocol == NEXT_DESTINATION);
 }
 
@@ -114,6 +124,18 @@ static __always_inline int parse_transport(void *data, void *end, struct packet 
 		packet->l4_header = sizeof(*udp);
 		return PARSED;
 	}
+	if (packet->protocol == IPPROTO_SCTP) {
+		struct sctp_header *sctp = data + packet->l4;
+
+		/* Nothing behind it: the chunks of a super-packet are in packets of its list, and stay there (GSO_BY_FRAGS). */
+		if ((void *)(sctp + 1) > end)
+			return PARSED_SHORT;
+		packet->source_port = sctp->source;
+		packet->destination_port = sctp->destination;
+		packet->l4_header = sizeof(*sctp);
+		packet->unfinished = !sctp->checksum && packet->fragment == FRAGMENT_NONE;
+		return PARSED;
+	}
 	return PARSED_NOT_OURS;
 }
 
@@ -122,8 +144,7 @@ static __always_inline int parse_ports(void *data, void *end, struct packet *pac
 {
 	__be16 *ports = data + packet->l4;
 
-	if (packet->fragment == FRAGMENT_LATER ||
-	    (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP))
+	if (packet->fragment == FRAGMENT_LATER || !has_ports(packet))
 		return PARSED_NOT_OURS;
 	if ((void *)(ports + 2) > end)
 		return PARSED_SHORT;

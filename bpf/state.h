@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* TCP states of a connection as its packets pass (net/netfilter/ipvs/ip_vs_proto_tcp.c), and UDP's single one. */
+/*
+ * TCP states of a connection as its packets pass (net/netfilter/ipvs/ip_vs_proto_tcp.c), and UDP's single one; those of SCTP
+ * are in sctp.h.
+ */
 #ifndef HEADGATE_STATE_H
 #define HEADGATE_STATE_H
 
@@ -68,10 +71,10 @@ const __u8 tcp_transitions[2 * 4 * 4 * 16] = {
 	/* rst */            CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL, 0, 0, 0, 0, 0,
 };
 
-/* 1 for the states that count as active (tcp_state_active_table). */
+/* 1 for the states that count as active (tcp_state_active_table, set_sctp_state). */
 static __always_inline int is_active(__u32 state)
 {
-	return 1 << state & (1 << ES | 1 << SS | 1 << SR | 1 << SA);
+	return 1 << state & (1 << ES | 1 << SS | 1 << SR | 1 << SA | 1 << STATE_SCTP_ESTABLISHED);
 }
 
 /* The event of a TCP segment: the first of RST, SYN, FIN, ACK; none of them closes. */
@@ -98,11 +101,16 @@ static __always_inline __u32 next_tcp_state(__u8 flags, __u32 direction, __u32 s
 /* The state a packet leads to from another one. */
 static __always_inline __u32 state_after(const struct packet *packet, __u32 direction, __u32 state)
 {
-	return packet->protocol == IPPROTO_TCP ? next_tcp_state(packet->tcp_flags, direction, state) : STATE_UDP;
+	if (packet->protocol == IPPROTO_TCP)
+		return next_tcp_state(packet->tcp_flags, direction, state);
+	return packet->protocol == IPPROTO_SCTP ? next_sctp_state(packet->sctp_event, direction, state) : STATE_UDP;
 }
 
-/* Swaps in the word of a new state and moves the connection between the counts; the loser of a race tries again. */
-__noinline int change_state(__u32 slot, __u32 flags, __u32 direction)
+/*
+ * Swaps in the word of a new state and moves the connection between the counts; the loser of a race tries again. `sign` is
+ * the packet's TCP flags or SCTP event.
+ */
+__noinline int change_state(__u32 slot, __u32 sign, __u32 direction)
 {
 	struct connection *connection = connection_at(slot);
 	struct destination *destination;
@@ -122,13 +130,17 @@ __noinline int change_state(__u32 slot, __u32 flags, __u32 direction)
 			else
 				table = DIRECTION_INPUT_ONLY;
 		}
-		state = connection->protocol == IPPROTO_TCP ? next_tcp_state(flags, table, word & WORD_STATE) : STATE_UDP;
+		state = STATE_UDP;
+		if (connection->protocol == IPPROTO_TCP)
+			state = next_tcp_state(sign, table, word & WORD_STATE);
+		else if (connection->protocol == IPPROTO_SCTP)
+			state = next_sctp_state(sign, table, word & WORD_STATE);
 		next = (next & ~WORD_STATE) | state;
-		if (connection->protocol == IPPROTO_TCP && is_active(state))
+		if (is_active(state))
 			next &= ~WORD_INACTIVE;
 		else
 			next |= WORD_INACTIVE;
-		timeout = settings.timeout[state & 15];
+		timeout = settings.timeout[state & (STATE_PLACES - 1)];
 		if (next != word) {
 			if (__sync_val_compare_and_swap(&connection->word, word, next) != word)
 				continue;
@@ -138,7 +150,8 @@ __noinline int change_state(__u32 slot, __u32 flags, __u32 direction)
 					add_counts(destination, share_of(next) - share_of(word));
 			}
 			if (word & WORD_RULED &&
-			    (state == STATE_ESTABLISHED || (state == STATE_UDP && direction == DIRECTION_OUTPUT)))
+			    (state == STATE_ESTABLISHED || state == STATE_SCTP_ESTABLISHED ||
+			     (state == STATE_UDP && direction == DIRECTION_OUTPUT)))
 				assure_template(slot);
 			if (settings.sync && (next ^ word) & WORD_STATE)
 				tell_state(slot, state);
@@ -164,7 +177,8 @@ static __always_inline void pass_state(struct connection *connection, const stru
 		return;
 	if (word & WORD_NO_OUTPUT && direction == DIRECTION_INPUT)
 		table = DIRECTION_INPUT_ONLY;
-	if (state_after(packet, table, state) == state && connection->timeout == settings.timeout[state & 15] &&
+	if (state_after(packet, table, state) == state &&
+	    connection->timeout == settings.timeout[state & (STATE_PLACES - 1)] &&
 	    !(word & WORD_NO_OUTPUT && direction == DIRECTION_OUTPUT))
 		return;
 	change_state(slot, packet->tcp_flags, direction);

@@ -8,7 +8,10 @@
 /* 1 for a packet from the address and port of a masqueraded real server, unless it ends a connection anyway. */
 __noinline int is_stray(const struct packet *packet)
 {
-	return packet && !(packet->protocol == IPPROTO_TCP && packet->tcp_flags & TCP_RST) && stray_source(packet);
+	if (!packet || (packet->protocol == IPPROTO_TCP && packet->tcp_flags & TCP_RST) ||
+	    (packet->protocol == IPPROTO_SCTP && packet->sctp_event == SCTP_EVENT_ABORT))
+		return 0;
+	return stray_source(packet) != NULL;
 }
 
 /* The real server hears that nobody is there for what it has sent. */

@@ -15,12 +15,19 @@ static __noinline int tell(__u32 slot)
 	return 0;
 }
 
-/* The states in which the kernel tells of a TCP connection (ip_vs_sync_conn_needed); entering ESTABLISHED is not among the
- * reasons there. */
+/*
+ * The states in which the kernel tells of a TCP or SCTP connection (ip_vs_sync_conn_needed); entering ESTABLISHED is not among
+ * the reasons there.
+ */
+#define TOLD_STATES                                                                                                         \
+	(1 << STATE_FIN_WAIT | 1 << STATE_CLOSE | 1 << STATE_CLOSE_WAIT | 1 << STATE_TIME_WAIT |                            \
+	 1 << STATE_SCTP_SHUTDOWN_SENT | 1 << STATE_SCTP_SHUTDOWN_RECEIVED | 1 << STATE_SCTP_SHUTDOWN_ACK_SENT |            \
+	 1 << STATE_SCTP_CLOSED)
+#define ESTABLISHED_STATES (1 << STATE_ESTABLISHED | 1 << STATE_SCTP_ESTABLISHED)
+
 static __always_inline void tell_state(__u32 slot, __u32 state)
 {
-	if (1 << state & (1 << STATE_FIN_WAIT | 1 << STATE_CLOSE | 1 << STATE_CLOSE_WAIT | 1 << STATE_TIME_WAIT) ||
-	    (state == STATE_ESTABLISHED && settings.sync == SYNC_ALL))
+	if (1 << state & TOLD_STATES || (1 << state & ESTABLISHED_STATES && settings.sync == SYNC_ALL))
 		tell(slot);
 }
 
@@ -37,8 +44,7 @@ static __always_inline void tell_by_packets(const struct connection *connection,
 	__u32 state = connection->word & WORD_STATE;
 
 	if (is_due_by_packets(connection->packets) &&
-	    1 << state & (1 << STATE_ESTABLISHED | 1 << STATE_FIN_WAIT | 1 << STATE_CLOSE | 1 << STATE_CLOSE_WAIT |
-			  1 << STATE_TIME_WAIT | 1 << STATE_UDP))
+	    1 << state & (TOLD_STATES | ESTABLISHED_STATES | 1 << STATE_UDP))
 		tell(slot);
 }
 

@@ -44,7 +44,8 @@ static __always_inline int keeps_state(const struct connection *connection, cons
 {
 	__u32 word = connection->word, state = word & WORD_STATE;
 
-	if (connection->timeout != settings.timeout[state & 15] || connection->virtual_port == bpf_htons(FTP_PORT))
+	if (connection->timeout != settings.timeout[state & (STATE_PLACES - 1)] ||
+	    connection->virtual_port == bpf_htons(FTP_PORT))
 		return 0;
 	if (packet->protocol != IPPROTO_TCP)
 		return state == STATE_UDP && !(direction == DIRECTION_OUTPUT && word & WORD_NO_OUTPUT);

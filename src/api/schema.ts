@@ -88,6 +88,7 @@ const operation = z.discriminatedUnion('kind', [
       expire_nodest_conn: whole.exactOptional(),
       expire_quiescent_template: whole.exactOptional(),
       sloppy_tcp: whole.exactOptional(),
+      sloppy_sctp: whole.exactOptional(),
       pmtu_disc: whole.exactOptional(),
       conn_reuse_mode: whole.exactOptional(),
       lblc_expiration: whole.exactOptional(),

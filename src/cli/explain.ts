@@ -10,6 +10,7 @@ import { type Output, write } from './output.ts';
 
 export type ExplainOptions = {
   readonly udp?: boolean;
+  readonly sctp?: boolean;
   /** As it was written. */
   readonly mark?: string;
   readonly output: Output;
@@ -32,7 +33,7 @@ export async function explainClient(
         hint: `headgate explain ${client} ${destinationKey({ address, port: 80 })}`,
       },
     );
-  const protocol = options.udp ? 'udp' : 'tcp';
+  const protocol = options.sctp ? 'sctp' : options.udp ? 'udp' : 'tcp';
   const mark = options.mark === undefined ? undefined : readMark(options.mark);
   const controller = await connect();
   try {

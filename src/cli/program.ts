@@ -266,6 +266,7 @@ function addExplain(command: Command, streams: Streams, outcome: { exitCode: num
     .argument('<client>', 'Address of a client, with a port for one connection of it')
     .argument('<virtual>', 'Virtual address and port')
     .option('--udp', 'A datagram instead of a TCP connection')
+    .addOption(new Option('--sctp', 'An SCTP association instead of a TCP connection').conflicts('udp'))
     .option('--mark <mark>', 'Firewall mark of the packet, where no rule of nftables says it')
     .addOption(outputOption())
     .action(async (client: string, virtual: string, options) => {

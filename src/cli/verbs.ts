@@ -117,7 +117,7 @@ export const verbs = [
   {
     name: 'explain',
     group: 'What is and why',
-    usage: 'explain CLIENT[:PORT] VIRTUAL:PORT [--udp] [--mark MARK]',
+    usage: 'explain CLIENT[:PORT] VIRTUAL:PORT [--udp|--sctp] [--mark MARK]',
     summary: 'Say which real server a client gets, why that one, and what is in the way',
     grammar: 'headgate',
   },

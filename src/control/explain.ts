@@ -458,7 +458,7 @@ function noService({ protocol, virtual }: Question, observed: Observed): Problem
     .filter((id): id is AddressServiceId => id.kind === 'address')
     .filter(({ address }) => address === virtual.address)
     .map(serviceKey);
-  const flag = protocol === 'tcp' ? '-t' : '-u';
+  const flag = { tcp: '-t', udp: '-u', sctp: '--sctp-service' }[protocol];
   return near.length > 0
     ? {
         what: `nothing serves it; on this address there is ${near.join(', ')}`,

@@ -1,9 +1,9 @@
 import type { Address } from '../model/address.ts';
-import type { DestinationId } from '../model/virtual-service.ts';
+import type { DestinationId, Protocol } from '../model/virtual-service.ts';
 
 /** What is asked: a client at a virtual address. Without a port, the client may come from any. */
 export type Question = {
-  readonly protocol: 'tcp' | 'udp';
+  readonly protocol: Protocol;
   readonly client: { readonly address: Address; readonly port?: number };
   readonly virtual: DestinationId;
   /** The firewall mark that the packet has; absent: whichever the rules of nftables give it. */

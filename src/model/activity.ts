@@ -23,6 +23,7 @@ export const planeEvents = [
   'no_local_end',
   'ftp_no_room',
   'ftp_refused',
+  'fragment_unknown',
   'connect_failed',
   'datagram_dropped',
   'accept_failed',

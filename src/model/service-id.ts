@@ -13,6 +13,11 @@ import { whenGoneOf } from './when-gone.ts';
 /** IANA protocol numbers. */
 export const protocolNumbers: Record<Protocol, number> = { tcp: 6, udp: 17, sctp: 132 };
 
+/** The protocol of a number; undefined for any other. */
+export const protocolName = (number: number): Protocol | undefined =>
+  protocolNames.find((name) => protocolNumbers[name] === number);
+const protocolNames = Object.keys(protocolNumbers) as Protocol[];
+
 /** A Map key, and readable: `tcp 192.0.2.1:80`, `udp [2001:db8::1]:53`, `fwmark 7`, `fwmark 7 ipv6`. */
 export function serviceKey(id: ServiceId): string {
   if (id.kind === 'address') return `${id.protocol} ${destinationKey(id)}`;

@@ -49,19 +49,21 @@ export type TableSysctls = {
   readonly secure_tcp: number;
   /**
    * 1: where IPVS's rule holds, a connection whose destination was deleted ends, and what comes of it is scheduled anew; so
-   * is a SYN of a connection whose destination has weight 0. 0: packets of the first are dropped, those of the second go on.
+   * is a SYN or INIT of a connection whose destination has weight 0. 0: packets of the first are dropped, those of the second go on.
    */
   readonly expire_nodest_conn: number;
   /** 1: a persistence template whose destination has weight 0 brings nobody back to it. */
   readonly expire_quiescent_template: number;
   /** 1: any segment but a reset may open a connection. */
   readonly sloppy_tcp: number;
+  /** 1: any packet but an ABORT may open an SCTP association. */
+  readonly sloppy_sctp: number;
   /**
    * 1: an IPv4 packet takes its "do not fragment" along into a tunnel, and its sender is told what fits. 0: tunnels
    * fragment whatever does not fit.
    */
   readonly pmtu_disc: number;
-  /** What a SYN opens anew: 0 nothing, 1 what has ended, +2 what the client has ended where replies are not seen. */
+  /** What a SYN or INIT opens anew: 0 nothing, 1 what has ended, +2 what a TCP client has ended where replies are not seen. */
   readonly conn_reuse_mode: number;
   /** Seconds that lblc and lblcr remember an address that nobody asks for. */
   readonly lblc_expiration: number;
@@ -72,7 +74,7 @@ export type TableSysctls = {
   readonly schedule_icmp: number;
   /** 1: a packet for a mark that no real server serves goes on to where it was sent, and so do all of its connection. */
   readonly cache_bypass: number;
-  /** Ours: half-open TCP connections the table has at most, in percent of it; for a newer one the oldest goes. 0: no limit. */
+  /** Ours: half-open connections of TCP and SCTP the table has at most, in percent of it; for a newer one the oldest goes. 0: no limit. */
   readonly half_open_share: number;
   /**
    * Ours: CONFIG_IP_VS_MH_TAB_INDEX of the kernel, by which mh's tables have 251 (8) to 131071 (17) places (ip_vs_mh.c). It is
@@ -108,6 +110,7 @@ export const sysctlDefaults: Sysctls = {
   expire_nodest_conn: 0,
   expire_quiescent_template: 0,
   sloppy_tcp: 0,
+  sloppy_sctp: 0,
   pmtu_disc: 1,
   conn_reuse_mode: 1,
   lblc_expiration: 86_400,
@@ -135,6 +138,7 @@ export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]
   expire_nodest_conn: [0, 1],
   expire_quiescent_template: [0, 1],
   sloppy_tcp: [0, 1],
+  sloppy_sctp: [0, 1],
   pmtu_disc: [0, 1],
   conn_reuse_mode: [0, 3],
   lblc_expiration: [0, longestSeconds],
@@ -198,7 +202,6 @@ const estimated: FixedSysctl = { because: 'rates are estimated by a timer in the
 export const fixedSysctls: Readonly<Record<string, FixedSysctl>> = {
   conntrack: { value: '0', because: 'packets of virtual services never come to connection tracking' },
   snat_reroute: { value: '1', because: 'replies always go by the route that the virtual address has' },
-  sloppy_sctp: { value: '0', because: 'our planes have no SCTP' },
   backup_only: {
     value: '0',
     because: 'with failover, a director that does not have an address schedules nothing for it anyway',

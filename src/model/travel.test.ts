@@ -69,9 +69,13 @@ describe('a connection of the kernel', () => {
     expect(fateOf(services, { state: 'BEWILDERED' })).toEqual({ stays: 'unknown', service: web });
   });
 
-  test('stays when it is SCTP', () => {
+  test("of SCTP goes with its own state, by the kernel's number", () => {
     const id: ServiceId = { ...web, protocol: 'sctp' };
-    expect(fateOf([entry(id, [real('10.0.0.1', 8080)])], { protocol: 'sctp' })).toEqual({ stays: 'sctp' });
+    const told = (state: string) =>
+      fateOf([entry(id, [real('10.0.0.1', 8080)])], { protocol: 'sctp', state });
+    expect(told('ESTABLISHED')).toMatchObject({ service: id, told: { protocol: 132, state: 8 } });
+    expect(told('C-ECHOED')).toMatchObject({ told: { state: 7 } });
+    expect(told('TIME_WAIT')).toEqual({ stays: 'unknown', service: id });
   });
 
   test('of FTP stays with the helper of the kernel, where there is one and it masquerades', () => {

@@ -1,5 +1,5 @@
 import { addressToBytes, familyOf } from './address.ts';
-import { tcpStateNames } from './connection-states.ts';
+import { sctpStateNames, tcpStateNames } from './connection-states.ts';
 import { type SyncedConnection, syncFlags } from './connection-sync.ts';
 import { destinationKey, protocolNumbers, serviceFamily, serviceKey } from './service-id.ts';
 import type { Connection, ServiceEntry } from './table.ts';
@@ -15,7 +15,6 @@ export const staysBecause = {
   helper: 'ip_vs_ftp rewrites what is said on it',
   expected: 'an application helper expects it; no client has opened it',
   engine: 'a template of a persistence engine',
-  sctp: 'SCTP is not forwarded by ebpf',
   gone: 'its real server is not in the table any more',
   family: 'its real server is of the other address family',
   unknown: 'its state is not known',
@@ -98,7 +97,6 @@ export function traveller(
 
   return (connection) => {
     const { protocol, client, virtual, destination: real, template, engine } = connection;
-    if (protocol === 'sctp') return { stays: 'sctp' };
     const home = homeOf(connection);
     const stays = (why: StaysBecause): Travel => ({ stays: why, ...(home && { service: home.service.id }) });
     if (template && engine) return stays('engine');
@@ -165,7 +163,8 @@ export function tellAll(listed: readonly Connection[], fateOf: (connection: Conn
 function stateNumber({ template, protocol, state }: Connection): number | undefined {
   if (template) return state === 'ASSURED' ? 1 : 0;
   if (protocol === 'udp') return 0;
-  const number = (tcpStateNames as readonly string[]).indexOf(state);
+  const names: readonly string[] = protocol === 'sctp' ? sctpStateNames : tcpStateNames;
+  const number = names.indexOf(state);
   return number < 0 ? undefined : number;
 }
 
@@ -189,6 +188,7 @@ export function ended(connection: SyncedConnection): SyncedConnection {
   return {
     ...connection,
     ...(connection.protocol === protocolNumbers.tcp && { state: tcpStateNames.indexOf('CLOSE') }),
+    ...(connection.protocol === protocolNumbers.sctp && { state: sctpStateNames.indexOf('CLOSED') }),
     flags: connection.flags | syncFlags.inactive,
     timeoutSeconds: 1,
   };

@@ -115,13 +115,6 @@ const troubles: readonly Trouble[] = [
     after: 'headgate ipvsadm -D -u 10.74.0.100:53',
   },
   {
-    id: 'service-unmatched',
-    severity: 'broken',
-    make: 'headgate ipvsadm -A --sctp-service 10.74.0.100:80 && headgate ipvsadm -a --sctp-service 10.74.0.100:80 -r 10.75.0.1 -m',
-    what: /SCTP services/,
-    mend: 'headgate ipvsadm -D --sctp-service 10.74.0.100:80',
-  },
-  {
     id: 'server-silent',
     severity: 'broken',
     make: add('10.75.0.9'),

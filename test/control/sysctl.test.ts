@@ -26,6 +26,7 @@ requires(
       `net.ipv4.vs.expire_nodest_conn = ${nodest}`,
       'net.ipv4.vs.expire_quiescent_template = 0',
       'net.ipv4.vs.sloppy_tcp = 0',
+      'net.ipv4.vs.sloppy_sctp = 0',
       `net.ipv4.vs.pmtu_disc = ${pmtu}`,
       'net.ipv4.vs.conn_reuse_mode = 1',
       'net.ipv4.vs.lblc_expiration = 86400',

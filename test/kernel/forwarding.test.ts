@@ -5,7 +5,7 @@ import { runInGuest } from './guest.ts';
 
 /*
  * The committed object on the kernels people run: it loads, and every method carries a megabyte each way, unchanged. The
- * tunnels end in the kernel's own tunl0 and ip6tnl0, which the development kernel does not have.
+ * tunnels end in the kernel's own tunl0 and ip6tnl0, which the development kernel does not have; nor does it have SCTP.
  */
 
 const root = resolve(import.meta.dirname, '../..');
@@ -19,6 +19,15 @@ const ways = [
   'full-nat',
   'full-nat-v6',
 ];
+const sctpWays = [
+  'direct-routing',
+  'tunnel',
+  'masquerade',
+  'full-nat',
+  'direct-routing-v6',
+  'tunnel-v6',
+  'masquerade-finished',
+];
 
 describe.each(['6.12', '6.1'] as const)('Linux %s', (series) => {
   requires(
@@ -29,6 +38,7 @@ describe.each(['6.12', '6.1'] as const)('Linux %s', (series) => {
     'xz',
     'depmod',
     'curl',
+    'ethtool',
     `kernel-${series}`,
   )('forwards', () => {
     it('a megabyte each way by every method, IPv4 and IPv6, and from a VLAN', async () => {
@@ -40,6 +50,8 @@ describe.each(['6.12', '6.1'] as const)('Linux %s', (series) => {
       expect(transfers, `${output}\n${messages}`).toEqual(
         ways.flatMap((way) => [`${way} down ok`, `${way} up true`]),
       );
+      const associations = lines.filter((line) => / sctp /.test(line));
+      expect(associations, `${output}\n${messages}`).toEqual(sctpWays.map((way) => `${way} sctp ok`));
       // The listing at the end shows that the services were there all along.
       expect(lines.filter((line) => line.startsWith('TCP '))).toHaveLength(ways.length);
     }, 600_000);

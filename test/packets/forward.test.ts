@@ -260,7 +260,7 @@ function untouchedRows(row: (one: Row) => void): void {
   pass('source port 20 opens nothing: UDP', udp('203.0.113.6:20', `${vip}:53`));
   pass('from a real server, no connection', tcp('10.1.0.11:8080', '203.0.113.77:1234', 'SA'), 'r0');
   pass('from a real server, other port', tcp('10.1.0.11:22', '203.0.113.77:1234', 'SA'), 'r0');
-  pass('SCTP', raw('203.0.113.5', vip, 132, { payload: filler(40) }));
+  pass('SCTP to a port without a service', raw('203.0.113.5', vip, 132, { payload: filler(40) }));
   pass('ESP', raw('203.0.113.5', vip, 50, { payload: filler(40) }));
   pass(
     'ICMP echo request to a virtual address',

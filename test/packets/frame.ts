@@ -5,16 +5,17 @@ import {
   familyOf,
   parseAddress,
 } from '../../src/model/address.ts';
+import { sctpChecksum } from './crc32c.ts';
 
 /*
- * Packets as plain values, to bytes and back: RFC 791, 8200, 9293, 768, 792, 4443. Checksums are always summed over
+ * Packets as plain values, to bytes and back: RFC 791, 8200, 9293, 768, 792, 4443, 9260. Checksums are always summed over
  * the whole packet, never adjusted, so that this is a second opinion on a program that adjusts them.
  */
 
 /** TCP flag bits by their letters. */
 const tcpFlags = { F: 1, S: 2, R: 4, P: 8, A: 16 } as const;
 
-export const protocolNumber = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 } as const;
+export const protocolNumber = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const;
 const extensionNumber = { 'hop-by-hop': 0, routing: 43, destination: 60 } as const;
 const fragmentHeader = 44;
 
@@ -38,6 +39,26 @@ export type Udp = {
   /** False: the sender made no checksum. */
   readonly checksum?: boolean;
   readonly payload?: Uint8Array;
+};
+/** SCTP chunk types (RFC 9260, 3.2). */
+export const chunkTypes = {
+  ...{ data: 0, init: 1, 'init-ack': 2, sack: 3, heartbeat: 4, 'heartbeat-ack': 5, abort: 6, shutdown: 7 },
+  ...{ 'shutdown-ack': 8, error: 9, 'cookie-echo': 10, 'cookie-ack': 11, ecne: 12, cwr: 13 },
+  'shutdown-complete': 14,
+} as const;
+export type Chunk = {
+  readonly type: number;
+  /** What stands behind the chunk's header. */
+  readonly value?: Uint8Array;
+};
+export type Sctp = {
+  readonly kind: 'sctp';
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly chunks: readonly Chunk[];
+  /** False: the device is to make it. */
+  readonly checksum?: boolean;
+  readonly payload?: undefined;
 };
 /** ICMP over IPv4, ICMPv6 over IPv6. */
 export type Icmp = {
@@ -64,7 +85,7 @@ export type Packet = {
   readonly options?: Uint8Array;
   /** IPv6 extension headers, in order, before a fragment header; `bytes` follow the two fixed ones. */
   readonly extensions?: readonly { kind: keyof typeof extensionNumber; bytes: Uint8Array }[];
-  readonly body: Tcp | Udp | Icmp | Raw;
+  readonly body: Tcp | Udp | Sctp | Icmp | Raw;
 };
 
 export type Settings = Partial<Omit<Packet, 'source' | 'destination' | 'body'>> & {
@@ -103,6 +124,23 @@ export function udp(from: string, to: string, settings: Settings & { checksum?: 
     destinationPort,
     checksum,
     payload,
+  }));
+}
+
+/** An SCTP packet between `address:port` and `address:port`; chunks by name, or whole. */
+export function sctp(
+  from: string,
+  to: string,
+  chunks: keyof typeof chunkTypes | readonly (keyof typeof chunkTypes | Chunk)[],
+  settings: Omit<Settings, 'payload'> & { checksum?: boolean } = {},
+): Packet {
+  const { checksum = true, ...rest } = settings;
+  return between(from, to, rest, (sourcePort, destinationPort) => ({
+    kind: 'sctp',
+    sourcePort,
+    destinationPort,
+    checksum,
+    chunks: [chunks].flat().map((one) => (typeof one === 'string' ? { type: chunkTypes[one] } : one)),
   }));
 }
 
@@ -302,6 +340,15 @@ function encodeBody(packet: Packet, source: Uint8Array, destination: Uint8Array)
         datagram.writeUInt16BE(checksum(datagram, pseudo(datagram.length)) || 0xffff, 6);
       return datagram;
     }
+    case 'sctp': {
+      const header = Buffer.alloc(12);
+      header.writeUInt16BE(body.sourcePort, 0);
+      header.writeUInt16BE(body.destinationPort, 2);
+      header.writeUInt32BE(0x99aabbcc, 4);
+      const whole = Buffer.concat([header, ...body.chunks.map(encodeChunk)]);
+      if (body.checksum !== false) whole.writeUInt32LE(sctpChecksum(whole), 8);
+      return whole;
+    }
     case 'icmp': {
       const header = Buffer.alloc(8);
       header[0] = body.type;
@@ -313,6 +360,15 @@ function encodeBody(packet: Packet, source: Uint8Array, destination: Uint8Array)
       return message;
     }
   }
+}
+
+/** The length leaves out what fills it up to a multiple of four. */
+function encodeChunk({ type, value = new Uint8Array() }: Chunk): Buffer {
+  const chunk = Buffer.alloc((4 + value.length + 3) & ~3);
+  chunk[0] = type;
+  chunk.writeUInt16BE(4 + value.length, 2);
+  chunk.set(value, 4);
+  return chunk;
 }
 
 /** Cuts a packet into pieces of at most `mtu` bytes each. */

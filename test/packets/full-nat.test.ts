@@ -3,7 +3,19 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openEbpfPlane } from '../../src/dataplane/ebpf/plane.ts';
 import type { Destination, FullNat } from '../../src/model/virtual-service.ts';
 import { requires } from '../requirements.ts';
-import { address, decode, encode, filler, fragments, icmp, type Packet, tcp, udp } from './frame.ts';
+import {
+  address,
+  decode,
+  encode,
+  filler,
+  fragments,
+  icmp,
+  type Packet,
+  type Settings,
+  sctp,
+  tcp,
+  udp,
+} from './frame.ts';
 import { type Harness, openHarness } from './harness.ts';
 import { additions, at, destination, serviceId, servicePlan } from './services.ts';
 
@@ -58,6 +70,7 @@ requires(
           return [
             servicePlan(`tcp ${at(vip, 80)}`, 'rr', fullNat(at(real, 8080))),
             servicePlan(`udp ${at(vip, 53)}`, 'rr', fullNat(at(real, 5353))),
+            servicePlan(`sctp ${at(vip, 3868)}`, 'rr', fullNat(at(real, 3869))),
             servicePlan(
               `tcp ${at(vip, 81)}`,
               'rr',
@@ -103,9 +116,14 @@ requires(
     it.each([
       { protocol: 'tcp', virtual: at(vip, 80), server: at(real, 8080), first: 'S' },
       { protocol: 'udp', virtual: at(vip, 53), server: at(real, 5353), first: '' },
+      { protocol: 'sctp', virtual: at(vip, 3868), server: at(real, 3869), first: 'S' },
     ] as const)('$protocol there and back', ({ protocol, virtual, server, first }) => {
-      const make = (from: string, to: string, flags: string, settings = {}) =>
-        protocol === 'tcp' ? tcp(from, to, flags, settings) : udp(from, to, settings);
+      const make = (from: string, to: string, flags: string, settings: Settings = {}) => {
+        if (protocol === 'tcp') return tcp(from, to, flags, settings);
+        if (protocol === 'udp') return udp(from, to, settings);
+        const { payload: value = filler(0), ...rest } = settings;
+        return sctp(from, to, [{ type: flags === 'S' ? 1 : 0, value }], rest);
+      };
       const from = next();
       const opened = request(make(from, virtual, first));
       const portUsed = Number(opened.local.split(':').at(-1));

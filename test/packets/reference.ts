@@ -1,5 +1,14 @@
 import { type Address, addressToBytes } from '../../src/model/address.ts';
-import { nextTcpState, tcpActive, tcpStateNames } from '../../src/model/connection-states.ts';
+import {
+  nextSctpState,
+  nextTcpState,
+  type SctpEvent,
+  sctpActive,
+  sctpEvent,
+  sctpStateNames,
+  tcpActive,
+  tcpStateNames,
+} from '../../src/model/connection-states.ts';
 import { type Scheduling, startScheduler } from '../../src/model/schedulers/by-name.ts';
 import type { DestinationView } from '../../src/model/schedulers/scheduler.ts';
 import { protocolNumbers, serviceFamily } from '../../src/model/service-id.ts';
@@ -37,7 +46,7 @@ export type ReferenceConnection = {
   readonly real: Address;
   readonly realPort: number;
   readonly destination: ReferenceDestination;
-  /** The kernel's number of the TCP state; -1: UDP. */
+  /** The kernel's number of the TCP or SCTP state; -1: UDP. */
   state: number;
   active: boolean;
   noOutput: boolean;
@@ -50,20 +59,26 @@ type Service = {
   readonly scheduling: Scheduling;
 };
 
-/** A packet of TCP or UDP as far as it matters. */
+/** A packet of TCP, UDP or SCTP as far as it matters. */
 type Segment = {
   readonly bytes: Buffer;
   readonly ip: Decoded;
   readonly sourcePort: number;
   readonly destinationPort: number;
+  /** TCP flags. */
   readonly flags: number;
+  /** SCTP. */
+  readonly event?: SctpEvent;
 };
 
 const ipv4Header = 20;
 const tcpHeader = 20;
 const udpHeader = 8;
+/** With that of its first chunk. */
+const sctpHeader = 16;
 const icmpHeader = 8;
-const { tcp, udp } = protocolNumbers;
+const { tcp, udp, sctp } = protocolNumbers;
+const withPorts: readonly number[] = [tcp, udp, sctp];
 const [syn, rst] = [2, 4];
 const ftpData = 20;
 const destinationOptions = 60;
@@ -124,7 +139,7 @@ export function createReference(
     if (ip.protocol === (ip.family === 4 ? 1 : 58)) return receiveIcmp(packet, ip);
     const laterFragment = ip.fragment !== undefined && ip.fragment.offset > 0;
     const optionsFirst = laterFragment && ip.family === 6 && ip.protocol === destinationOptions;
-    if (ip.protocol !== tcp && ip.protocol !== udp && !optionsFirst) return pass(packet);
+    if (!withPorts.includes(ip.protocol) && !optionsFirst) return pass(packet);
     if (laterFragment) return receiveLaterFragment(packet, ip);
     const segment = readSegment(packet, ip);
     if (!segment) return pass(packet);
@@ -153,6 +168,7 @@ export function createReference(
   function schedule(segment: Segment): Expected | 'not ours' {
     const { ip } = segment;
     if (ip.protocol === tcp && (!(segment.flags & syn) || segment.flags & rst)) return 'not ours';
+    if (ip.protocol === sctp && segment.event !== 'init') return 'not ours';
     if (segment.sourcePort === ftpData) return 'not ours';
     const found = services.find(
       ({ service: { id } }) =>
@@ -184,7 +200,7 @@ export function createReference(
       real: destination.address,
       realPort: destination.port || segment.destinationPort,
       destination,
-      state: ip.protocol === tcp ? 0 : udpState,
+      state: ip.protocol === udp ? udpState : 0,
       active: false,
       noOutput: destination.method !== 'masquerade',
     };
@@ -260,7 +276,7 @@ export function createReference(
     const quote = packet.subarray(quotedAt, ip.length);
     const quoted = decode(quote);
     if (!quoted || quoted.family !== ip.family) return pass(packet);
-    if (quoted.protocol !== tcp && quoted.protocol !== udp) return pass(packet);
+    if (!withPorts.includes(quoted.protocol)) return pass(packet);
     if (quoted.fragment && quoted.fragment.offset > 0) return pass(packet);
     if (quote.length < quoted.transport + 4) return pass(packet);
     const turned: Segment = {
@@ -313,6 +329,11 @@ export function createReference(
       if (direction === 'output') connection.noOutput = false;
       else seenBy = 'input-only';
     }
+    if (segment.event) {
+      connection.state = nextSctpState(connection.state, seenBy, segment.event);
+      setActive(connection, sctpActive[connection.state]!);
+      return;
+    }
     connection.state = nextTcpState(connection.state, seenBy, segment.flags);
     setActive(connection, tcpActive[connection.state]!);
   }
@@ -345,14 +366,22 @@ function view(one: ReferenceDestination): DestinationView {
 
 function readSegment(bytes: Buffer, ip: Decoded): Segment | undefined {
   const at = ip.transport;
-  if (ip.length < at + (ip.protocol === tcp ? tcpHeader : udpHeader)) return undefined;
+  if (ip.length < at + ({ [tcp]: tcpHeader, [sctp]: sctpHeader }[ip.protocol] ?? udpHeader)) return undefined;
   return {
     bytes,
     ip,
     sourcePort: bytes.readUInt16BE(at),
     destinationPort: bytes.readUInt16BE(at + 2),
     flags: ip.protocol === tcp ? bytes[at + 13]! : 0,
+    ...(ip.protocol === sctp && { event: eventOf(bytes.subarray(at, ip.length)) }),
   };
+}
+
+/** Of an SCTP packet: by its first chunk, and the one behind that. */
+function eventOf(packet: Buffer): SctpEvent {
+  const second = 12 + ((packet.readUInt16BE(14) + 3) & ~3);
+  const hasSecond = second >= sctpHeader && second + 4 <= packet.length;
+  return sctpEvent(packet[12]!, hasSecond ? packet[second] : undefined);
 }
 
 /** Whether ip_rcv and ip_route_input, or ipv6_rcv, would take a packet that opens a connection. */
@@ -387,7 +416,8 @@ function isReply(one: ReferenceConnection, { ip, sourcePort, destinationPort }: 
 }
 
 /** conn_reuse_mode 1. */
-function isReuse({ state }: ReferenceConnection, { ip, flags }: Segment): boolean {
+function isReuse({ state }: ReferenceConnection, { ip, flags, event }: Segment): boolean {
+  if (ip.protocol === sctp) return event === 'init' && state === sctpStateNames.indexOf('CLOSED');
   const ended = [tcpStateNames.indexOf('TIME_WAIT'), tcpStateNames.indexOf('CLOSE')].includes(state);
   return ip.protocol === tcp && (flags & (syn | rst)) === syn && ended;
 }

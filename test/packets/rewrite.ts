@@ -1,5 +1,6 @@
 import { type Address, addressToBytes } from '../../src/model/address.ts';
 import { protocolNumbers } from '../../src/model/service-id.ts';
+import { sctpChecksum } from './crc32c.ts';
 import { type Decoded, sum16 } from './frame.ts';
 
 /*
@@ -46,6 +47,7 @@ export function rewriteTransport(
   to: Readdress & { readonly port: number },
 ): Buffer {
   const at = ip.transport;
+  if (ip.protocol === protocolNumbers.sctp) return rewriteSctp(packet, ip, to);
   const udp = ip.protocol === protocolNumbers.udp;
   const checksumAt = at + (udp ? 6 : 16);
   const portAt = at + (to.side === 'source' ? 0 : 2);
@@ -55,5 +57,19 @@ export function rewriteTransport(
   const after = Buffer.concat([addressToBytes(to.address), packet.subarray(portAt, portAt + 2)]);
   adjustChecksum(packet, checksumAt, [[before, after]]);
   if (udp && packet.readUInt16BE(checksumAt) === 0) packet.writeUInt16BE(0xffff, checksumAt);
+  return packet;
+}
+
+/** Addresses are not covered; a checksum that nobody has made yet stays so. */
+function rewriteSctp(
+  packet: Buffer,
+  { transport, length }: Decoded,
+  to: Readdress & { readonly port: number },
+): Buffer {
+  const checksum = packet.readUInt32LE(transport + 8);
+  const sum = () => sctpChecksum(packet.subarray(transport, length));
+  const damage = checksum ^ sum();
+  packet.writeUInt16BE(to.port, transport + (to.side === 'source' ? 0 : 2));
+  if (checksum !== 0) packet.writeUInt32LE((sum() ^ damage) >>> 0, transport + 8);
   return packet;
 }

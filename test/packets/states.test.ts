@@ -101,7 +101,8 @@ describe('the transition table in the object', () => {
 
   it('numbers the states as the kernel does', () => {
     const names = Object.entries(numbers.state).sort(([, a], [, b]) => a - b);
-    expect(names.map(([name]) => name.replace('STATE_', ''))).toEqual([...tcpStateNames, 'UDP', 'COUNT']);
+    const plain = names.map(([name]) => name.replace('STATE_', ''));
+    expect(plain.filter((name) => !name.startsWith('SCTP_'))).toEqual([...tcpStateNames, 'UDP', 'COUNT']);
   });
 });
 

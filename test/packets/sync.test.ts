@@ -226,7 +226,7 @@ requires(
   it('what this plane cannot have is refused', async () => {
     await serve('10.1.0.11:8080');
     const refused = [
-      { protocol: 132 },
+      { protocol: 132, state: 14 },
       { state: 11 },
       { flags: syncFlags.onePacket },
       { flags: syncFlags.noClientPort },

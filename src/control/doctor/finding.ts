@@ -19,7 +19,6 @@ export const findingMeanings = {
   'vip-claimed': 'Another machine answers ARP for a virtual address',
   'vip-duplicate': 'IPv6 found another machine with a virtual address',
   'service-empty': 'A virtual service has no real server that may have new connections',
-  'service-unmatched': 'A virtual service of a kind that takes no packets',
   'server-no-route': 'There is no route to a real server',
   'server-silent': 'Nobody answers ARP or neighbour discovery for a real server or its gateway',
   'server-behind-gateway': 'Direct routing to a real server on another network',

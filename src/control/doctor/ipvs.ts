@@ -16,7 +16,6 @@ export function choiceFindings({ dataPlane }: Scene): Finding[] {
 
 /** What is so only where programs of ours take packets ahead of the firewall and the routing. */
 const ofPrograms: ReadonlySet<FindingId> = new Set<FindingId>([
-  'service-unmatched',
   'loopback-settings',
   'loopback-down',
   'firewall-bypassed',

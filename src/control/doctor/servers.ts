@@ -4,7 +4,7 @@ import type { Path } from '../../model/outlook.ts';
 import { decisionOn, decisionText, readyCommand } from '../../model/override.ts';
 import { destinationKey, serviceKey } from '../../model/service-id.ts';
 import type { ServiceState } from '../../model/table.ts';
-import type { AddressServiceId, Destination, VirtualService } from '../../model/virtual-service.ts';
+import type { AddressServiceId, Destination } from '../../model/virtual-service.ts';
 import { roomFor } from '../problems.ts';
 import { addressServices, contains, type Finding, frontOf, type Scene } from './finding.ts';
 
@@ -29,8 +29,6 @@ function serviceFindings(
   { service, destinations }: ServiceState,
 ): Finding[] {
   const key = serviceKey(service.id);
-  const unmatched = unmatchedFinding(service);
-  if (unmatched) return [unmatched];
   if (destinations.some(({ destination }) => destination.weight > 0)) return [];
   const options = service.id.kind === 'address' ? optionsOf(service.id) : `-f ${service.id.mark}`;
   const first = destinations[0]?.destination;
@@ -64,17 +62,6 @@ function serviceFindings(
         : { next: `headgate ipvsadm -a ${options} -r SERVER:PORT` }),
     },
   ];
-}
-
-function unmatchedFinding({ id }: VirtualService): Finding | undefined {
-  if (id.kind === 'fwmark' || id.protocol !== 'sctp') return undefined;
-  return {
-    id: 'service-unmatched',
-    severity: 'broken',
-    what: `${serviceKey(id)} takes no packet: SCTP services are stored, not forwarded yet`,
-    why: 'its clients meet the host itself',
-    next: 'name a virtual service over TCP or UDP',
-  };
 }
 
 const methodFlag = {

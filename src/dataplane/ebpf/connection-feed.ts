@@ -24,7 +24,7 @@ const {
   WORD_RULED,
 } = numbers.connection_word;
 const { WORD_METHOD_SHIFT } = numbers.connection_word;
-const { STATE_UDP, STATE_SYNACK, STATE_CLOSE } = numbers.state;
+const { STATE_UDP, STATE_SYNACK, STATE_CLOSE, STATE_SCTP_NONE, STATE_SCTP_CLOSED } = numbers.state;
 const { METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING, METHOD_BYPASS, METHOD_FULL_NAT } =
   numbers.method;
 const methods: readonly number[] = [METHOD_MASQUERADE, METHOD_TUNNEL, METHOD_DIRECT_ROUTING, METHOD_BYPASS];
@@ -35,8 +35,13 @@ const methodWithout = (method: number): number => (method === METHOD_FULL_NAT ? 
 const longestJiffies = 0xffe00000;
 /** What IPVS gives a template whose message tells no lifetime (ip_vs_proc_conn). */
 const templateSeconds = 180;
-/** IP_VS_TCP_S_LAST and IP_VS_CTPL_S_LAST: how many states there are. */
-const states = { tcp: STATE_SYNACK + 1, template: 2, udp: 1 } as const;
+/** IP_VS_TCP_S_LAST, IP_VS_SCTP_S_LAST, IP_VS_CTPL_S_LAST: how many states there are. */
+const states = {
+  tcp: STATE_SYNACK + 1,
+  sctp: STATE_SCTP_CLOSED - STATE_SCTP_NONE + 1,
+  template: 2,
+  udp: 1,
+} as const;
 
 /** Opens the feed of an instance. */
 export function openConnectionFeed(instance: Instance): ConnectionFeed {
@@ -223,14 +228,15 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
 
   function ownSeconds({ flags }: SyncedConnection, word: number): number {
     if (flags & syncFlags.template) return templateSeconds;
-    return settings.get(0, 'timeout', word & WORD_STATE & 15) / hertz;
+    return settings.get(0, 'timeout', word & WORD_STATE) / hertz;
   }
 }
 
-/** IPVS counts UDP's one state from 0, and templates have states of their own. */
+/** IPVS counts the states of each protocol from 0, and templates have states of their own. */
 function stateOnWire(state: number, template: boolean, ended: boolean, protocol: number): number {
-  if (protocol !== protocolNumbers.tcp) return template ? state : 0;
-  return ended ? STATE_CLOSE : state;
+  if (template) return state;
+  if (protocol === protocolNumbers.tcp) return ended ? STATE_CLOSE : state;
+  return protocol === protocolNumbers.sctp ? (ended ? STATE_SCTP_CLOSED : state) - STATE_SCTP_NONE : 0;
 }
 
 /** A connection's word, without what the program decides; undefined for what this plane cannot have. */
@@ -242,8 +248,10 @@ function wordOf({ protocol, flags, state, family, fwmark }: SyncedConnection): n
   const shared = (method << WORD_METHOD_SHIFT) | (template ? WORD_TEMPLATE : 0);
   if (template)
     return state < states.template && (protocol !== 0 || fwmark !== 0) ? shared | state : undefined;
-  if (protocol === protocolNumbers.tcp)
-    return state < states.tcp ? shared | state | (flags & syncFlags.inactive ? WORD_INACTIVE : 0) : undefined;
+  const inactive = flags & syncFlags.inactive ? WORD_INACTIVE : 0;
+  if (protocol === protocolNumbers.tcp) return state < states.tcp ? shared | state | inactive : undefined;
+  if (protocol === protocolNumbers.sctp)
+    return state < states.sctp ? shared | (STATE_SCTP_NONE + state) | inactive : undefined;
   if (protocol !== protocolNumbers.udp || state >= states.udp || (family !== 4 && family !== 6))
     return undefined;
   return shared | STATE_UDP | WORD_INACTIVE;

@@ -1,7 +1,7 @@
 import type { Address } from '../../model/address.ts';
 import { among, type ConnectionFilter } from '../../model/connection-batches.ts';
-import { tcpStateNames } from '../../model/connection-states.ts';
-import { protocolNumbers } from '../../model/service-id.ts';
+import { sctpStateNames, tcpStateNames } from '../../model/connection-states.ts';
+import { protocolName } from '../../model/service-id.ts';
 import type { Connection } from '../../model/table.ts';
 import { decodeAddress, encodeAddress, swapPort } from './encoding.ts';
 import type { Instance } from './instance.ts';
@@ -81,7 +81,7 @@ export function readSlots(
       port: swapPort(entries.get(slot, `${side}_port`)),
     });
     found.push({
-      protocol: protocolName(entries.get(slot, 'protocol')),
+      protocol: protocolName(entries.get(slot, 'protocol')) ?? 'ip',
       client: at('client'),
       virtual: at('virtual'),
       destination: at('real'),
@@ -98,13 +98,10 @@ export function readSlots(
 
 type Side = 'client' | 'virtual' | 'real';
 
-function protocolName(number: number): Connection['protocol'] {
-  if (number === protocolNumbers.tcp) return 'tcp';
-  return number === protocolNumbers.udp ? 'udp' : 'ip';
-}
-
 function stateName(state: number): string {
-  return state === numbers.state.STATE_UDP ? 'UDP' : (tcpStateNames[state] ?? 'NONE');
+  const { STATE_UDP, STATE_SCTP_NONE } = numbers.state;
+  if (state === STATE_UDP) return 'UDP';
+  return sctpStateNames[state - STATE_SCTP_NONE] ?? tcpStateNames[state] ?? 'NONE';
 }
 
 /** ip_vs_state_name. */

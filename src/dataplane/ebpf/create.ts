@@ -1,7 +1,11 @@
 import { randomInt } from 'node:crypto';
 import { mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../model/connection-states.ts';
+import {
+  sctpTimeoutsSeconds,
+  tcpTimeoutsSeconds,
+  udpTimeoutsSeconds,
+} from '../../model/connection-states.ts';
 import { HeadgateError } from '../../model/errors.ts';
 import { mhTableSize } from '../../model/schedulers/mh.ts';
 import { sysctlDefaults, tableSysctlNames } from '../../model/sysctls.ts';
@@ -189,6 +193,9 @@ function fillSettings(loaded: LoadedObject, { connections, mhTableIndex }: Sizes
     settings.set(0, 'timeout', seconds * hertz, state);
   });
   settings.set(0, 'timeout', udpTimeoutsSeconds[0]! * hertz, numbers.state.STATE_UDP);
+  sctpTimeoutsSeconds.forEach((seconds, state) => {
+    settings.set(0, 'timeout', seconds * hertz, numbers.state.STATE_SCTP_NONE + state);
+  });
   buildId.forEach((word, index) => {
     settings.set(0, 'build', word, index);
   });

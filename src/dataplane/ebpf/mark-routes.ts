@@ -1,4 +1,5 @@
 import type { Family } from '../../model/address.ts';
+import { protocolName, protocolNumbers } from '../../model/service-id.ts';
 import type { ServiceId } from '../../model/virtual-service.ts';
 import { findLink, type Link, setLink } from '../../sys/netlink/link.ts';
 import { setNeighbour } from '../../sys/netlink/neighbour.ts';
@@ -33,7 +34,7 @@ const returnDevice = 'hg0';
 const returnMac = '02:48:47:00:00:00';
 
 /** Transport protocols of services. ICMP errors need no mark, and all else is none of the services' business. */
-const protocols = [6, 17] as const;
+const protocols = Object.values(protocolNumbers);
 
 /** Gateways that are nobody: the IPv4 dummy address (RFC 7600) and one of the link's own. */
 const gateways = { ipv4: '192.0.0.8', ipv6: 'fe80::8' } as const;
@@ -138,7 +139,7 @@ export function surveyMarks(marks: readonly Mark[]): NonNullable<PlaneSurvey['ma
 function ruleText({ family, mark, transport, inInterface, table }: Rule): string {
   const what = inInterface
     ? `iif ${inInterface} lookup local`
-    : `fwmark 0x${mark!.toString(16)} ipproto ${transport === 6 ? 'tcp' : 'udp'} lookup ${table}`;
+    : `fwmark 0x${mark!.toString(16)} ipproto ${protocolName(transport!)} lookup ${table}`;
   return family === 'ipv6' ? `${what} (IPv6)` : what;
 }
 

@@ -7,14 +7,14 @@ import { tunnelSource } from './tunnel-source.ts';
 
 /**
  * Tells the program which packets come from masqueraded real servers (nat_icmp_send), and from which address of this host such a
- * one is answered: a mark's real servers by either protocol (ip_vs_has_real_service).
+ * one is answered: a mark's real servers by any protocol (ip_vs_has_real_service).
  */
 export function arrangeRealServices(instance: Instance, services: Iterable<ListedService>): void {
   const map = instance.map('real_services');
   const wanted = new Map<string, Address>();
   for (const { service, destinations } of services) {
     const protocols: readonly Protocol[] =
-      service.id.kind === 'address' ? [service.id.protocol] : ['tcp', 'udp'];
+      service.id.kind === 'address' ? [service.id.protocol] : ['tcp', 'udp', 'sctp'];
     for (const { destination } of destinations.values()) {
       if (destination.method !== 'masquerade') continue;
       const { address, port } = destination;

@@ -58,7 +58,6 @@ export async function lookBefore(planes: Sides, move: Move): Promise<View> {
   const left = move === 'ipvs-to-ebpf' ? await leftInKernel(planes, kernel) : await lostToKernel(planes, own);
   const known = new Set(own.services.map(({ service }) => serviceKey(service.id)));
   const waits = (entry: ServiceEntry) =>
-    travels(entry) &&
     !(known.has(serviceKey(entry.service.id)) && left.keep.has(serviceKey(entry.service.id)));
   const needed =
     move === 'ipvs-to-ebpf' ? planes.usesIpvs() || entriesOf(kernel).some(waits) : planes.hasEbpf();
@@ -73,8 +72,8 @@ export async function lookBefore(planes: Sides, move: Move): Promise<View> {
     own,
     plan: {
       ...{ move, needed },
-      services: from.services.length - left.services,
-      realServers: destinations.length - left.realServers,
+      services: from.services.length,
+      realServers: destinations.length,
       connections: left.connections,
       templates: left.templates,
       left: [...left.left, ...mhLeft(from, to)],
@@ -85,20 +84,13 @@ export async function lookBefore(planes: Sides, move: Move): Promise<View> {
 
 type Left = {
   readonly left: readonly LeftBehind[];
-  readonly services: number;
-  readonly realServers: number;
   readonly connections: number;
   readonly templates: number;
   /** Services that have to stay in the kernel's table for the sake of connections. */
   readonly keep: ReadonlySet<string>;
 };
 
-/** Whether ebpf forwards a service: one it does not stays with IPVS. */
-export const travels = ({ service: { id } }: ServiceEntry): boolean =>
-  id.kind === 'fwmark' || id.protocol !== 'sctp';
-
 async function leftInKernel(planes: Sides, kernel: Observed): Promise<Left> {
-  const stay = entriesOf(kernel).filter((entry) => !travels(entry));
   const fateOf = kernelTraveller(kernel);
   const staying = new Map<StaysBecause, number>();
   const keep = new Set<string>();
@@ -113,10 +105,6 @@ async function leftInKernel(planes: Sides, kernel: Observed): Promise<Left> {
   }
   const engines = kernel.services.filter(({ service }) => service.persistence?.engine !== undefined);
   const left: LeftBehind[] = [
-    ...stay.map(({ service }) => ({
-      what: serviceKey(service.id),
-      why: 'ebpf does not forward SCTP: it stays with IPVS and goes on there',
-    })),
     ...[...staying].map(([reason, number]) => ({
       what: count(number, 'connection'),
       why: `${staysBecause[reason]}: ${fates[reason]}`,
@@ -127,8 +115,7 @@ async function leftInKernel(planes: Sides, kernel: Observed): Promise<Left> {
     })),
     ...countersLeft(kernel),
   ];
-  const realServers = stay.reduce((sum, { destinations }) => sum + destinations.length, 0);
-  return { left, services: stay.length, realServers, connections, templates, keep };
+  return { left, connections, templates, keep };
 }
 
 const isMasqueradedFtp = ({ service: { id }, destinations }: Observed['services'][number]): boolean =>
@@ -141,7 +128,6 @@ const withIpvs = 'it stays with IPVS until it ends, and so does its service ther
 const fates: Readonly<Record<StaysBecause, string>> = {
   helper: withIpvs,
   expected: withIpvs,
-  sctp: withIpvs,
   family: withIpvs,
   unknown: withIpvs,
   engine: 'its clients are bound anew, by address',
@@ -208,7 +194,7 @@ async function lostToKernel(planes: Sides, own: Observed): Promise<Left> {
     ...countersLeft(own),
   ];
   const connections = all.length - templates - gone;
-  return { left, services: 0, realServers: 0, connections, templates, keep: new Set() };
+  return { left, connections, templates, keep: new Set() };
 }
 
 /** What never travels, where there is something of it. */
@@ -276,7 +262,7 @@ function notesOf(move: Move, from: Observed, to: Observed): string[] {
 function refuseTwoTables(planes: Sides, kernel: Observed, own: Observed): void {
   if (!planes.hasEbpf() || planes.standsBack() || planes.usesIpvs() || own.services.length === 0) return;
   const known = new Set(own.services.map(({ service }) => serviceKey(service.id)));
-  const strange = entriesOf(kernel).filter((one) => travels(one) && !known.has(serviceKey(one.service.id)));
+  const strange = entriesOf(kernel).filter((one) => !known.has(serviceKey(one.service.id)));
   if (strange.length === 0) return;
   throw new HeadgateError(
     'HG_MOVE',

@@ -8,14 +8,7 @@ import type { Operation } from '../../model/table.ts';
 import { ended, travelKey } from '../../model/travel.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { deliveryDevice, openDelivery } from '../ipvs/deliver.ts';
-import {
-  entriesOf,
-  keepsItsService,
-  kernelTraveller,
-  sysctlsThatDiffer,
-  travels,
-  type View,
-} from './look.ts';
+import { entriesOf, keepsItsService, kernelTraveller, sysctlsThatDiffer, type View } from './look.ts';
 import type { BothPlanes } from './planes.ts';
 
 /** Looks at the kernel's connections before the switch end when one has found no more new ones than this, or after so many. */
@@ -37,7 +30,7 @@ export async function moveToEbpf(planes: BothPlanes, { plan, kernel, own }: View
   try {
     planes.noteIpvs();
     if (isBehind) {
-      const desired = { services: entriesOf(kernel).filter(travels) };
+      const desired = { services: entriesOf(kernel) };
       const steps = planTable(desired, { services: entriesOf(own) }).filter(
         ({ kind }) => kind !== 'delete-service',
       );
@@ -148,7 +141,7 @@ async function emptyKernel({ ipvs }: BothPlanes, staying: ReadonlySet<string>): 
   const services = entriesOf(await ipvs.read({ counters: false }));
   await ipvs.apply(
     services
-      .filter((entry) => travels(entry) && !staying.has(serviceKey(entry.service.id)))
+      .filter((entry) => !staying.has(serviceKey(entry.service.id)))
       .map(({ service: { id } }): Operation => ({ kind: 'delete-service', id })),
   );
 }
