@@ -9,8 +9,9 @@ import { runInGuest } from './guest.ts';
  */
 
 const root = resolve(import.meta.dirname, '../..');
-const ways = ['direct-routing', 'tunnel', 'masquerade', 'persistent', 'direct-routing-v6'];
+const ways = ['direct-routing', 'tunnel', 'masquerade', 'persistent', 'direct-routing-v6', 'sctp'];
 const inOurs = [
+  'b lists SCTP ESTABLISHED 10.1.0.3:40007 10.1.0.102:80 10.2.0.4:8132',
   'b lists TCP ASSURED 10.1.0.0:0 10.1.0.102:8080 10.2.0.4:8000',
   'b lists TCP ESTABLISHED 10.1.0.3:40001 10.1.0.102:8080 10.2.0.4:8000',
   'b lists TCP ESTABLISHED 10.1.0.3:40002 10.1.0.100:80 10.1.0.4:80',
@@ -21,19 +22,20 @@ const inOurs = [
 ];
 /** /proc/net/ip_vs_conn_sync of the kernel: ports of client and service, state, origin. */
 const inKernel = [
+  'a lists SCTP 9C4D 0050 ESTABLISHED SYNC',
   'a lists TCP 0000 1F91 ASSURED SYNC',
-  'a lists TCP 9C47 0050 ESTABLISHED SYNC',
   'a lists TCP 9C48 0050 ESTABLISHED SYNC',
   'a lists TCP 9C49 0050 ESTABLISHED SYNC',
-  'a lists TCP 9C4A 1F91 ESTABLISHED SYNC',
-  'a lists TCP 9C4B 0050 ESTABLISHED SYNC',
+  'a lists TCP 9C4A 0050 ESTABLISHED SYNC',
+  'a lists TCP 9C4B 1F91 ESTABLISHED SYNC',
+  'a lists TCP 9C4C 0050 ESTABLISHED SYNC',
 ];
 const goOn = ways.map((name) => `${name}: goes on`);
 /**
  * Active connections of real servers, of the streams both ways, as either director counts: of direct routing, tunnel,
- * masquerading, the persistent two, UDP and IPv6.
+ * masquerading, the persistent two, UDP, IPv6 and SCTP.
  */
-const counted = [2, 2, 2, 2, 1, 0, 2];
+const counted = [2, 2, 2, 2, 1, 0, 2, 2];
 
 describe.each(process.env.LONG ? (['6.12', '6.1'] as const) : (['6.12'] as const))('Linux %s', (series) => {
   requires(
