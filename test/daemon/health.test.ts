@@ -279,10 +279,9 @@ requires(
       'quorum-gained web has its quorum of 4, the sorry server leaves',
       'quorum-lost web has lost its quorum of 7, the sorry server takes over',
     ]);
-    // Both real servers get weight 0, and the sorry server comes.
     expect(site.events()).toContainEqual(
       expect.stringMatching(
-        /^configuration-applied .* by reload: the same rules, 3 changes of what is in force$/,
+        /^configuration-applied generation 2 of .* by reload: \+0 ~1 -0: web quorum 4 -> 7$/,
       ),
     );
   });
