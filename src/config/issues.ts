@@ -12,7 +12,21 @@ type Issue = core.$ZodIssue;
 
 /** What a schema found wrong with the values of a tree, as problems; issues are `singled` before. Problems come with their places. `top` names the whole. */
 export function problemsOfIssues(issues: readonly Issue[], root: TreeNode, top: string): Problem[] {
-  return issues.flatMap((issue) => problemsOfIssue(issue, root, top));
+  return issues.flatMap((issue) => (isSaidBy(issues, issue) ? [] : problemsOfIssue(issue, root, top)));
+}
+
+/** Whether a key is missing because it is misspelt, which its own problem says. */
+function isSaidBy(issues: readonly Issue[], { code, path }: Issue): boolean {
+  const [wanted, place] = [path.at(-1), JSON.stringify(path.slice(0, -1))];
+  return (
+    code !== 'unrecognized_keys' &&
+    issues.some(
+      (one) =>
+        one.code === 'unrecognized_keys' &&
+        JSON.stringify(one.path) === place &&
+        one.keys.some((key) => suggest(key, one.message.split(' ')) === wanted),
+    )
+  );
 }
 
 /** Of a value that may be one of several kinds: what is wrong with it as the kind it is, where that is clear. */

@@ -2,6 +2,7 @@ import { familyOf } from '../model/address.ts';
 import type { Problem } from '../model/errors.ts';
 import { placeOf, problemAt, type Span } from '../model/problem.ts';
 import { destinationKey, serviceFamily, serviceKey } from '../model/service-id.ts';
+import { suggest } from '../model/suggest.ts';
 import type { ServiceEntry } from '../model/table.ts';
 import { checkOperation } from '../model/validate.ts';
 import { type ServiceId, translates } from '../model/virtual-service.ts';
@@ -15,7 +16,7 @@ import type {
   FailoverConfiguration,
   ServiceConfiguration,
 } from './schema/configuration.ts';
-import type { MapNode, Path } from './tree.ts';
+import { type MapNode, nodeAt, type Path, type TreeNode } from './tree.ts';
 
 /** What is wrong with values that are right by themselves. Services that are `sound` are not judged again. */
 export function problemsOfRules(
@@ -37,7 +38,7 @@ export function problemsOfRules(
   for (const { value: service, path } of parts.services) {
     addressesOnce(service, path, taken, report, where);
     if (sound?.has(service)) continue;
-    judgeService(service, path, report);
+    judgeService(service, path, report, root);
     judgeRealServers(service, path, report);
     if (problems.length === 0) judgeByModel(service, path, report);
     if (problems.length === 0) sound?.add(service);
@@ -83,13 +84,15 @@ function addressesOnce(
   }
 }
 
-function judgeService(service: ServiceConfiguration, path: Path, report: Report): void {
+function judgeService(service: ServiceConfiguration, path: Path, report: Report, root: MapNode): void {
   const { address, fwmark, scheduler, persistence } = service;
   const ids = serviceIdsOf(service);
   const all = ids.map(serviceFamily);
   if ((address === undefined) === (fwmark === undefined)) {
-    const found = address === undefined ? 'neither' : 'both';
-    report(path, `virtual service "${service.name}": wanted "address" or "fwmark", found ${found}`);
+    const wanted = `virtual service "${service.name}": wanted "address" or "fwmark"`;
+    if (address !== undefined) report(path, `${wanted}, found both`, 'remove one of them');
+    else if (!isNearly(['address', 'fwmark'], nodeAt(root, path)))
+      report(path, `${wanted}, found neither`, 'add "address: 192.0.2.10:80", with its own address');
     return;
   }
   if (fwmark === undefined && service.family !== 'ipv4')
@@ -158,6 +161,10 @@ function judgeRealServers(service: ServiceConfiguration, path: Path, report: Rep
 
 /** Checks that ask a port; of the others there is none to name. */
 const portless = ['ping', 'file', 'script'];
+
+/** Whether one of these keys is there, misspelt, which was told. */
+const isNearly = (keys: readonly string[], node: TreeNode | undefined): boolean =>
+  node?.kind === 'map' && [...node.members.keys()].some((key) => suggest(key, keys) !== undefined);
 
 /** Where neither real server nor service has a port, a check has to name one. */
 function judgeCheckPorts(service: ServiceConfiguration, path: Path, report: Report): void {
