@@ -40,6 +40,11 @@ describe('the ebpf plane beside the IPVS of the kernel', () => {
         const scenario = randomScenario(randomNumbers(number), steps);
         const found = await differs(scenario);
         if (found === undefined) continue;
+        // Not by the packets: what the kernel's timers have done by then is chance, and that does not come again.
+        if ((await differs(scenario)) === undefined) {
+          process.stdout.write(`ORACLE_START=${number}: once, and not again: ${found}\n`);
+          continue;
+        }
         // Of the least one so far.
         let told = found;
         const fails = async (one: Scenario): Promise<boolean> => {
