@@ -281,7 +281,7 @@ requires(
     ]);
     expect(site.events()).toContainEqual(
       expect.stringMatching(
-        /^configuration-applied generation 2 of .* by reload: \+0 ~1 -0: web quorum 4 -> 7$/,
+        /^configuration-applied generation \d+ of .* by reload: \+0 ~1 -0: web quorum 4 -> 7$/,
       ),
     );
   });
