@@ -6,6 +6,7 @@ import type { Event } from '../model/event.ts';
 import type { HandOver, HandOverRequest } from '../model/hand-over.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import type { Override, OverrideRequest, OverrideStatus } from '../model/override.ts';
+import type { Question } from '../model/question.ts';
 import type { Connection, Observed, Operation, Refusal } from '../model/table.ts';
 import type { Totals } from '../model/totals.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
@@ -55,6 +56,8 @@ export type Remote = {
   summary<T>(): Promise<T>;
   /** Everything about what is called so. Rejects with HG_UNKNOWN_NAME. */
   describe<T>(name: string): Promise<T>;
+  /** What becomes of a client, and why. */
+  explain<T>(question: Question): Promise<T>;
   reload(order: {
     readonly dropRuntimeChanges: boolean;
     readonly yes: boolean;
@@ -134,6 +137,7 @@ export async function openRemote(path: string, by = 'headgate'): Promise<Remote 
     report: () => call(path, 'GET', '/v1/report'),
     summary: () => call(path, 'GET', '/v1/summary'),
     describe: (name) => call(path, 'POST', '/v1/describe', { name }),
+    explain: (question) => call(path, 'POST', '/v1/explain', question),
     reload: (order) => call(path, 'POST', '/v1/reload', order),
     checks: () => call(path, 'GET', '/v1/checks'),
     check: (realServer) => call(path, 'POST', '/v1/check', { realServer }),

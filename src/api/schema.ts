@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { type Address, parseAddress } from '../model/address.ts';
 import { isReason, overrideStates } from '../model/override.ts';
+import type { Question } from '../model/question.ts';
 import type { Operation } from '../model/table.ts';
 import { clientAddressWords, methodNames, schedulerNames, whenGoneWords } from '../model/virtual-service.ts';
 
@@ -13,12 +14,14 @@ const address = z.string().transform((text, context): Address => {
   return z.NEVER;
 });
 const whole = z.int();
+const port = whole.min(1).max(65_535);
+const protocol = z.enum(['tcp', 'udp', 'sctp']);
 const family = z.union([z.literal(4), z.literal(6)]);
 
 const serviceId = z.union([
   z.strictObject({
     kind: z.literal('address'),
-    protocol: z.enum(['tcp', 'udp', 'sctp']),
+    protocol,
     address,
     port: whole,
   }),
@@ -121,6 +124,12 @@ export const requests = {
   outlook: z.strictObject({ service: serviceId.exactOptional(), addresses: z.array(address).max(100_000) }),
   check: z.strictObject({ realServer: line }),
   describe: z.strictObject({ name: z.string().max(1000) }),
+  explain: z.strictObject({
+    protocol: protocol.default('tcp'),
+    client: z.strictObject({ address, port: port.exactOptional() }),
+    virtual: z.strictObject({ address, port }),
+    mark: whole.min(0).max(0xffff_ffff).exactOptional(),
+  }) satisfies z.ZodType<Question>,
   overrides: z.strictObject({
     realServer: line,
     state: z.enum([...overrideStates, 'ready']),

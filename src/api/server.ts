@@ -7,6 +7,7 @@ import { type ErrorCode, HeadgateError } from '../model/errors.ts';
 import type { HandOverRequest } from '../model/hand-over.ts';
 import type { Outlook } from '../model/outlook.ts';
 import type { OverrideRequest, OverrideStatus } from '../model/override.ts';
+import type { Question } from '../model/question.ts';
 import type { Observed, Operation, Refusal } from '../model/table.ts';
 import type { Totals } from '../model/totals.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
@@ -43,6 +44,8 @@ export type Served = ServedHistory & {
   readonly summary: () => Promise<object>;
   /** What `POST /v1/describe` answers: everything about what is called so. */
   readonly describe: (name: string) => Promise<object>;
+  /** What `POST /v1/explain` answers: what becomes of a client, and why. */
+  readonly explain: (question: Question) => Promise<object>;
   /** What `GET /v1/status` answers. */
   readonly status: () => Promise<Tagged<object>>;
   /** What `GET /metrics` answers. */
@@ -175,6 +178,8 @@ const routes: Readonly<Record<string, Answer>> = {
   'GET /v1/summary': (served) => served.summary(),
   'POST /v1/describe': async (served, request) =>
     served.describe((await body(request, requests.describe, smallBytes)).name),
+  'POST /v1/explain': async (served, request) =>
+    served.explain(await body(request, requests.explain, smallBytes)),
   'POST /v1/operations': async (served, request, response) => {
     const { operations } = await body(request, requests.operations, mostBytes);
     const refusals = tagged(

@@ -1,11 +1,14 @@
-import { type Candidate, type Explanation, explain } from '../control/explain.ts';
+import type { Candidate } from '../control/candidate.ts';
+import type { Explanation } from '../control/explain.ts';
 import { roomFor } from '../control/problems.ts';
 import { type Address, parseAddress } from '../model/address.ts';
 import { HeadgateError } from '../model/errors.ts';
+import type { Question } from '../model/question.ts';
 import { destinationKey } from '../model/service-id.ts';
-import type { Destination } from '../model/virtual-service.ts';
-import { connect } from './connect.ts';
+import type { Destination, DestinationId } from '../model/virtual-service.ts';
+import { aligned } from './columns.ts';
 import type { Streams } from './context.ts';
+import { inspect } from './inspect.ts';
 import { type Output, write } from './output.ts';
 
 export type ExplainOptions = {
@@ -35,17 +38,17 @@ export async function explainClient(
     );
   const protocol = options.sctp ? 'sctp' : options.udp ? 'udp' : 'tcp';
   const mark = options.mark === undefined ? undefined : readMark(options.mark);
-  const controller = await connect();
-  try {
-    const explanation = await explain(controller, {
-      ...{ protocol, client: from, virtual: { address, port } },
-      ...(mark !== undefined && { mark }),
-    });
-    await write(streams, options.output, explanation, () => `${explanationText(explanation)}\n`);
-    return explanation.destination && explanation.problems.length === 0 ? 0 : 1;
-  } finally {
-    await controller.close();
-  }
+  const question: Question = {
+    ...{ protocol, client: from, virtual: { address, port } },
+    ...(mark !== undefined && { mark }),
+  };
+  const explanation = await inspect(undefined, {
+    daemon: (daemon) => daemon.explain<Explanation>(question),
+    here: async (controller, { wanted }) =>
+      (await import('../control/explain.ts')).explain(controller, question, wanted?.names),
+  });
+  await write(streams, options.output, explanation, () => `${explanationText(explanation)}\n`);
+  return explanation.destination && explanation.problems.length === 0 ? 0 : 1;
 }
 
 /** A firewall mark, as nft and ip write it: decimal, or hexadecimal behind 0x; 0 for a packet without. */
@@ -94,7 +97,9 @@ export function explanationText(explanation: Explanation): string {
     client.port === undefined
       ? client.address
       : destinationKey({ address: client.address, port: client.port });
-  const rows: [string, string][] = [['service', service ? `${service.name}, ${service.scheduler}` : 'none']];
+  const rows: [string, string][] = [
+    ['service', service ? `${serviceText(service)}, ${service.scheduler}` : 'none'],
+  ];
   if (mark) rows.push(['mark', `${mark.value}, ${mark.because}`]);
   const [live, templates] = [false, true].map((kind) =>
     connections.filter(({ template }) => template === kind),
@@ -106,19 +111,19 @@ export function explanationText(explanation: Explanation): string {
         ? 'none yet'
         : live!
             .slice(0, 5)
-            .map((row) => `${row.client.port} -> ${destinationKey(row.destination)} ${row.state}`)
+            .map((row) => `${row.client.port} -> ${withName(row.realServer, row.destination)} ${row.state}`)
             .join(', ') + (live!.length > 5 ? ` and ${live!.length - 5} more` : ''),
     ]);
   if (templates!.length > 0)
-    rows.push(['persistence', templates!.map((row) => destinationKey(row.destination)).join(', ')]);
+    rows.push(['persistence', templates!.map((row) => withName(row.realServer, row.destination)).join(', ')]);
   rows.push([
     destination ? 'goes to' : 'goes to nobody',
     destination
-      ? `${destinationKey(explanation.arrives ?? destination)}, because ${because}`
+      ? `${withName(explanation.realServer, explanation.arrives ?? destination, service?.name)}, because ${because}`
       : `because ${because}`,
   ]);
   if (uncertain !== undefined) rows.push(['but', uncertain]);
-  for (const candidate of candidates) rows.push(['', candidateText(candidate, destination)]);
+  rows.push(...candidateTexts(candidates, destination).map((text): [string, string] => ['', text]));
   if (destination) {
     rows.push(['method', methods[destination.method]]);
     if (explanation.path) rows.push(['next hop', pathText(explanation.path, destination)]);
@@ -134,15 +139,28 @@ export function explanationText(explanation: Explanation): string {
   ].join('\n');
 }
 
-function candidateText(
-  { destination, active, inactive, figure, excluded }: Candidate,
-  chosen?: Destination,
-): string {
-  const mark = chosen && destinationKey(chosen) === destinationKey(destination) ? '*' : ' ';
-  const numbers = [`weight ${destination.weight}`, `active ${active}`, `inactive ${inactive}`];
-  const more = excluded ?? figure;
-  return `${mark} ${destinationKey(destination)}  ${numbers.join('  ')}${more === undefined ? '' : `  ${more}`}`;
+/** A line each, those that have names with these and their addresses in columns. */
+function candidateTexts(candidates: readonly Candidate[], chosen?: Destination): string[] {
+  const rows = candidates.map(({ name, destination, active, inactive, figure, excluded }) => {
+    const address = destinationKey(destination);
+    const mark = chosen && destinationKey(chosen) === address ? '*' : ' ';
+    const numbers = [`weight ${destination.weight}`, `active ${active}`, `inactive ${inactive}`];
+    return [`${mark} ${name}`, name === address ? '' : address, ...numbers, excluded ?? figure ?? ''];
+  });
+  const hasNames = rows.some(([, address]) => address !== '');
+  return aligned(hasNames ? rows : rows.map((row) => row.toSpliced(1, 1)));
 }
+
+/** `web1 10.0.0.11:80`, with its service `web/web1 10.0.0.11:80`; the address alone where nobody has given a name. */
+function withName(name: string | undefined, to: DestinationId, service?: string): string {
+  const address = destinationKey(to);
+  if (name === undefined || name === address || name === destinationKey({ ...to, port: 0 })) return address;
+  return `${service === undefined ? '' : `${service}/`}${name} ${address}`;
+}
+
+/** One name may stand for several addresses; it has the address in it then. */
+const serviceText = ({ name, address }: NonNullable<Explanation['service']>): string =>
+  name.includes(address) ? name : `${name} ${address}`;
 
 function pathText(path: NonNullable<Explanation['path']>, destination: Destination): string {
   if (path.kind === 'local') return 'this host itself';

@@ -3,16 +3,15 @@ import { agentText } from '../model/agent-state.ts';
 import { gather } from '../model/connection-batches.ts';
 import { type Health, healthWord, lastResultText, worstByMember } from '../model/health.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
-import { releaseLevel } from '../model/overload.ts';
-import { decisionOn, decisionText, memberKey, type Override } from '../model/override.ts';
+import { decisionOn, memberKey, type Override } from '../model/override.ts';
 import { maskAddress } from '../model/persistence.ts';
+import type { Question } from '../model/question.ts';
 import { startScheduler } from '../model/schedulers/by-name.ts';
-import { expectedDelay, overhead } from '../model/schedulers/load.ts';
 import { roundRobin } from '../model/schedulers/rr.ts';
 import type { DestinationView, SchedulingRequest } from '../model/schedulers/scheduler.ts';
 import { weightedRoundRobin, wrrParameters } from '../model/schedulers/wrr.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
-import type { Connection, Observed, ServiceState } from '../model/table.ts';
+import type { Connection, DestinationState, Observed, ServiceState } from '../model/table.ts';
 import type {
   AddressServiceId,
   Destination,
@@ -20,6 +19,7 @@ import type {
   SchedulerName,
   VirtualService,
 } from '../model/virtual-service.ts';
+import { type Candidate, candidateOf, viewOf } from './candidate.ts';
 import type { Controller } from './controller.ts';
 import { healthOf } from './health-store.ts';
 import { type Mark, type Marking, markAddress, markedServices, markingBy, unmarkedText } from './marking.ts';
@@ -32,32 +32,28 @@ import {
   type Problem,
   pathProblems,
 } from './problems.ts';
-import type { Question } from './question.ts';
 import { withAbsent } from './shown.ts';
-
-/** One destination as the scheduler sees it. */
-export type Candidate = {
-  readonly destination: Destination;
-  readonly active: number;
-  readonly inactive: number;
-  /** The number it is chosen by, written out; absent where the scheduler counts nothing. */
-  readonly figure?: string;
-  /** Why it gets no new connection; absent when it may. */
-  readonly excluded?: string;
-};
+import { type Names, plainNames } from './wanted.ts';
 
 /** What becomes of a client, and why. */
 export type Explanation = {
   readonly question: Question;
   /** Absent: no virtual service takes it. */
-  readonly service?: { readonly name: string; readonly scheduler: SchedulerName | 'none' };
-  /** Connections the client has with this service now; with a port at most one. */
-  readonly connections: readonly Connection[];
+  readonly service?: {
+    readonly name: string;
+    /** What it is in the data plane. */
+    readonly address: string;
+    readonly scheduler: SchedulerName | 'none';
+  };
+  /** Connections the client has with this service now, each with its real server's name; with a port at most one. */
+  readonly connections: readonly (Connection & { readonly realServer?: string })[];
   readonly candidates: readonly Candidate[];
   /** The packet's firewall mark, where a service goes by it. */
   readonly mark?: Mark;
   /** Who gets the packet; absent: nobody. */
   readonly destination?: Destination;
+  /** What the configuration calls that one. */
+  readonly realServer?: string;
   /** Where it arrives there. */
   readonly arrives?: DestinationId;
   /** Why that one, or why nobody, in a sentence. */
@@ -68,8 +64,14 @@ export type Explanation = {
   readonly problems: readonly Problem[];
 };
 
-/** Explains what becomes of a client's packet. Changes nothing. Rejects with a HeadgateError. */
-export async function explain(controller: Controller, question: Question): Promise<Explanation> {
+/**
+ * Explains what becomes of a client's packet, by the names of a configuration. Changes nothing. Rejects with a HeadgateError.
+ */
+export async function explain(
+  controller: Controller,
+  question: Question,
+  names: Names = plainNames,
+): Promise<Explanation> {
   const observed = await controller.read();
   const marking = await markingOf(observed, question);
   const state = findService(observed, question, marking.mark?.value);
@@ -85,8 +87,10 @@ export async function explain(controller: Controller, question: Question): Promi
     ({ service }) => service === state?.service,
   );
   const absent = (all?.destinations ?? []).slice(state?.destinations.length);
-  const taken = { absent, isDown: downIn(health, Date.now()) };
-  return explanationOf(question, observed, state, connections, outlook, overrides, taken, marking);
+  const takenOut = { absent, isDown: downIn(health, Date.now()) };
+  return explanationOf(question, state, {
+    ...{ observed, connections, outlook, overrides, takenOut, marking, names },
+  });
 }
 
 /** Who the client is in the connection table: itself, and in templates its network. */
@@ -107,7 +111,7 @@ async function markingOf(observed: Observed, question: Question): Promise<Markin
 /** What health has taken away. */
 export type TakenOut = {
   /** Who is down and out of the table. */
-  readonly absent: readonly State[];
+  readonly absent: readonly DestinationState[];
   readonly isDown: IsDown;
 };
 
@@ -147,22 +151,36 @@ function findService(
     .find((state) => state !== undefined);
 }
 
-/** The same from what was read before. */
-export function explanationOf(
+/** What an explanation goes by. */
+type Read = {
+  readonly observed: Observed;
+  readonly connections: readonly Connection[];
+  readonly outlook: Outlook | undefined;
+  readonly overrides: readonly Override[];
+  readonly takenOut: TakenOut;
+  readonly marking: Marking;
+  readonly names: Names;
+};
+
+function explanationOf(
   question: Question,
-  observed: Observed,
   state: ServiceState | undefined,
-  connections: readonly Connection[],
-  outlook: Outlook | undefined,
-  overrides: readonly Override[] = [],
-  { absent, isDown }: TakenOut = { absent: [], isDown: () => undefined },
-  { mark, unknown }: Marking = {},
+  {
+    observed,
+    connections,
+    outlook,
+    overrides,
+    takenOut: { absent, isDown },
+    marking: { mark, unknown },
+    names,
+  }: Read,
 ): Explanation {
   const own = connections.filter((row) => isOf(row, question));
-  const base = { question, connections: own, ...(mark && { mark }) };
+  const base = { question, ...(mark && { mark }) };
   if (!state)
     return {
       ...base,
+      connections: own,
       candidates: [],
       because: 'no virtual service has this protocol, address and port',
       problems: noServiceProblems(question, observed, outlook, {
@@ -171,13 +189,14 @@ export function explanationOf(
       }),
     };
   const { service } = state;
+  const nameOf = (destination: DestinationId) => names.realServer(service.id, destination);
   // Packets with a mark come by the routing, wherever their address is.
   const addressProblems =
     service.id.kind === 'address' ? localProblems(question.virtual.address, outlook) : [];
   const views = state.destinations.map((one, i) => viewOf(one, outlook?.lastWeights?.[i])).reverse();
   const whole = { ...state, destinations: [...state.destinations, ...absent] };
   const candidates = whole.destinations.map((one) =>
-    candidateOf(one, service.scheduler, {
+    candidateOf(nameOf(one.destination), one, service.scheduler, {
       decision: decisionOn(overrides, service.id, one.destination),
       down: isDown(service.id, one.destination),
       isAbsent: absent.includes(one),
@@ -191,11 +210,19 @@ export function explanationOf(
   const path = found.destination && outlook?.paths.get(found.destination.address);
   return {
     ...base,
-    service: { name: serviceKey(service.id), scheduler: service.scheduler },
+    service: {
+      ...{ name: names.service(service.id), address: serviceKey(service.id) },
+      scheduler: service.scheduler,
+    },
+    connections: own.map((row) => {
+      const end = whole.destinations.find(({ destination }) => takes(destination, row.destination));
+      return { ...row, ...(end && { realServer: nameOf(end.destination) }) };
+    }),
     candidates,
     ...found,
     ...(unknown !== undefined && { uncertain: `${unknown}: --mark says which mark the packet has` }),
     ...(found.destination && {
+      realServer: nameOf(found.destination),
       arrives: present?.destination ?? endOf(service, found.destination, question),
     }),
     ...(path && { path }),
@@ -204,7 +231,7 @@ export function explanationOf(
       ...[present && !found.destination ? deletedProblem(present, service) : undefined].filter(
         (one) => one !== undefined,
       ),
-      ...(found.destination || present ? [] : [nobodyProblem(whole, overrides, isDown)]),
+      ...(found.destination || present ? [] : [nobodyProblem(whole, overrides, isDown, names)]),
       ...(found.destination ? pathProblems(question.client, found.destination, outlook) : []),
     ],
   };
@@ -218,26 +245,6 @@ function isOf(row: Connection, { protocol, client, virtual }: Question): boolean
     row.virtual.address === virtual.address &&
     row.virtual.port === virtual.port
   );
-}
-
-type State = ServiceState['destinations'][number];
-
-function viewOf(
-  { destination, activeConnections: active, inactiveConnections, overloaded }: State,
-  lastWeight = destination.weight,
-): DestinationView {
-  const { address, port, weight } = destination;
-  const total = active + inactiveConnections;
-  return {
-    address,
-    port,
-    weight,
-    lastWeight,
-    active,
-    total,
-    overloaded: overloaded ?? false,
-    available: true,
-  };
 }
 
 /** What each scheduler goes by (net/netfilter/ipvs/ip_vs_*.c), as a sentence about its choice. */
@@ -316,6 +323,10 @@ function endOf({ id, persistence }: VirtualService, to: Destination, { virtual }
 const isEnd = (destination: Destination, end: DestinationId): boolean =>
   destination.address === end.address && (end.port === 0 || destination.port === end.port);
 
+/** Whether a connection's end is this destination's, which may stand for every port. */
+const takes = (destination: Destination, end: DestinationId): boolean =>
+  isEnd(destination, end) || (destination.address === end.address && destination.port === 0);
+
 function choose(
   { client, virtual }: Question,
   { service, destinations }: ServiceState,
@@ -373,67 +384,6 @@ function chooseFrom(
   const family = familyOf(request.packet.destination);
   return startScheduler(scheduler, views, family, mhTableIndex).choose(views, request);
 }
-
-function candidateOf(
-  one: State,
-  scheduler: SchedulerName | 'none',
-  why: {
-    readonly decision: Override | undefined;
-    readonly down: string | undefined;
-    readonly isAbsent: boolean;
-  },
-): Candidate {
-  const { destination, activeConnections, inactiveConnections } = one;
-  const figure = figureOf(viewOf(one), scheduler);
-  return {
-    destination,
-    active: activeConnections,
-    inactive: inactiveConnections,
-    ...(figure === undefined ? {} : { figure }),
-    ...excludedBy(one, why),
-  };
-}
-
-function excludedBy(
-  one: State,
-  { decision, down, isAbsent }: Parameters<typeof candidateOf>[2],
-): { readonly excluded?: string } {
-  const { destination, overloaded } = one;
-  if (destination.weight === 0 || isAbsent) {
-    const decided = decision && decisionText(decision);
-    const found = decision?.state === 'maintenance' ? decided : (down ?? decided);
-    return { excluded: found ?? 'weight 0: it keeps what it has and gets no more' };
-  }
-  return overloaded
-    ? { excluded: `overloaded: no more before it has fewer than ${releaseLevel(destination)}` }
-    : {};
-}
-
-function figureOf(view: DestinationView, scheduler: SchedulerName | 'none'): string | undefined {
-  const per = (cost: number, what: string) =>
-    view.weight > 0 ? `${what} ${cost} / weight ${view.weight} = ${rounded(cost / view.weight)}` : undefined;
-  switch (scheduler) {
-    case 'lc':
-      return `load ${overhead(view)}`;
-    case 'wlc':
-    case 'lblc':
-    case 'lblcr':
-    case 'twos':
-      return per(overhead(view), 'load');
-    case 'sed':
-    case 'nq':
-      return per(expectedDelay(view), 'delay');
-    case 'ovf':
-      return `${view.active} of ${view.weight} active`;
-    case 'fo':
-    case 'wrr':
-      return `weight ${view.weight}`;
-    default:
-      return undefined;
-  }
-}
-
-const rounded = (value: number): string => String(Math.round(value * 100) / 100);
 
 function noServiceProblems(
   question: Question,

@@ -1,10 +1,10 @@
 import type { HostSurvey } from '../dataplane/host-survey.ts';
 import { addressFromBytes, familyOf } from '../model/address.ts';
+import type { Question } from '../model/question.ts';
 import { serviceKey } from '../model/service-id.ts';
 import type { Observed } from '../model/table.ts';
 import type { DestinationId, FwmarkServiceId } from '../model/virtual-service.ts';
 import { holds, numberOf, protocolNumbers } from './doctor/firewall.ts';
-import type { Question } from './question.ts';
 
 type Firewall = HostSurvey['firewall'];
 type Rule = Firewall['rules'][number];

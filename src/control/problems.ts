@@ -3,10 +3,11 @@ import { type Address, familyOf } from '../model/address.ts';
 import { type Disagreement, disagreementText } from '../model/agreement.ts';
 import type { MemberHealth } from '../model/health.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
-import { decisionOn, memberKey, type Override, readyCommand } from '../model/override.ts';
-import { destinationKey, serviceKey } from '../model/service-id.ts';
+import { decisionOn, memberKey, memberWord, type Override, readyCommand } from '../model/override.ts';
+import { destinationKey } from '../model/service-id.ts';
 import type { Connection, ServiceState } from '../model/table.ts';
 import type { Destination, DestinationId, ServiceId, VirtualService } from '../model/virtual-service.ts';
+import { type Names, plainNames } from './wanted.ts';
 
 /** Something that keeps the client from being served, or will, with the way out. */
 export type Problem = { readonly what: string; readonly remedy: string };
@@ -69,28 +70,31 @@ export function nobodyProblem(
   { service, destinations }: ServiceState,
   overrides: readonly Override[] = [],
   isDown: IsDown = () => undefined,
+  names: Names = plainNames,
 ): Problem {
-  const key = serviceKey(service.id);
+  const name = names.service(service.id);
   const [first] = destinations;
   if (first === undefined)
     return {
-      what: `${key} has no real server`,
+      what: `${name} has no real server`,
       remedy: `headgate ipvsadm -a ${serviceWords(service.id)} -r SERVER`,
     };
   const decisions = destinations.map(({ destination }) => decisionOn(overrides, service.id, destination));
   const decision = decisions.find((one) => one !== undefined);
   const down = destinations.find(({ destination }) => isDown(service.id, destination));
   const full = destinations.find(({ overloaded, destination }) => overloaded && destination.weight > 0);
+  const wordOf = (destination: DestinationId) =>
+    memberWord(names.serviceName(service.id), names.realServer(service.id, destination));
   const weighted = ruleWords(service.id, { ...first.destination, weight: 1 });
   const remedies = [
-    down && `headgate check '${key}/${destinationKey(down.destination)}' --verbose`,
+    down && `headgate check ${wordOf(down.destination)} --verbose`,
     decision && readyCommand(decision),
     full &&
-      `add a real server, or raise an upper threshold: ${destinationKey(full.destination)} has ${full.destination.upperThreshold}`,
+      `add a real server, or raise an upper threshold: ${names.realServer(service.id, full.destination)} has ${full.destination.upperThreshold}`,
     `give one of them a weight above 0: headgate ipvsadm -e ${weighted}`,
   ];
   return {
-    what: `none of the ${destinations.length} real servers of ${key} may have new connections`,
+    what: `none of the ${destinations.length} real servers of ${name} may have new connections`,
     remedy: remedies.find((one) => one !== undefined)!,
   };
 }

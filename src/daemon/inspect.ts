@@ -6,6 +6,7 @@ import type { StatusReport } from '../control/status.ts';
 import type { RunningSync } from '../model/connection-sync.ts';
 import { HeadgateError } from '../model/errors.ts';
 import type { PeerStatus } from '../model/peer.ts';
+import type { Question } from '../model/question.ts';
 import type { VrrpStatus } from '../model/vrrp.ts';
 import type { Standing } from './keeper.ts';
 
@@ -37,6 +38,12 @@ export async function summaryOn(standing: Inspected): Promise<object> {
 export async function describeOn(standing: Inspected, name: string): Promise<object> {
   const { describe } = await import('../control/describe.ts');
   return describe(standing.controller, sourceOf(standing), placeOf(standing), name);
+}
+
+/** What `POST /v1/explain` answers: what becomes of a client, and why. */
+export async function explainOn({ controller, wanted }: Inspected, question: Question): Promise<object> {
+  const { explain } = await import('../control/explain.ts');
+  return explain(controller, question, wanted.names);
 }
 
 const placeOf = ({ version, startedAt, vrrp, sync, peers, aloneMs }: Inspected) => ({

@@ -11,7 +11,7 @@ import type { Checks } from './checks.ts';
 import type { Edition } from './edition.ts';
 import type { Failover } from './failover.ts';
 import { serveHandOver } from './hand-over.ts';
-import { describeOn, type Inspected, reportOn, summaryOn } from './inspect.ts';
+import { describeOn, explainOn, type Inspected, reportOn, summaryOn } from './inspect.ts';
 import type { Keeper } from './keeper.ts';
 import type { Log } from './log.ts';
 import { serveOverrides } from './overrides.ts';
@@ -112,6 +112,7 @@ export function servedBy({
     report: () => inTurn(() => reportOn(inspected())),
     summary: () => inTurn(() => summaryOn(inspected())),
     describe: (name) => inTurn(() => describeOn(inspected(), name)),
+    explain: (question) => inTurn(() => explainOn(inspected(), question)),
     async status() {
       const { generation, failure } = keeper.standing();
       const rolledBackTo = memory.rolledBackTo();

@@ -77,8 +77,13 @@ export function decisionText({ state, reason, since, by }: Override): string {
 
 /** The command that ends a decision. */
 export function readyCommand({ service, realServer }: Pick<Override, 'service' | 'realServer'>): string {
+  return `headgate ready ${memberWord(service, realServer)}`;
+}
+
+/** SERVICE/REALSERVER as one word of a command. */
+export function memberWord(service: string, realServer: string): string {
   const name = `${service}/${realServer}`;
-  return `headgate ready ${name.includes(' ') ? `'${name}'` : name}`;
+  return name.includes(' ') ? `'${name}'` : name;
 }
 
 /** A Map key: the entry of a service. */

@@ -217,6 +217,30 @@ describe('the control API', () => {
       expect(await ask('GET', `/v1/connections?${query}`), query).toMatchObject({ status: 400 });
   });
 
+  it('explains by the names of the configuration what becomes of a client', async () => {
+    const asked = (more: object) =>
+      ask(
+        'POST',
+        '/v1/explain',
+        JSON.stringify({
+          client: { address: '203.0.113.9' },
+          virtual: { address: '192.0.2.10', port: 80 },
+          ...more,
+        }),
+      );
+    await ask('POST', '/v1/reload', '{"yes":true,"dropRuntimeChanges":true}');
+    const { status, text } = await asked({});
+    expect(status).toBe(200);
+    expect(JSON.parse(text)).toMatchObject({
+      question: { protocol: 'tcp' },
+      service: { name: 'web', address: 'tcp 192.0.2.10:80' },
+      candidates: [{ name: 'one' }, { name: '10.0.0.2:80' }],
+    });
+    expect(JSON.parse((await asked({ protocol: 'udp' })).text)).not.toHaveProperty('service');
+    for (const wrong of [{ virtual: { address: '192.0.2.10' } }, { mark: 2 ** 32 }, { mark: -1 }])
+      expect(await asked(wrong), JSON.stringify(wrong)).toMatchObject({ status: 400 });
+  });
+
   it('refuses any path and method it does not serve', async () => {
     const path = fc.oneof(
       fc.webPath(),

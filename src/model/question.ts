@@ -1,5 +1,5 @@
-import type { Address } from '../model/address.ts';
-import type { DestinationId, Protocol } from '../model/virtual-service.ts';
+import type { Address } from './address.ts';
+import type { DestinationId, Protocol } from './virtual-service.ts';
 
 /** What is asked: a client at a virtual address. Without a port, the client may come from any. */
 export type Question = {
