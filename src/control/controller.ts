@@ -15,6 +15,7 @@ export type Controller = Pick<
   | 'read'
   | 'apply'
   | 'connections'
+  | 'connectionCounts'
   | 'totals'
   | 'outlook'
   | 'survey'

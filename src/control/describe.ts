@@ -1,6 +1,6 @@
 import type { Ignored } from '../dataplane/data-plane.ts';
 import { operationKey } from '../model/apply-operation.ts';
-import type { ConnectionBatches } from '../model/connection-batches.ts';
+import { countEach } from '../model/connection-batches.ts';
 import type { Path } from '../model/outlook.ts';
 import { memberKey } from '../model/override.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
@@ -98,11 +98,7 @@ export async function describe(
   const objects = namedObjects(candidates, name);
   const states = objects.flatMap(({ service: { state } }) => (state ? [state] : []));
   const findings = await findingsOf(controller, source, place, seen, states);
-  return descriptionsOf(
-    findings,
-    objects,
-    await tally(objects, seen.observed, source, controller.connections()),
-  );
+  return descriptionsOf(findings, objects, await tally(objects, seen.observed, source, controller));
 }
 
 type Candidate = Named & { readonly id: ServiceId; readonly state?: ServiceState };
@@ -140,7 +136,7 @@ async function tally(
   objects: readonly Subject[],
   { services }: Observed,
   source: Source,
-  batches: ConnectionBatches,
+  controller: Controller,
 ): Promise<readonly Tally[]> {
   const ownerOf = ownersAmong(candidatesOf(services, source));
   const tallies = objects.map(({ service: { address }, realServer }) => ({
@@ -148,16 +144,18 @@ async function tally(
     states: {} as Record<string, number>,
     templates: 0,
   }));
-  for await (const batch of batches)
-    for (const row of batch) {
-      const owner = ownerOf(row);
-      for (const one of tallies) {
-        if (owner?.service.address !== one.address) continue;
-        if (one.realServer !== undefined && one.realServer !== owner.realServer) continue;
-        if (row.template) one.templates++;
-        else one.states[row.state] = (one.states[row.state] ?? 0) + 1;
-      }
+  const counts = controller.connectionCounts
+    ? await controller.connectionCounts()
+    : countEach(controller.connections());
+  for await (const { like, count } of counts) {
+    const owner = ownerOf(like);
+    for (const one of tallies) {
+      if (owner?.service.address !== one.address) continue;
+      if (one.realServer !== undefined && one.realServer !== owner.realServer) continue;
+      if (like.template) one.templates += count;
+      else one.states[like.state] = (one.states[like.state] ?? 0) + count;
     }
+  }
   return tallies.map(({ states, templates }) => ({ states, templates }));
 }
 

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { loadText } from '../config/load.ts';
 import { type MemoryPlane, openMemoryPlane, tcpFlags } from '../dataplane/memory/plane.ts';
 import type { Address } from '../model/address.ts';
+import { gather } from '../model/connection-batches.ts';
 import type { Path } from '../model/outlook.ts';
 import type { Destination } from '../model/virtual-service.ts';
 import type { Source } from './configuration-report.ts';
@@ -373,6 +374,25 @@ describe('everything about one object', () => {
       timeouts: { tcp: 900 },
       connections: { states: { ESTABLISHED: 3 } },
       path: { kind: 'local' },
+    });
+  });
+
+  test('a plane that counts its connections is not asked for each of them', async () => {
+    await put(two);
+    connect(3);
+    const [like] = await gather(controller.connections());
+    const counting: Controller = {
+      ...controller,
+      connectionCounts: async () => [
+        { like: like!, count: 1_000_000 },
+        { like: { ...like!, state: 'FIN_WAIT', active: false }, count: 2 },
+        { like: { ...like!, template: true }, count: 7 },
+      ],
+      connections: () => expect.unreachable(),
+    };
+    const [found] = await describeObjects(counting, source(two), { host: 'lb1' }, 'web');
+    expect(found).toMatchObject({
+      connections: { states: { ESTABLISHED: 1_000_000, FIN_WAIT: 2 }, templates: 7 },
     });
   });
 

@@ -1,6 +1,6 @@
 import type { Activity } from '../model/activity.ts';
 import type { Address } from '../model/address.ts';
-import type { ConnectionBatches, ConnectionFilter } from '../model/connection-batches.ts';
+import type { ConnectionBatches, ConnectionCount, ConnectionFilter } from '../model/connection-batches.ts';
 import type { RunningSync, SyncRefusal, SyncRole, SyncSettings } from '../model/connection-sync.ts';
 import type { MemberOutcomes } from '../model/outcome.ts';
 import type { Outlook } from '../model/outlook.ts';
@@ -57,6 +57,8 @@ export type DataPlane = {
   apply(operations: readonly Operation[]): Promise<readonly (Refusal | undefined)[]>;
   /** The live entries of the connection table. */
   connections(filter?: ConnectionFilter): ConnectionBatches;
+  /** How many live entries are alike, without telling of each. Absent: who wants to know counts. */
+  connectionCounts?(): Promise<readonly ConnectionCount[]>;
   /** What it has done in all. Absent, or undefined: it keeps no such count. */
   totals?(): Promise<Totals | undefined>;
   /** Where packets to these addresses would go, and where the turn of a service stands. Absent: the plane does not say. */

@@ -32,3 +32,11 @@ export async function gather(batches: ConnectionBatches): Promise<Connection[]> 
   for await (const batch of batches) for (const one of batch) all.push(one);
   return all;
 }
+
+/** How many entries have the same virtual address, destination and state; `like` is one of them. */
+export type ConnectionCount = { readonly like: Connection; readonly count: number };
+
+/** The same for who tells of connections one by one. */
+export async function* countEach(batches: ConnectionBatches): AsyncIterable<ConnectionCount> {
+  for await (const batch of batches) for (const like of batch) yield { like, count: 1 };
+}

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import type { Address, Family } from '../../src/model/address.ts';
-import { gather } from '../../src/model/connection-batches.ts';
+import { type ConnectionCount, countEach, gather } from '../../src/model/connection-batches.ts';
 import { maskAddress } from '../../src/model/persistence.ts';
 import type { Operation } from '../../src/model/table.ts';
 import type { AddressServiceId } from '../../src/model/virtual-service.ts';
@@ -34,6 +34,32 @@ export const persistenceRules = {
     expect(await rows(first!, third!, maskAddress(first!, netmask))).toEqual([2010, 2012, 'template']);
     expect(await rows(rig.client(family, 99))).toEqual([]);
     expect(await rows()).toEqual([]);
+  },
+
+  'connections that are counted by whom they are with and how they stand are those of the list': async (
+    rig,
+    family,
+  ) => {
+    const persistence = { timeoutSeconds: 300, netmask: family === 4 ? 0xffffffff : 128 };
+    const sites = [await site(rig, family, 2, { persistence }), await site(rig, family, 2)];
+    for (const { id } of sites)
+      for (let n = 0; n < 6; n++) {
+        const conversation = await mustOpen(rig, id, family);
+        if (n === 3) await conversation.reset();
+      }
+    const counted = async (counts: AsyncIterable<ConnectionCount> | Iterable<ConnectionCount>) => {
+      const found: Record<string, number> = {};
+      for await (const { like, count } of counts) {
+        const { protocol, virtual, destination, state, active, template } = like;
+        const kind = JSON.stringify([protocol, virtual, destination, state, active, template]);
+        found[kind] = (found[kind] ?? 0) + count;
+      }
+      return found;
+    };
+    const listed = await counted(countEach(rig.plane.connections()));
+    expect(Object.keys(listed).length).toBeGreaterThan(4);
+    const found = await rig.plane.connectionCounts?.();
+    if (found) expect(await counted(found)).toEqual(listed);
   },
 
   'persistence keeps a client with its real server': async (rig, family) => {

@@ -46,12 +46,47 @@ export function readSlots(
   first: number,
   filter: ConnectionFilter,
 ): { readonly found: readonly Connection[]; readonly next?: number } {
-  const last = Math.min(instance.runtime.get(0, 'fresh'), entries.count - 1);
-  const end = Math.min(first + slotsAtOnce, last + 1);
-  const hertz = settings.get(0, 'hz');
-  const now = jiffiesNow(instance, hertz);
+  const end = Math.min(first + slotsAtOnce, slotsBegun(instance, entries));
+  const leftOf = remaining(instance, settings, { entries, details });
   const lastWords =
     filter.clients && new Set(filter.clients.map((one) => new Uint32Array(encodeAddress(one).buffer)[3]!));
+  const decode = decoder({ entries, details });
+  const found: Connection[] = [];
+  for (let slot = first; slot < end; slot++) {
+    const word = entries.get(slot, 'word');
+    if (!(word & WORD_LIVE)) continue;
+    if (lastWords && !lastWords.has(entries.get(slot, 'client'))) continue;
+    const leftMs = leftOf(slot, word);
+    if (leftMs > 0) found.push(decode(slot, word, leftMs));
+  }
+  // Of IPv6 the last of four words was compared.
+  return {
+    found: among(found, filter),
+    ...(end < slotsBegun(instance, entries) && { next: end }),
+  };
+}
+
+/** Slots that were never used come after all others: the first of these. */
+export const slotsBegun = ({ runtime }: Instance, { count }: ConnectionMaps['entries']): number =>
+  Math.min(runtime.get(0, 'fresh'), count - 1) + 1;
+
+/** Milliseconds that an entry has left; none where its time is up. */
+export function remaining(
+  instance: Instance,
+  settings: TableMaps['settings'],
+  { entries, details }: ConnectionMaps,
+): (slot: number, word: number) => number {
+  const hertz = settings.get(0, 'hz');
+  const now = jiffiesNow(instance, hertz);
+  return (slot, word) => {
+    const own = entries.get(slot, 'timeout') - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
+    const goesOn = own <= 0 && (word & WORD_TEMPLATE) !== 0 && details.get(slot, 'ruled') > 0;
+    return Math.round(((goesOn ? rulerGraceSeconds * hertz : own) * 1000) / hertz);
+  };
+}
+
+/** What the records of a slot say. */
+export function decoder({ entries, details }: ConnectionMaps) {
   const addresses = new Map<number, Address>();
   const addressOf = (slot: number, side: Side, family: number): Address => {
     const word = entries.get(slot, side);
@@ -65,22 +100,14 @@ export function readSlots(
     if (family === 4 && side !== 'client') addresses.set(word, address);
     return address;
   };
-  const found: Connection[] = [];
-  for (let slot = first; slot < end; slot++) {
-    const word = entries.get(slot, 'word');
-    if (!(word & WORD_LIVE)) continue;
-    if (lastWords && !lastWords.has(entries.get(slot, 'client'))) continue;
-    const isTemplate = (word & WORD_TEMPLATE) !== 0;
-    const own = entries.get(slot, 'timeout') - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
-    const goesOn = own <= 0 && isTemplate && details.get(slot, 'ruled') > 0;
-    const left = goesOn ? rulerGraceSeconds * hertz : own;
-    if (left <= 0) continue;
+  return (slot: number, word: number, expiresInMs: number): Connection => {
     const family = entries.get(slot, 'family');
+    const isTemplate = (word & WORD_TEMPLATE) !== 0;
     const at = (side: Side) => ({
       address: addressOf(slot, side, family),
       port: swapPort(entries.get(slot, `${side}_port`)),
     });
-    found.push({
+    return {
       protocol: protocolName(entries.get(slot, 'protocol')) ?? 'ip',
       client: at('client'),
       virtual: at('virtual'),
@@ -89,11 +116,9 @@ export function readSlots(
       active: !isTemplate && (word & WORD_INACTIVE) === 0,
       template: isTemplate,
       ...((word & WORD_SYNCED) !== 0 && { synced: true as const }),
-      expiresInMs: Math.round((left * 1000) / hertz),
-    });
-  }
-  // Of IPv6 the last of four words was compared.
-  return { found: among(found, filter), ...(end <= last && { next: end }) };
+      expiresInMs,
+    };
+  };
 }
 
 type Side = 'client' | 'virtual' | 'real';

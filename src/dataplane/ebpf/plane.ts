@@ -104,6 +104,14 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     read: async (look) => inPlane('read the table', () => read(look)),
     apply: async (operations) => inPlane('apply a change', () => apply(operations)),
     connections,
+    connectionCounts: async () =>
+      inPlane('read the connections', async () => {
+        const plane = await find();
+        if (!plane) return [];
+        plane.table ??= mapConnections(plane.instance);
+        const { countConnections } = await import('./connection-counts.ts');
+        return countConnections(plane.instance, plane.maps, plane.table);
+      }),
     totals: async () => inPlane('read the counters', totals),
     outlook: async (id, addresses) =>
       inPlane('look at a path', async () => {
