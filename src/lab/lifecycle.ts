@@ -37,12 +37,26 @@ export async function bringUp(
     try {
       await build(cluster, lab, headgate, begun);
     } catch (error) {
-      await remove(lab, headgate);
-      throw explained(error, `Cannot set up the lab "${lab}"`);
+      const why = explained(error, `Cannot set up the lab "${lab}"`);
+      await remove(lab, headgate).catch((left) => {
+        throw withRemains(why, left, lab);
+      });
+      throw why;
     }
   } finally {
     lock.remove();
   }
+}
+
+/** Why a lab could not be set up, and why what stands of it stays. */
+function withRemains(why: unknown, left: unknown, lab: string): Error {
+  const [first, second] = [why, left].map((error) =>
+    error instanceof Error ? error.message : String(error),
+  );
+  const message = `${first}; and what was built could not be taken down: ${second}`;
+  const cause = new AggregateError([why, left], message);
+  if (!(why instanceof HeadgateError)) return cause;
+  return new HeadgateError(why.code, message, { cause, hint: `headgate lab down ${lab}` });
 }
 
 async function build(

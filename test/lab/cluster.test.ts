@@ -4,6 +4,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { builtInClusters } from '../../src/lab/built-in.ts';
+import { bringUp } from '../../src/lab/lifecycle.ts';
 import { listNamedNetns } from '../../src/sys/netns.ts';
 import { until } from '../ha/link.ts';
 import { requires } from '../requirements.ts';
@@ -301,6 +303,22 @@ requires(
       expect(begun()).toBe(false);
       expect(pins().filter((name) => !pinsBefore.includes(name))).toEqual([]);
     }
+  });
+
+  it('that can neither be set up nor taken down says why, one after the other', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'headgate-lab-'));
+    const once = join(folder, 'once');
+    // A director that refuses its rules, and cannot be asked to clean up.
+    writeFileSync(once, '#!/bin/sh\nrm "$0"\necho "no rules today" >&2\nexit 1\n', { mode: 0o755 });
+    const cluster = builtInClusters.find(({ name }) => name === 'nat')!;
+    await expect(bringUp(cluster, one, [once])).rejects.toMatchObject({
+      code: 'HG_LAB_FAILED',
+      message: expect.stringMatching(/no rules today; and what was built could not be taken down: .*ENOENT/),
+      hint: `headgate lab down ${one}`,
+    });
+    rmSync(folder, { recursive: true });
+    must('down', one);
+    expect(netnsOf(one)).toEqual([]);
   });
 
   it('stands as a file says, and tells its mistakes before anything is built', () => {
