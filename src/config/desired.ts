@@ -82,7 +82,9 @@ function poolOf(service: ServiceConfiguration, id: ServiceId): PoolRules<Check, 
 }
 
 /** What a virtual service is called in a data plane, one name for each of its addresses or families. */
-export function serviceIdsOf(service: ServiceConfiguration): ServiceId[] {
+export function serviceIdsOf(
+  service: Pick<ServiceConfiguration, 'address' | 'fwmark' | 'family'>,
+): ServiceId[] {
   const { fwmark, family, address } = service;
   if (fwmark === undefined) return (address ?? []).map((one) => ({ kind: 'address', ...one }));
   const families =

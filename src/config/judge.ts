@@ -1,8 +1,9 @@
+import type { z } from 'zod';
 import type { Problem } from '../model/errors.ts';
 import type { Memory } from './memory.ts';
 import { readValues, type Values } from './read-values.ts';
 import type { Entry } from './report.ts';
-import { problemsOfRules } from './rules.ts';
+import { type Claim, problemsOfRules } from './rules.ts';
 import {
   type AlertsConfiguration,
   type Configuration,
@@ -59,6 +60,7 @@ function withoutOwnKeys(root: MapNode): MapNode {
 
 type Parts = {
   readonly services: readonly Entry<ServiceConfiguration>[];
+  readonly claims: readonly Entry<Claim>[];
   readonly failover?: FailoverConfiguration;
   readonly alerts?: AlertsConfiguration;
 };
@@ -67,17 +69,35 @@ const servicesPath = ['virtualServices'] as const;
 
 function partsOf({ virtualServices, failover, alerts }: Configuration): Parts {
   const services = virtualServices.map((value, i) => ({ value, path: [...servicesPath, i] }));
-  return { services, ...(failover && { failover }), ...(alerts && { alerts }) };
+  return { services, claims: services, ...(failover && { failover }), ...(alerts && { alerts }) };
 }
 
 /** Of a configuration with mistakes: what can be judged all the same. */
 function soundPartsOf(root: TreeNode): Parts {
   const list = nodeAt(root, servicesPath);
-  const services = (list?.kind === 'list' ? list.items : []).flatMap((node, i) => {
+  const services: Entry<ServiceConfiguration>[] = [];
+  const claims = (list?.kind === 'list' ? list.items : []).map((node, i): Entry<Claim> => {
     const { value } = readValues(node, virtualService, 'virtual service');
-    return value ? [{ value, path: [...servicesPath, i] }] : [];
+    const path = [...servicesPath, i];
+    if (value) services.push({ value, path });
+    return { value: value ?? claimOf(node), path };
   });
   const node = nodeAt(root, ['failover']);
   const { value } = node ? readValues(node, failover, 'failover') : {};
-  return value ? { services, failover: value } : { services };
+  return { services, claims, ...(value && { failover: value }) };
+}
+
+/** What a service with mistakes wants for itself, as far as that is right. */
+function claimOf(node: TreeNode): Claim {
+  const { name, address, fwmark, family } = virtualService.shape;
+  const part = <S extends z.ZodType>(key: string, schema: S) => {
+    const found = nodeAt(node, [key]);
+    return found && readValues(found, schema, key).value;
+  };
+  return {
+    name: part('name', name),
+    address: part('address', address),
+    fwmark: part('fwmark', fwmark),
+    family: part('family', family) ?? 'ipv4',
+  };
 }

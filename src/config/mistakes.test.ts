@@ -119,6 +119,25 @@ test('all mistakes come at once, in the order of the file, and one does not hide
   ]);
 });
 
+test('a name and an address that are taken are told beside mistakes of whoever has them', () => {
+  const text = `virtualServices:
+  - { name: web, address: 192.0.2.10:80, scheduler: wwr, realServers: [] }
+  - { name: web, address: ["192.0.2.11:80", "192.0.2.10:80"], realServers: [] }
+  - { name: 1, fwmark: 7, realServers: [] }
+  - { name: mark, fwmark: 7, family: both, realServers: [] }
+  - { name: other, address: 192.0.2.256:80, fwmark: wrong, realServers: [] }
+`;
+  expect(loadText(text, 'h.yaml').problems.map(({ at, message }) => [at.line, message])).toEqual([
+    [2, expect.stringMatching(/^"scheduler": wanted one of/)],
+    [3, 'virtual service "web": that name is taken in h.yaml:2'],
+    [3, 'tcp 192.0.2.10:80: virtual service "web" has it already, h.yaml:2'],
+    [4, expect.stringMatching(/^"name": wanted a name/)],
+    [5, 'fwmark 7: another virtual service has it already, h.yaml:4'],
+    [6, expect.stringMatching(/^"address": wanted an address/)],
+    [6, expect.stringMatching(/^"fwmark": wanted a whole number/)],
+  ]);
+});
+
 test('the code frame shows the line in its surroundings, with a caret under each sign', () => {
   expect(changed('scheduler: wrr', 'scheduler: ^wwr').problems[0]!.frame).toEqual([
     '5 |     address: 192.0.2.10:80',

@@ -18,10 +18,16 @@ import type {
 } from './schema/configuration.ts';
 import { type MapNode, nodeAt, type Path, type TreeNode } from './tree.ts';
 
+/** What a service wants for itself alone. Of one with mistakes: as much as can be told. */
+export type Claim = Pick<ServiceConfiguration, 'address' | 'fwmark' | 'family'> & {
+  readonly name?: string | undefined;
+};
+
 /** What is wrong with values that are right by themselves. Services that are `sound` are not judged again. */
 export function problemsOfRules(
   parts: {
     services: readonly Entry<ServiceConfiguration>[];
+    claims: readonly Entry<Claim>[];
     failover?: FailoverConfiguration;
     alerts?: AlertsConfiguration;
   },
@@ -33,15 +39,15 @@ export function problemsOfRules(
     problems.push(problemAt(spanAt(root, path), 'HG_CONFIG_CONFLICT', message, hint));
   };
   const where = (path: Path) => `${spanAt(root, path).source.name}:${lineAt(spanAt(root, path))}`;
-  namesOnce(parts.services, 'virtual service', report, where);
-  const taken = new Map<string, { name: string; path: Path }>();
+  namesOnce(parts.claims, 'virtual service', report, where);
+  addressesOnce(parts.claims, report, where);
   for (const { value: service, path } of parts.services) {
-    addressesOnce(service, path, taken, report, where);
     if (sound?.has(service)) continue;
+    const before = problems.length;
     judgeService(service, path, report, root);
     judgeRealServers(service, path, report);
-    if (problems.length === 0) judgeByModel(service, path, report);
-    if (problems.length === 0) sound?.add(service);
+    if (problems.length === before) judgeByModel(service, path, report);
+    if (problems.length === before) sound?.add(service);
   }
   const serviceNames = parts.services.map(({ value }) => value.name);
   if (parts.failover) problemsOfFailover(parts.failover, serviceNames, report);
@@ -68,20 +74,20 @@ function namesOnce(
   }
 }
 
-function addressesOnce(
-  service: ServiceConfiguration,
-  path: Path,
-  taken: Map<string, { name: string; path: Path }>,
-  report: Report,
-  where: (path: Path) => string,
-): void {
-  for (const [i, id] of serviceIdsOf(service).entries()) {
-    const name = serviceKey(id);
-    const at = id.kind === 'fwmark' ? [...path, 'fwmark'] : [...path, 'address', i];
-    const before = taken.get(name);
-    if (before) report(at, `${name}: virtual service "${before.name}" has it already, ${where(before.path)}`);
-    else taken.set(name, { name: service.name, path });
-  }
+function addressesOnce(claims: readonly Entry<Claim>[], report: Report, where: (path: Path) => string): void {
+  const taken = new Map<string, Entry<Claim>>();
+  for (const claim of claims)
+    for (const [i, id] of serviceIdsOf(claim.value).entries()) {
+      const key = serviceKey(id);
+      const at = id.kind === 'fwmark' ? [...claim.path, 'fwmark'] : [...claim.path, 'address', i];
+      const before = taken.get(key);
+      if (!before) taken.set(key, claim);
+      else {
+        const { name } = before.value;
+        const who = name === undefined ? 'another virtual service' : `virtual service "${name}"`;
+        report(at, `${key}: ${who} has it already, ${where(before.path)}`);
+      }
+    }
 }
 
 function judgeService(service: ServiceConfiguration, path: Path, report: Report, root: MapNode): void {
