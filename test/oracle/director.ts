@@ -15,12 +15,20 @@ import { clearIcmpLimits, enterNetns } from '../packets/harness.ts';
 import { virtualService } from '../packets/services.ts';
 import { buildWorld, type DeviceName, virtualAddresses } from '../packets/world.ts';
 import { workFolder } from '../sys/bpf-support.ts';
+import { most } from './scenario.ts';
 
 /** What the kernel takes to find out how many counters it can sum up at once (ip_vs_est_calc_phase, ip_vs_est.c). */
 const measuredMs = 6000;
 
 /** Ports of the virtual addresses at which packets are marked, TCP and UDP; and with what. */
 export const marked = { first: 7100, last: 7103, mark: 1 } as const;
+
+/**
+ * Scenarios that follow each other have other real servers each, which come back after so many: IPVS remembers for up to four minutes
+ * one that was deleted, with counters that it sums up late (ip_vs_dest_trash_expire, ip_vs_ctl.c), and a scenario takes twenty
+ * seconds at least.
+ */
+export const crews = 14;
 
 /** A data plane at work between real interfaces, in namespaces of its own; set up once for many scenarios. */
 export type Director = {
@@ -88,7 +96,7 @@ async function openDirector(
   open: () => DataPlane,
   end: (plane: DataPlane) => Promise<void>,
 ) {
-  const world = buildWorld(`hg-oracle-${name}-${process.pid}`);
+  const world = buildWorld(`hg-oracle-${name}-${process.pid}`, crews * most.destinations);
   const inside = <T>(work: () => Promise<T>): Promise<T> => {
     enter(world.director);
     return work();

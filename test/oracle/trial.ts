@@ -14,11 +14,12 @@ import type {
 import type { Left } from '../kernel/wire.ts';
 import type { Packet } from '../packets/frame.ts';
 import { additions, destination, servicePlan } from '../packets/services.ts';
-import { virtualAddresses } from '../packets/world.ts';
-import { type Director, marked } from './director.ts';
+import { firstRealServer, virtualAddresses } from '../packets/world.ts';
+import { crews, type Director, marked } from './director.ts';
 import { listing, row, rows } from './listing.ts';
 import {
   type DestinationWish,
+  most,
   places,
   type Scenario,
   type ServiceWish,
@@ -78,14 +79,16 @@ export class Difference extends Error {}
 
 /**
  * Does a scenario with both, step by step, and compares after each what left, what was refused, what is listed and every
- * connection. Throws Difference. Afterwards both are empty again. `base` is the first of the ports of its services. Returns how
- * many steps it has done: after one that leaves the rest to chance it is over.
+ * connection. Throws Difference. Afterwards both are empty again. Its services' ports and its real servers go by its `number`. Returns
+ * how many steps it has done: after one that leaves the rest to chance it is over.
  */
 export async function compareIn(
   scenario: Scenario,
-  base: number,
+  number: number,
   directors: readonly [Director, Director],
 ): Promise<number> {
+  const base = 1000 + 16 * (number % 3000);
+  const firstOfCrew = firstRealServer + most.destinations * (number % crews);
   const talks: Talk[] = [];
   let shown: Connection[] = [];
   let fresh = 0;
@@ -108,13 +111,13 @@ export async function compareIn(
   let isOver = false;
   let difference: unknown;
   try {
-    for (const [number, step] of scenario.entries()) {
-      trail.push(`${number} ${JSON.stringify(step)}`);
-      await within(`step ${number}, ${JSON.stringify(step)}`, () => carryOut(step));
+    for (const [index, step] of scenario.entries()) {
+      trail.push(`${index} ${JSON.stringify(step)}`);
+      await within(`step ${index}, ${JSON.stringify(step)}`, () => carryOut(step));
       await sleep(step.do.startsWith('delete') ? sweptMs : tickMs);
       const summedUp = step.do === 'wait' && step.seconds * 1000 >= summedUpMs;
-      await within(`after step ${number}, ${JSON.stringify(step)}`, () => compareTables(summedUp && isWhole));
-      await within(`to keep ends apart, after step ${number}`, async () => {
+      await within(`after step ${index}, ${JSON.stringify(step)}`, () => compareTables(summedUp && isWhole));
+      await within(`to keep ends apart, after step ${index}`, async () => {
         isOver = !(await untie());
       });
       done++;
@@ -439,7 +442,7 @@ export async function compareIn(
   function placeOf(at: number, to: number): DestinationId {
     const place = places[at]!;
     const { port } = virtualOf(at);
-    const address = (place.family === 4 ? `10.1.0.${11 + to}` : `fd10::${11 + to}`) as Address;
+    const address = ((place.family === 4 ? '10.1.0.' : 'fd10::') + (firstOfCrew + to)) as Address;
     const own = 'mark' in place ? 0 : port;
     return { address, port: 'anyPort' in place ? 0 : to % 2 === 0 ? own : 8000 + to };
   }

@@ -39,8 +39,8 @@ export const virtualAddresses = {
   elsewhereIpv6: '2001:db8:100::99',
 } as const;
 
-/** Last parts of the real servers' addresses: 10.1.0.11 and fd10::11 and so on. */
-const realServers = [11, 12, 13, 14, 15, 16];
+/** Last part of the first real server's addresses: 10.1.0.11 and fd10::11; the others' follow. */
+export const firstRealServer = 11;
 
 export type Way =
   | { readonly kind: 'local' }
@@ -89,8 +89,8 @@ export type World = {
   remove(): void;
 };
 
-/** Builds it; `name` is a prefix for the two namespaces. */
-export function buildWorld(name: string): World {
+/** Builds it; `name` is a prefix for the two namespaces. There are at most 88 real servers. */
+export function buildWorld(name: string, realServers = 6): World {
   const names = { director: `${name}-d`, outside: `${name}-o` };
   const director = netnsPath(names.director);
   const outside = netnsPath(names.outside);
@@ -116,7 +116,7 @@ export function buildWorld(name: string): World {
       writeSysctl('net.ipv6.conf.default.accept_ra', 0);
       tunFd = openTun('t0');
       return withNetlink({}, (netlink) => {
-        const found = furnish(netlink, outside);
+        const found = furnish(netlink, outside, realServers);
         const tunIndex = linkIndex(netlink, 't0');
         setLink(netlink, tunIndex, { up: true });
         addRoute(netlink, { destination: '8.0.0.0/16', index: tunIndex });
@@ -138,7 +138,7 @@ export function buildWorld(name: string): World {
   }
 }
 
-function furnish(netlink: Netlink, outside: string): World['index'] {
+function furnish(netlink: Netlink, outside: string, realServers: number): World['index'] {
   const fd = openSync(outside, 'r');
   const device = (name: DeviceName, mtu: number, addresses: readonly string[]): number => {
     createVeth(netlink, {
@@ -174,7 +174,7 @@ function furnish(netlink: Netlink, outside: string): World['index'] {
     for (const destination of ['10.66.0.0/16', 'fd66::/32']) {
       addRoute(netlink, { destination, type: 'unreachable' });
     }
-    for (const last of realServers) {
+    for (let last = firstRealServer; last < firstRealServer + realServers; last++) {
       for (const [name, index, networks] of [
         ['r0', r0, ['10.1.0.', 'fd10::']],
         ['m0', m0, ['10.2.0.', 'fd20::']],
