@@ -1,9 +1,11 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { until } from '../ha/link.ts';
 import { requires } from '../requirements.ts';
 
 const launcher = resolve(import.meta.dirname, '../../bin/headgate.js');
@@ -66,24 +68,33 @@ test.each([
   expect(stderr).toMatch(/^headgate: Cannot .*\[HG_[A-Z_]+\]\n {2}next: .*\n$/m);
 });
 
-/** What the demonstration prints on a terminal within a few seconds. */
-function demoOnTerminal(environment: NodeJS.ProcessEnv): string {
-  const demo = `timeout -s INT 5 ${process.execPath} ${launcher} demo --data-plane proxy`;
-  const { stdout } = spawnSync('script', ['-qec', demo, '/dev/null'], {
-    encoding: 'utf8',
-    timeout: 60_000,
+/** What the demonstration prints on a terminal until its picture is there and a person types Ctrl-C. */
+async function demoOnTerminal(environment: NodeJS.ProcessEnv): Promise<string> {
+  const demo = `${process.execPath} ${launcher} demo --data-plane proxy`;
+  const terminal = spawn('script', ['-qec', demo, '/dev/null'], {
     env: { PATH: process.env.PATH, TERM: 'xterm', ...environment },
   });
-  expect(stdout).toContain('director');
-  return stdout;
+  const ended = once(terminal, 'close');
+  try {
+    let shown = '';
+    terminal.stdout.setEncoding('utf8').on('data', (text) => {
+      shown += text;
+    });
+    await until(() => shown.includes('forwards in this process'), 'the picture is there', 60_000);
+    terminal.stdin.write('\x03');
+    await ended;
+    return shown;
+  } finally {
+    terminal.kill();
+  }
 }
 
 // ECMA-48, select graphic rendition.
 const colours = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`);
 
 requires('terminal')('colour', () => {
-  test('is on a terminal only, and not with NO_COLOR', () => {
-    expect(demoOnTerminal({})).toMatch(colours);
-    expect(demoOnTerminal({ NO_COLOR: '1' })).not.toMatch(colours);
+  test('is on a terminal only, and not with NO_COLOR', async () => {
+    expect(await demoOnTerminal({})).toMatch(colours);
+    expect(await demoOnTerminal({ NO_COLOR: '1' })).not.toMatch(colours);
   });
 });
