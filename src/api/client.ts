@@ -196,7 +196,8 @@ function ask(
     const text = sent === undefined ? '' : toWire(sent);
     const outgoing = request(
       {
-        ...{ socketPath, method, path, timeout },
+        // A connection that is kept is closed by a daemon that hears nothing for five seconds, while this process may be busy.
+        ...{ socketPath, method, path, timeout, agent: false },
         headers: { 'content-length': Buffer.byteLength(text), 'user-agent': `headgate/${by}` },
       },
       resolve,

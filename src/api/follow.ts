@@ -16,21 +16,24 @@ export function followEvents(
 ): Promise<StreamEnd> {
   return new Promise((resolve, reject) => {
     const headers = { accept: 'text/event-stream', 'last-event-id': String(since) };
-    const outgoing: ClientRequest = request({ socketPath, path: '/v1/events', headers }, (response) => {
-      if (response.statusCode !== 200) {
-        refused(response).then(reject, reject);
-        return;
-      }
-      let end: StreamEnd = { name: 'lost', reason: 'the daemon is gone' };
-      const feed = parseStream(({ name, data }) => {
-        if (name !== 'end' && name !== 'cut-off') take(JSON.parse(data) as Event);
-        else end = { name, reason: (JSON.parse(data) as { reason: string }).reason };
-      });
-      response.setEncoding('utf8');
-      response.on('data', feed);
-      response.on('error', () => resolve(end));
-      response.on('end', () => resolve(end));
-    });
+    const outgoing: ClientRequest = request(
+      { socketPath, path: '/v1/events', headers, agent: false },
+      (response) => {
+        if (response.statusCode !== 200) {
+          refused(response).then(reject, reject);
+          return;
+        }
+        let end: StreamEnd = { name: 'lost', reason: 'the daemon is gone' };
+        const feed = parseStream(({ name, data }) => {
+          if (name !== 'end' && name !== 'cut-off') take(JSON.parse(data) as Event);
+          else end = { name, reason: (JSON.parse(data) as { reason: string }).reason };
+        });
+        response.setEncoding('utf8');
+        response.on('data', feed);
+        response.on('error', () => resolve(end));
+        response.on('end', () => resolve(end));
+      },
+    );
     outgoing.on('error', () => resolve({ name: 'lost', reason: 'the daemon is gone' }));
     outgoing.end();
   });

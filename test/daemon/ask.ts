@@ -6,7 +6,10 @@ export type Answer = {
   readonly text: string;
 };
 
-/** One request to a control API, as any program would make it. */
+/**
+ * One request to a control API, on a connection of its own: a kept one would be closed by the daemon while a command that is
+ * waited for keeps this process from noticing.
+ */
 export function ask(
   socketPath: string,
   method: string,
@@ -14,7 +17,7 @@ export function ask(
   { body = '', headers = {} }: { body?: string; headers?: Record<string, string> } = {},
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath, method, path, headers }, (response) => {
+    const outgoing = request({ socketPath, method, path, headers, agent: false }, (response) => {
       let text = '';
       response.on('data', (chunk) => {
         text += chunk;

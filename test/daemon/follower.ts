@@ -24,7 +24,7 @@ export function follow(
 ): Promise<Follower> {
   return new Promise((resolve, reject) => {
     const outgoing: ClientRequest = request(
-      { socketPath, path, headers: { accept: 'text/event-stream', ...headers } },
+      { socketPath, path, headers: { accept: 'text/event-stream', ...headers }, agent: false },
       (response) => {
         let text = '';
         response.setEncoding('utf8');
