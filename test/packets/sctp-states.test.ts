@@ -20,19 +20,12 @@ import { crc32c } from './crc32c.ts';
 import { type Chunk, chunkTypes, filler, sctp } from './frame.ts';
 import { type Harness, openHarness } from './harness.ts';
 import { amount, randomNumbers, startOf } from './random.ts';
-import { additions, destination, servicePlan } from './services.ts';
+import { sctpPlans, vip, vip6 } from './sctp-services.ts';
+import { additions } from './services.ts';
 
 const { connection_word: bits, state: stateNumbers } = numbers;
 const { STATE_SCTP_NONE, STATE_SCTP_CLOSED } = stateNumbers;
 
-const vip = '198.51.100.10';
-const vip6 = '[2001:db8:100::10]';
-const plans = [
-  servicePlan(`sctp ${vip}:80`, 'rr', destination('10.1.0.11:8080')),
-  servicePlan(`sctp ${vip6}:80`, 'rr', destination('[fd10::11]:8080')),
-  servicePlan(`sctp ${vip}:81`, 'rr', destination('10.1.0.12:81', 'direct-routing')),
-  servicePlan(`sctp ${vip6}:81`, 'rr', destination('[fd10::12]:81', 'direct-routing')),
-];
 const [client4, client6] = ['203.0.113.7', '[2001:db8:c::7]'];
 const setups = [
   { name: 'masquerade', slot: 1, from: client4, service: `${vip}:80`, real: '10.1.0.11:8080' },
@@ -91,7 +84,7 @@ requires(
   let port = 1024;
   beforeAll(async () => {
     harness = await openHarness('sctp-states', 4096);
-    await harness.apply(...additions(plans));
+    await harness.apply(...additions(sctpPlans));
     table = mapRecords(harness.instance.map('connections'), 'connection');
   });
   afterAll(async () => {

@@ -10,6 +10,7 @@ import { address, encode, filler, fragments, icmp, type Packet, sctp } from './f
 import { type Harness, inbound, openHarness } from './harness.ts';
 import { amount, randomNumbers, startOf } from './random.ts';
 import { createReference, type Expected, type Reference } from './reference.ts';
+import { sctpPlans, vip, vip6 } from './sctp-services.ts';
 import { additions, destination, servicePlan, virtualService } from './services.ts';
 import { type DeviceName, smallMtu, wayTo } from './world.ts';
 
@@ -18,13 +19,8 @@ import { type DeviceName, smallMtu, wayTo } from './world.ts';
  * change of it shows. Rules: RFC 9260, net/netfilter/ipvs/ip_vs_proto_sctp.c.
  */
 
-const vip = '198.51.100.10';
-const vip6 = '[2001:db8:100::10]';
 const plans = [
-  servicePlan(`sctp ${vip}:80`, 'rr', destination('10.1.0.11:8080')),
-  servicePlan(`sctp ${vip6}:80`, 'rr', destination('[fd10::11]:8080')),
-  servicePlan(`sctp ${vip}:81`, 'rr', destination('10.1.0.12:81', 'direct-routing')),
-  servicePlan(`sctp ${vip6}:81`, 'rr', destination('[fd10::12]:81', 'direct-routing')),
+  ...sctpPlans,
   servicePlan(`sctp ${vip}:82`, 'rr', destination('10.1.0.13:82')),
   servicePlan(`sctp ${vip}:84`, 'rr', destination('10.1.0.13:84', 'masquerade', 0)),
   servicePlan(`sctp ${vip}:86`, 'rr', destination('10.2.0.11:8080')),
