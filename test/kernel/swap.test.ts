@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { requires } from '../requirements.ts';
-import { type EarlierBuild, makeEarlierBuild } from '../takeover/earlier-build.ts';
+import { earlierBuild } from '../takeover/earlier-build.ts';
 import { guestNeeds, series, suiteInGuests, suiteTimeoutMs } from './suite.ts';
 
 /*
@@ -9,8 +9,7 @@ import { guestNeeds, series, suiteInGuests, suiteTimeoutMs } from './suite.ts';
  */
 
 const file = 'test/kernel/swap-inside.ts';
-let earlier: EarlierBuild | undefined;
-const inGuest = suiteInGuests([file], () => ({ EARLIER: earlier!.launcher }));
+const inGuest = suiteInGuests([file], () => ({ EARLIER: earlierBuild() }));
 
 describe.each(series)('Linux %s', (name) => {
   requires(
@@ -19,7 +18,7 @@ describe.each(series)('Linux %s', (name) => {
     `kernel-${name}`,
   )('a swap', () => {
     beforeAll(() => {
-      earlier ??= makeEarlierBuild();
+      earlierBuild();
     }, 600_000);
 
     it(
@@ -36,4 +35,3 @@ describe.each(series)('Linux %s', (name) => {
     );
   });
 });
-afterAll(() => earlier?.remove());

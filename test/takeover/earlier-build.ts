@@ -1,29 +1,55 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { createHash } from 'node:crypto';
+import {
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '../..');
 
-export type EarlierBuild = { readonly launcher: string; remove(): void };
+const cache = join(root, 'test/.cache/earlier');
+
+/** What a build is made of. */
+const sources = ['bin', 'bpf', 'src', 'scripts', 'package.json', 'tsconfig.json', 'tsconfig.build.json'];
 
 /**
- * Builds a copy of this checkout whose records have another layout, as an earlier release might have: fields in another
- * order, and some that came later missing. Program, object and records belong together as in a real release.
+ * The launcher of a build of this checkout whose records have another layout, as an earlier release might have: fields in
+ * another order, and some that came later missing. Program, object and records belong together as in a real release. It is
+ * made once and stays as long as what it is made of is the same.
  */
-export function makeEarlierBuild(): EarlierBuild {
-  const folder = mkdtempSync(join(tmpdir(), 'headgate-earlier-'));
-  for (const name of [
-    'bin',
-    'bpf',
-    'src',
-    'scripts',
-    'package.json',
-    'tsconfig.json',
-    'tsconfig.build.json',
-  ]) {
-    cpSync(join(root, name), join(folder, name), { recursive: true });
+export function earlierBuild(): string {
+  const folder = join(cache, keyOf([...sources, 'package-lock.json', 'test/takeover/earlier-build.ts']));
+  if (!existsSync(folder)) {
+    rmSync(cache, { recursive: true, force: true });
+    const begun = `${folder}.begun`;
+    make(begun);
+    // Whole or not at all.
+    renameSync(begun, folder);
   }
+  return join(folder, 'bin/ipvsadm.js');
+}
+
+/** What files and folders of this checkout contain, in short. */
+function keyOf(paths: readonly string[]): string {
+  const hash = createHash('sha256');
+  const add = (path: string): void => {
+    if (statSync(path).isDirectory()) for (const name of readdirSync(path).sort()) add(join(path, name));
+    else hash.update(path).update(readFileSync(path));
+  };
+  for (const path of paths) add(join(root, path));
+  return hash.digest('hex').slice(0, 16);
+}
+
+function make(folder: string): void {
+  for (const name of sources) cpSync(join(root, name), join(folder, name), { recursive: true });
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
   edit(folder, 'bpf/layout.h', [
     [/^struct connection \{\n/m, 'struct connection {\n\t__u32 word;\n\t__u32 packets;\n'],
@@ -41,10 +67,6 @@ export function makeEarlierBuild(): EarlierBuild {
   ]);
   run(folder, 'npm', ['run', '--silent', 'bpf:build']);
   run(folder, 'npm', ['run', '--silent', 'build']);
-  return {
-    launcher: join(folder, 'bin/ipvsadm.js'),
-    remove: () => rmSync(folder, { recursive: true, force: true }),
-  };
 }
 
 /** Applies replacements, each of which must change something. */

@@ -9,7 +9,7 @@ import { at, linkKinds, plans, type Site, smallTable, standUp } from '../network
 import { askTcp, streamOn, tally } from '../network/sockets.ts';
 import { patternDigest } from '../network/transfer.ts';
 import { requires } from '../requirements.ts';
-import { type EarlierBuild, makeEarlierBuild } from './earlier-build.ts';
+import { earlierBuild } from './earlier-build.ts';
 
 const megabytes = 1_000_000;
 const chunkBytes = 64 * 1024;
@@ -84,11 +84,10 @@ requires(
   'clang-16',
   'ip',
 )('taking over a running table', () => {
-  let earlier: EarlierBuild;
+  let earlier: string;
   beforeAll(() => {
-    earlier = makeEarlierBuild();
+    earlier = earlierBuild();
   });
-  afterAll(() => earlier?.remove());
 
   describe.each(linkKinds)('$links', (kind) => {
     let site: Site;
@@ -123,14 +122,14 @@ requires(
         [direct, '-g', plans[6].frontOf],
         [full, '--full-nat', plans[6].frontOf],
       ] as const) {
-        run(earlier.launcher, '-A', '-t', at(address, 80), '-s', 'rr');
+        run(earlier, '-A', '-t', at(address, 80), '-s', 'rr');
         for (const n of [1, 2]) {
-          run(earlier.launcher, '-a', '-t', at(address, 80), '-r', at(realOf(n), 80), method);
+          run(earlier, '-a', '-t', at(address, 80), '-r', at(realOf(n), 80), method);
         }
       }
-      run(earlier.launcher, '-A', '-t', at(masquerade, 7), '-s', 'rr');
+      run(earlier, '-A', '-t', at(masquerade, 7), '-s', 'rr');
       for (const n of [1, 2]) {
-        run(earlier.launcher, '-a', '-t', at(masquerade, 7), '-r', at(plans[4].backOf(n), 7), '-m');
+        run(earlier, '-a', '-t', at(masquerade, 7), '-r', at(plans[4].backOf(n), 7), '-m');
       }
       const open = (address: string) => streamOn(site.lab, 'client', { address, port: 80 });
       // Half of it is more than the sockets of both ends hold: nobody has closed half way.
@@ -145,7 +144,7 @@ requires(
       ];
       await Promise.all(transfers.map(({ halfWay }) => halfWay));
       const connections = () =>
-        run(earlier.launcher, '-L', '-n', '-c')
+        run(earlier, '-L', '-n', '-c')
           .split('\n')
           .filter((line) => line.includes('ESTABLISHED'))
           .map((line) => line.replace(/^TCP \S+ /, ''))
@@ -172,7 +171,7 @@ requires(
       });
 
       // And back: the earlier build finds its own layout gone and takes over in its turn.
-      run(earlier.launcher, '-L', '-n');
+      run(earlier, '-L', '-n');
       expect(layout()).toBe(layoutBefore);
       for (const transfer of transfers) transfer.goOn();
       expect(await Promise.all(transfers.map(({ digest }) => digest))).toEqual(
@@ -196,7 +195,7 @@ requires(
         }
       };
       const variable = 'HEADGATE_XDP=front:generic,back:generic';
-      const words = [variable, process.execPath, earlier.launcher, '-A', '-u', at(plans[4].vip, 53)];
+      const words = [variable, process.execPath, earlier, '-A', '-u', at(plans[4].vip, 53)];
       expect(site.lab.run('director', 'env', words, { env: smallTable }).status).toBe(0);
       const layoutBefore = layout();
       const [before, listed] = [programs(), interfaces()];
