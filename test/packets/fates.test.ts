@@ -1,12 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { readServiceId } from '../../src/dataplane/ebpf/encoding.ts';
-import type { Destination, ForwardingMethod, WhenGone } from '../../src/model/virtual-service.ts';
+import type { ForwardingMethod } from '../../src/model/virtual-service.ts';
 import { withNetns } from '../../src/sys/netns.ts';
 import { type FrameSocket, openFrameSocket } from '../../src/sys/raw.ts';
 import { requires } from '../requirements.ts';
 import { decode, encode, ethernet, filler, icmp, type Packet, tcp, udp } from './frame.ts';
+import { clients, member, reals, sitesIn, vips } from './gone-sites.ts';
 import { type Harness, inbound, openHarness } from './harness.ts';
-import { destination, serviceId, virtualService } from './services.ts';
 import { type DeviceName, macs, wayTo } from './world.ts';
 
 /*
@@ -16,10 +15,6 @@ import { type DeviceName, macs, wayTo } from './world.ts';
  */
 
 const families = [4, 6] as const;
-type Family = (typeof families)[number];
-const vips = { 4: '198.51.100.10', 6: '[2001:db8:100::10]' } as const;
-const clients = { 4: '203.0.113.5', 6: '[2001:db8:c::5]' } as const;
-const reals = { 4: ['10.1.0.11', '10.1.0.12'], 6: ['[fd10::11]', '[fd10::12]'] } as const;
 const ownAddress = { 4: '10.1.0.1', 6: 'fd10::1' } as const;
 const bare = (address: string) => address.replace(/[[\]]/g, '');
 const methods: readonly ForwardingMethod[] = ['masquerade', 'direct-routing', 'tunnel'];
@@ -33,7 +28,6 @@ requires(
 )('connections whose destination is deleted', () => {
   let harness: Harness;
   let far: Record<'c0' | 'r0', FrameSocket>;
-  let port = 20_000;
   beforeAll(async () => {
     harness = await openHarness('fates');
     const { outside, farIndex } = harness.world;
@@ -49,78 +43,7 @@ requires(
     harness.clearIcmpLimits();
   });
 
-  const member = (family: Family, n: 0 | 1, at: number, method: ForwardingMethod): Destination => ({
-    ...destination(`${reals[family][n]}:${method === 'masquerade' ? 8080 : at}`, method),
-    ...(method === 'tunnel' && { tunnel: { type: 'ipip', port: 0, checksum: 'none' } }),
-  });
-
-  /** A service whose only destination serves a client; `leave` deletes it and puts another in its place. */
-  async function site(
-    protocol: 'tcp' | 'udp',
-    family: Family,
-    whenGone: WhenGone | undefined,
-    method: ForwardingMethod = 'masquerade',
-  ) {
-    const at = ++port;
-    const vip = `${vips[family]}:${at}`;
-    const client = `${clients[family]}:${++port}`;
-    const id = serviceId(`${protocol} ${vip}`);
-    const service = { ...virtualService(`${protocol} ${vip}`), ...(whenGone && { whenGone }) };
-    const [first, second] = [member(family, 0, at, method), member(family, 1, at, method)];
-    const placeOf = (n: 0 | 1) => `${reals[family][n]}:${[first, second][n]!.port}`;
-    /** What a packet to the virtual address is when it reaches a real server, without outer headers. */
-    const arriving = (n: 0 | 1) => (method === 'masquerade' ? placeOf(n) : vip);
-    await harness.apply(
-      { kind: 'add-service', service },
-      { kind: 'add-destination', id, destination: first },
-    );
-    const slot = harness.instance.settings.get(0, 'destination_slots');
-    return {
-      id,
-      service,
-      vip,
-      client,
-      placeOf,
-      arriving,
-      slot,
-      remove: () => harness.apply({ kind: 'delete-destination', id, destination: first }),
-      replace: () =>
-        harness.apply(
-          { kind: 'add-destination', id, destination: second },
-          { kind: 'delete-destination', id, destination: first },
-        ),
-      revive: () => harness.apply({ kind: 'add-destination', id, destination: first }),
-      counted: () => slotsOf(reals[family][0]).reduce(([a, i], one) => [a + one[0], i + one[1]], [0, 0]),
-      countedAtOther: () =>
-        slotsOf(reals[family][1]).reduce(([a, i], one) => [a + one[0], i + one[1]], [0, 0]),
-    };
-
-    /** Active and inactive of every record of the service with this address, listed or deleted. */
-    function slotsOf(address: string): [number, number][] {
-      const found: [number, number][] = [];
-      const wanted = Buffer.from(encode(udp(`${address}:1`, `${address}:1`)));
-      const bytes = family === 4 ? wanted.subarray(12, 16) : wanted.subarray(8, 24);
-      const { destinations } = harness;
-      for (let one = 1; one <= harness.instance.settings.get(0, 'destination_slots'); one++) {
-        const own = Buffer.from(destinations.address(one, 'address')).subarray(family === 4 ? 12 : 0);
-        if (!own.equals(bytes)) continue;
-        const services = harness.services;
-        const theirs = readServiceId(services, destinations.get(one, 'service'));
-        if (theirs.kind !== 'address' || theirs.port !== at || theirs.protocol !== protocol) continue;
-        found.push([destinations.get(one, 'active'), destinations.get(one, 'inactive')]);
-      }
-      return found;
-    }
-  }
-
-  const entriesOf = async (client: string) =>
-    (await harness.connections()).filter((one) => `${one.client.port}` === client.replace(/.*:/, ''));
-
-  const isForwarded = (packet: Packet, arrives: Packet) => {
-    const outcome = harness.receive('c0', packet);
-    expect(outcome.verdict).toBe('redirect');
-    expect(outcome.bytes.subarray(14).toString('hex')).toBe(encode(arrives).toString('hex'));
-  };
+  const { site, entriesOf, isForwarded, nextPort } = sitesIn(() => harness);
 
   describe.each(families)('IPv%i', (family) => {
     it('drop: silence, until it is back', async () => {
@@ -149,7 +72,7 @@ requires(
         family,
         'keep',
       );
-      const other = `${clients[family]}:${++port}`;
+      const other = `${clients[family]}:${nextPort()}`;
       harness.receive('c0', tcp(client, vip, 'S'));
       await replace();
       isForwarded(
@@ -178,7 +101,7 @@ requires(
 
     it('expire: a SYN goes elsewhere at once, a segment of the middle is nobody’s', async () => {
       const { client, vip, replace, counted, countedAtOther, arriving } = await site('tcp', family, 'expire');
-      const other = `${clients[family]}:${++port}`;
+      const other = `${clients[family]}:${nextPort()}`;
       for (const at of [client, other]) harness.receive('c0', tcp(at, vip, 'S'));
       await replace();
       expect(counted()).toEqual([2, 0]);
@@ -321,7 +244,6 @@ requires(
         (await harness.connections()).filter(({ virtual }) => virtual.port === id.port);
       expect((await left()).map(({ template }) => template).sort()).toEqual([false, false, true]);
       await remove();
-      // The sweeper may have given it another minute just before its last connection ended.
       const until = performance.now() + 100_000;
       while (performance.now() < until && (await left()).length > 0)
         await new Promise((resolve) => setTimeout(resolve, 10));
