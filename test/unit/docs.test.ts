@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { verbs } from '../../src/cli/verbs.ts';
 import { errorCatalogue } from '../../src/model/errors.ts';
+import { eventKinds } from '../../src/model/event.ts';
 import { requirements } from '../requirements.ts';
 import { projectFiles, projectText } from './project.ts';
 
@@ -33,6 +34,12 @@ test('docs/dependencies.md names every dependency of package.json with its versi
     ),
   );
   expect(tables).toEqual([manifest.dependencies, manifest.devDependencies]);
+});
+
+test('docs/history.md has every kind of event in its table, once', () => {
+  const table = projectText('docs/history.md').split('| `kind` | When')[1]!.split('\n\n')[0]!;
+  const kinds = [...table.matchAll(/^\| (`.+?`) \|/gm)].flatMap(([, cell]) => cell!.split(', '));
+  expect(kinds.sort()).toEqual(eventKinds.map((kind) => `\`${kind}\``).sort());
 });
 
 test('.ci/run installs every package a test can require', () => {
