@@ -31,6 +31,7 @@
 #include "encapsulate.h"
 #include "fragment.h"
 #include "ftp.h"
+#include "tunneled.h"
 #include "cut.h"
 #include "flow.h"
 #include "lease.h"
@@ -203,8 +204,10 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 	if (skb->pkt_type != PACKET_HOST)
 		return skb->pkt_type <= PACKET_MULTICAST && speaks_in_vain(skb, l3, 0) ? VERDICT_DROP : VERDICT_PASS;
 	sides = sides_at_a_glance(skb, l3);
-	if (sides == SIDE_NONE && !may_be_marked(skb))
+	if (sides == SIDE_NONE && !may_be_marked(skb)) {
+		note_tunnel_passing(skb, l3);
 		return VERDICT_PASS;
+	}
 	result = read_packet(skb, l3, &packet);
 	if (result == PARSED_NOT_OURS && speaks_in_vain(skb, l3, 0))
 		return VERDICT_DROP;
@@ -221,6 +224,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 		result = settings.local_ports ? pass_full_error(skb, &packet) : VERDICT_PASS;
 		return result == VERDICT_PASS ? pass_error(skb, &packet, 0) : result;
 	}
+	if (result == PARSED_NOT_OURS && packet.family)
+		note_tunnel(skb, packet.protocol);
 	if (result == PARSED_MALFORMED || result == PARSED_SHORT)
 		count_event(EVENT_MALFORMED);
 	if (result != PARSED)
@@ -265,7 +270,7 @@ int headgate_ethernet(struct __sk_buff *skb)
 SEC("tc")
 int headgate_raw(struct __sk_buff *skb)
 {
-	return ingress(skb, 0);
+	return is_tunneled(skb) ? VERDICT_PASS : ingress(skb, 0);
 }
 
 static __always_inline int egress(struct __sk_buff *skb, __u32 l3)

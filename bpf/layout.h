@@ -351,6 +351,7 @@ struct settings {
 	__u32 nat_icmp_send;
 	__u32 schedule_icmp;
 	__u32 cache_bypass;
+	__u32 ignore_tunneled;
 	__u32 half_open_share;       /* percent of the table; 0: no limit */
 	__u32 mh_tab_index;          /* (user) which maglev_size the programs are loaded with */
 	__u32 ftp;                   /* 1: control connections of FTP are read */

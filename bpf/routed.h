@@ -8,6 +8,7 @@
 
 #include "flow.h"
 #include "ttl.h"
+#include "tunneled.h"
 
 #define IPV4_DESTINATION_AT 16
 #define IPV6_DESTINATION_AT 24
@@ -59,7 +60,7 @@ static __always_inline int routed(struct __sk_buff *skb)
 			return VERDICT_DROP;
 		packet.ttl++;
 	}
-	if (result != PARSED)
+	if (result != PARSED || is_tunneled(skb))
 		return hand_back(skb, &packet);
 	result = take_request(skb, &packet, now_jiffies());
 	return result == VERDICT_PASS ? hand_back(skb, &packet) : result;

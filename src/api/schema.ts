@@ -99,6 +99,7 @@ const operation = z.discriminatedUnion('kind', [
       nat_icmp_send: whole.exactOptional(),
       schedule_icmp: whole.exactOptional(),
       cache_bypass: whole.exactOptional(),
+      ignore_tunneled: whole.exactOptional(),
       sync_threshold: whole.exactOptional(),
       sync_period: whole.exactOptional(),
       sync_refresh_period: whole.exactOptional(),

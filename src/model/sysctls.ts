@@ -74,6 +74,8 @@ export type TableSysctls = {
   readonly schedule_icmp: number;
   /** 1: a packet for a mark that no real server serves goes on to where it was sent, and so do all of its connection. */
   readonly cache_bypass: number;
+  /** 1: what comes out of a tunnel that ends on this host is not for virtual services. */
+  readonly ignore_tunneled: number;
   /** Ours: half-open connections of TCP and SCTP the table has at most, in percent of it; for a newer one the oldest goes. 0: no limit. */
   readonly half_open_share: number;
   /**
@@ -118,6 +120,7 @@ export const sysctlDefaults: Sysctls = {
   nat_icmp_send: 0,
   schedule_icmp: 0,
   cache_bypass: 0,
+  ignore_tunneled: 0,
   ...syncSysctlDefaults,
   half_open_share: 25,
   mh_tab_index: mhTableIndexes.usual,
@@ -146,6 +149,7 @@ export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]
   nat_icmp_send: [0, 1],
   schedule_icmp: [0, 1],
   cache_bypass: [0, 1],
+  ignore_tunneled: [0, 1],
   sync_threshold: [0, most],
   sync_period: [0, most],
   sync_refresh_period: [0, longestSeconds],
@@ -206,7 +210,6 @@ export const fixedSysctls: Readonly<Record<string, FixedSysctl>> = {
     value: '0',
     because: 'with failover, a director that does not have an address schedules nothing for it anyway',
   },
-  ignore_tunneled: { value: '0', because: 'what comes out of a tunnel is a packet like any other' },
   run_estimation: { value: '1', because: 'rates cost next to nothing' },
   est_cpulist: estimated,
   est_nice: estimated,

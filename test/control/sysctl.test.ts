@@ -34,6 +34,7 @@ requires(
       'net.ipv4.vs.nat_icmp_send = 0',
       'net.ipv4.vs.schedule_icmp = 0',
       'net.ipv4.vs.cache_bypass = 0',
+      'net.ipv4.vs.ignore_tunneled = 0',
       'net.ipv4.vs.sync_threshold = 0\t0',
       'net.ipv4.vs.sync_refresh_period = 0',
       'net.ipv4.vs.sync_retries = 0',
