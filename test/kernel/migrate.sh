@@ -4,6 +4,7 @@
 # launchers.
 set -euo pipefail
 launchers=$1
+scripts=$(cd "$(dirname "$0")" && pwd)
 export HEADGATE_CONNECTIONS=4096
 echo 'install ip_vs /bin/false' >/etc/modprobe.d/none.conf
 "$launchers/headgate.js" migrate ipvs-to-ebpf 2>&1 | sed 's/^/without: /' || true
@@ -13,6 +14,7 @@ done
 rm /etc/modprobe.d/none.conf
 . "$(dirname "$0")/sync-network.sh"
 modprobe ip_vs_ftp
+modprobe sctp
 kernel() { ip netns exec a ipvsadm "$@"; }
 ours() { ip netns exec a "$launchers/headgate.js" "$@"; }
 
@@ -41,9 +43,12 @@ udp.on('message', (text, { address, port }) => udp.send(`${name} ${text}`, port,
 udp.bind(5301, ready);
 SERVER
 kill $server
-for name in b server; do ip netns exec $name node named.cjs $name & echo $! >>servers; done
+for name in b:10.2.0.2 server:10.2.0.4; do
+  ip netns exec "${name%:*}" node named.cjs "${name%:*}" & echo $! >>servers
+  ip netns exec "${name%:*}" perl "$scripts/sctp-echo.pl" serve "${name#*:}" 8132 "${name%:*}" "sctp-${name%:*}" & echo $! >>servers
+done
 trap 'kill $(cat servers)' EXIT
-until [ -e ready-b ] && [ -e ready-server ]; do sleep 0.2; done
+for ready in ready-b ready-server sctp-b sctp-server; do until [ -e $ready ]; do sleep 0.2; done; done
 for vip in $vip4s; do ip -n a addr add "$vip/32" dev lan; done
 ip netns exec a ipvsadm -R <<'RULES'
 -A -t 10.1.0.100:80 -s rr
@@ -64,6 +69,9 @@ ip netns exec a ipvsadm -R <<'RULES'
 -A -u 10.1.0.102:53 -s rr
 -a -u 10.1.0.102:53 -r 10.2.0.4:5301 -m
 -a -u 10.1.0.102:53 -r 10.2.0.2:5301 -m
+-A --sctp-service 10.1.0.102:80 -s rr
+-a --sctp-service 10.1.0.102:80 -r 10.2.0.4:8132 -m
+-a --sctp-service 10.1.0.102:80 -r 10.2.0.2:8132 -m
 RULES
 
 cat >client.cjs <<'CLIENT'
@@ -141,9 +149,15 @@ const short = async (name, host) => {
 CLIENT
 ip netns exec client node client.cjs >out 2>&1 &
 client=$!
+echo 0 >sctp-answers
+ip netns exec client perl "$scripts/sctp-echo.pl" ask 10.1.0.3 40030 10.1.0.102 80 >out-sctp 2>&1 &
+associated=$!
 passed() { # number: everything has had some answers more
+  local from=$(cat sctp-answers)
   echo "$1" >wanted.new && mv wanted.new wanted
   until [ "$(cat reached 2>/dev/null)" = "$1" ]; do sleep 0.3; kill -0 $client; done
+  # One that is broken says so at the end.
+  while [ "$(cat sctp-answers)" -lt $((from + 3)) ] && kill -0 $associated 2>/dev/null; do sleep 0.3; done
 }
 passed 1
 kernel -Sn | sort | sed 's/^/kernel before: /'
@@ -172,5 +186,6 @@ kernel -Sn | sort | sed 's/^/kernel after: /'
 ours migrate ebpf-to-ipvs | sed 's/^/again: /'
 ip -n a link show hg0 2>&1 | sed 's/^/pair: /' || true
 touch end
-wait $client || true
+wait $client $associated || true
 sed 's/^/ /' out
+sed 's/^/client: sctp /' out-sctp

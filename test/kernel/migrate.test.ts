@@ -11,7 +11,16 @@ import { guestNeeds } from './suite.ts';
  */
 
 const root = resolve(import.meta.dirname, '../..');
-const streams = ['direct-routing', 'tunnel', 'masquerade', 'masquerade-2', 'persistent', 'ftp', 'datagrams'];
+const streams = [
+  'direct-routing',
+  'tunnel',
+  'masquerade',
+  'masquerade-2',
+  'persistent',
+  'ftp',
+  'datagrams',
+  'sctp',
+];
 const timeoutMs = 1_200_000;
 
 describe('Linux 6.12', () => {
@@ -60,6 +69,7 @@ describe('Linux 6.12', () => {
         '10.1.0.102:21 2',
         '10.1.0.102:53/udp 2',
         '10.1.0.102:80 2',
+        '10.1.0.102:80/sctp 2',
         '10.1.0.102:8080 2',
       ]);
     });
@@ -80,13 +90,13 @@ describe('Linux 6.12', () => {
       expect(said('mh'), all).toContain(
         "choices of mh: its tables have 8191 places there and 4093 here: some clients' next connections go to other real servers",
       );
-      expect(said('mh alike').join('\n'), all).toMatch(/^From ipvs to ebpf: 7 virtual services/);
+      expect(said('mh alike').join('\n'), all).toMatch(/^From ipvs to ebpf: 8 virtual services/);
       expect(said('mh alike').join('\n'), all).not.toContain('choices of mh');
     });
 
     it.each(['to ebpf', 'to ipvs'])('%s: every connection comes along', (way) => {
       const [answer] = said(way);
-      expect(JSON.parse(answer ?? 'null'), all).toMatchObject({ services: 6, refused: 0, done: true });
+      expect(JSON.parse(answer ?? 'null'), all).toMatchObject({ services: 7, refused: 0, done: true });
     });
 
     it('leaves the kernel what stays there, and ours has all', () => {
@@ -95,7 +105,7 @@ describe('Linux 6.12', () => {
     });
 
     it('leaves everything as it was when it has moved back', () => {
-      expect(said('kernel before')).toHaveLength(18);
+      expect(said('kernel before')).toHaveLength(21);
       expect(said('kernel after'), all).toEqual(said('kernel before'));
       expect(said('pair'), all).toEqual(['Device "hg0" does not exist.']);
     });
