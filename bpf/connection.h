@@ -18,13 +18,28 @@
 #define FREE_TRIES 32
 #define INSERT_TRIES 8
 #define HOP_SHIFT 6
-#define FTP_PORT 21              /* of control connections */
+#define FTP_PORT 21              /* the one that persistence and services know FTP by (ip_vs_service_find) */
 
 #define rol32(word, shift) (((word) << (shift)) | ((word) >> (32 - (shift))))
 
 static __always_inline __u32 now_jiffies(void)
 {
 	return (__u32)bpf_jiffies64();
+}
+
+/* 1 when what is said on connections to a port is FTP's. Of most others the filter says that at once. */
+static __always_inline int is_ftp(__be16 port)
+{
+	int i;
+
+	if (!(settings.ftp_filter >> (bpf_ntohs(port) & 63) & 1))
+		return 0;
+#pragma unroll
+	for (i = 0; i < FTP_PORTS; i++) {
+		if (port && settings.ftp_ports[i] == port)
+			return 1;
+	}
+	return 0;
 }
 
 static __always_inline struct connection *connection_at(__u32 slot)

@@ -144,7 +144,7 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 	if (connection->word >> WORD_METHOD_SHIFT == METHOD_MASQUERADE) {
 		rewrite.translate = 1;
 		rewrite.port = connection->virtual_port;
-		if (rewrite.port == bpf_htons(FTP_PORT) && is_unheard(packet))
+		if (is_ftp(rewrite.port) && is_unheard(packet))
 			return VERDICT_HEAR;
 		virtual_address(connection, slot, &address);
 	}

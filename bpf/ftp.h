@@ -26,7 +26,7 @@
 #define REPLY_LENGTH 4           /* of "227 " and "229 " */
 #define PORT_NUMBERS 6
 #define MOST_PORT_DIGITS 5
-#define FTP_DATA_PORT 20
+#define FTP_DATA_PORT 20         /* of control connections at FTP_PORT */
 #define FIRST_UNPRIVILEGED_PORT 1024
 
 /* A text and how far it has been read. */
@@ -157,8 +157,8 @@ static __always_inline struct ftp_text *hear(struct __sk_buff *skb, const struct
 	__u64 length = packet->l3 + packet->length - at;
 	struct ftp_text *said;
 
-	if (!settings.ftp || control->virtual_port != bpf_htons(FTP_PORT) || packet->protocol != IPPROTO_TCP ||
-	    packet->fragment != FRAGMENT_NONE || control->word >> WORD_METHOD_SHIFT != METHOD_MASQUERADE ||
+	if (packet->protocol != IPPROTO_TCP || packet->fragment != FRAGMENT_NONE ||
+	    control->word >> WORD_METHOD_SHIFT != METHOD_MASQUERADE ||
 	    (control->word & WORD_STATE) != STATE_ESTABLISHED || packet->l4_header < sizeof(struct tcphdr) ||
 	    at + LEAST_FTP_TEXT > packet->l3 + packet->length)
 		return NULL;
@@ -410,6 +410,12 @@ __noinline __u32 enter_from_client(const struct packet *packet, __u32 ifindex, _
 	return slot;
 }
 
+/* Where data are sent from, of control connections at a port (RFC 959, 3.2). */
+static __always_inline __be16 data_port_of(__be16 port)
+{
+	return bpf_htons(bpf_ntohs(port) - 1);
+}
+
 /*
  * Enters the data connection that a real server opens, as if its client had: from the port before that of the service if the
  * real server's is the one before its own, as it is to be (RFC 959, 3.2), else from the same one. Its slot, 0: it is not
@@ -442,7 +448,7 @@ __noinline __u32 enter_from_server(struct packet *packet, __u32 now)
 		virtual_address(control, slot, &packet->destination);
 		packet->source_port = to;
 		packet->destination_port =
-			from == bpf_htons(bpf_ntohs(control->real_port) - 1) ? bpf_htons(FTP_DATA_PORT) : from;
+			from == data_port_of(control->real_port) ? data_port_of(control->virtual_port) : from;
 		slot = enter_connection(packet, control->destination, 0, from, slot);
 		packet->source = key.address;
 		packet->destination = key.client;

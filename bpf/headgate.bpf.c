@@ -177,7 +177,7 @@ static __always_inline int take_request(struct __sk_buff *skb, struct packet *pa
 		if (packet->protocol == IPPROTO_UDP && is_for_resident(skb, packet))
 			return pass_by(packet);
 		if (!connection || !is_reuse(skb, packet, connection)) {
-			if (packet->destination_port == bpf_htons(FTP_PORT))
+			if (is_ftp(packet->destination_port))
 				hear_client(skb, packet, slot);
 			result = is_full_nat(connection ? connection->word : 0)
 					 ? forward_full_request(skb, packet, slot, now)

@@ -29,6 +29,7 @@ enum method {
 };
 
 #define LOCAL_PLACES 8
+#define FTP_PORTS 8              /* as many as the kernel's ip_vs_ftp takes */
 
 /* destination.full_nat */
 enum full_nat {
@@ -354,7 +355,8 @@ struct settings {
 	__u32 ignore_tunneled;
 	__u32 half_open_share;       /* percent of the table; 0: no limit */
 	__u32 mh_tab_index;          /* (user) which maglev_size the programs are loaded with */
-	__u32 ftp;                   /* 1: control connections of FTP are read */
+	__be16 ftp_ports[FTP_PORTS]; /* of FTP's control connections, which are read; 0: none more */
+	__u64 ftp_filter;            /* bit n: one of them is n, divided by 64 */
 	__u32 local_ports;           /* how many ports full NAT has of each local address, 0: it is not used */
 	__u32 local_port_first;
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */

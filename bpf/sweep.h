@@ -131,7 +131,7 @@ static __always_inline void leave_own_ruler(__u32 slot)
  */
 static __always_inline __u32 ahead_of_expiry(const struct connection *connection)
 {
-	return connection->virtual_port == bpf_htons(FTP_PORT) ? settings.hz : 0;
+	return is_ftp(connection->virtual_port) ? settings.hz : 0;
 }
 
 static long visit_slot(__u32 index, struct sweep *sweep)

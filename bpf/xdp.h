@@ -45,7 +45,7 @@ static __always_inline int keeps_state(const struct connection *connection, cons
 	__u32 word = connection->word, state = word & WORD_STATE;
 
 	if (connection->timeout != settings.timeout[state & (STATE_PLACES - 1)] ||
-	    connection->virtual_port == bpf_htons(FTP_PORT))
+	    is_ftp(connection->virtual_port))
 		return 0;
 	if (packet->protocol != IPPROTO_TCP)
 		return state == STATE_UDP && !(direction == DIRECTION_OUTPUT && word & WORD_NO_OUTPUT);

@@ -111,7 +111,7 @@ const operation = z.discriminatedUnion('kind', [
       sync_version: whole.exactOptional(),
       half_open_share: whole.exactOptional(),
       mh_tab_index: whole.exactOptional(),
-      ftp: whole.exactOptional(),
+      ftp_ports: z.array(whole).exactOptional(),
     }),
   }),
   z.strictObject({ kind: kind('zero'), id: serviceId.exactOptional() }),

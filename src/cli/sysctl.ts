@@ -2,10 +2,14 @@ import { HeadgateError } from '../model/errors.ts';
 import { suggest } from '../model/suggest.ts';
 import {
   fixedSysctls,
+  mostFtpPorts,
+  type NumberSysctlName,
   type SysctlName,
   type Sysctls,
   sysctlNames,
   sysctlRanges,
+  sysctlsAtOdds,
+  sysctlText,
   sysctlTitle,
 } from '../model/sysctls.ts';
 import { connect, connectForRuntime } from './connect.ts';
@@ -56,7 +60,7 @@ export async function runSysctl(
       const sysctls = Object.fromEntries(changes) as Partial<Sysctls>;
       const [refusal] = await controller.apply([{ kind: 'set-sysctls', sysctls }]);
       if (refusal) {
-        const said = changes.map(([name, value]) => `${name}=${value}`).join(' ');
+        const said = changes.map(([name, value]) => `${name}=${sysctlText(value)}`).join(' ');
         throw new HeadgateError('HG_APPLY_REFUSED', `Cannot set "${said}": ${refusal.detail}`);
       }
     }
@@ -105,8 +109,10 @@ function wishesOf(file: string, { stderr }: Streams): Wish[] {
 
 const isName = (name: string): name is SysctlName => (names as readonly string[]).includes(name);
 
-const shownValue = (name: SysctlName, sysctls: Sysctls): number | string =>
-  name === pair[0] ? pair.map((one) => sysctls[one]).join('\t') : sysctls[name];
+const shownValue = (name: SysctlName, sysctls: Sysctls): number | string => {
+  if (name === pair[0]) return pair.map((one) => sysctls[one]).join('\t');
+  return name === 'ftp_ports' ? sysctlText(sysctls.ftp_ports) : sysctls[name];
+};
 
 const plainName = (name: string): string => {
   const dotted = name.trim().replaceAll('/', '.');
@@ -130,6 +136,7 @@ function readWish(word: string): Wish {
 }
 
 function valuesIn(name: SysctlName, text: string): Partial<Sysctls> {
+  if (name === 'ftp_ports') return { ftp_ports: portsIn(text) };
   if (name !== pair[0]) return { [name]: valueIn(name, text) };
   const words = text.trim().split(/\s+/);
   if (words.length === pair.length)
@@ -140,7 +147,18 @@ function valuesIn(name: SysctlName, text: string): Partial<Sysctls> {
   );
 }
 
-function valueIn(name: SysctlName, text: string): number {
+/** "21,2121"; "0": none. */
+function portsIn(text: string): number[] {
+  const ports =
+    text.trim() === '0' ? [] : text.split(',').map((word) => (/^\s*\d+\s*$/.test(word) ? Number(word) : 0));
+  if (sysctlsAtOdds({ ftp_ports: ports }) === undefined) return ports;
+  throw new HeadgateError(
+    'HG_USAGE',
+    `Cannot set ${sysctlTitle('ftp_ports')}: wanted up to ${mostFtpPorts} ports, as "21,2121", or 0 for none, found "${text}"`,
+  );
+}
+
+function valueIn(name: NumberSysctlName, text: string): number {
   const [least, most] = sysctlRanges[name];
   const value = Number(text.trim());
   if (text.trim() !== '' && Number.isInteger(value) && value >= least && value <= most) return value;

@@ -1,6 +1,7 @@
 import { count } from '../model/count.ts';
 import { finder, plan } from '../model/plan.ts';
 import { destinationKey, serviceKey } from '../model/service-id.ts';
+import { sysctlText } from '../model/sysctls.ts';
 import type {
   DestinationState,
   Observed,
@@ -249,7 +250,7 @@ function stepOf(operation: Operation, there: Index, names: Names): Step {
       return {
         ...plainStep(operation, 'sysctls'),
         detail: Object.entries(operation.sysctls)
-          .map(([name, value]) => `${name} = ${value}`)
+          .map(([name, value]) => `${name} = ${sysctlText(value)}`)
           .join(', '),
       };
     case 'zero':

@@ -9,7 +9,7 @@ import {
   usesIpvsHere,
 } from '../dataplane/instance-folder.ts';
 import { HeadgateError } from '../model/errors.ts';
-import { type SysctlName, type Sysctls, sysctlRanges } from '../model/sysctls.ts';
+import { type NumberSysctlName, type Sysctls, sysctlRanges } from '../model/sysctls.ts';
 import { type Applied, readApplied } from './applied.ts';
 import type { OwnController } from './controller.ts';
 import { namespaceState, stateDirectory } from './state-directory.ts';
@@ -130,7 +130,7 @@ export function connectionsFromEnvironment(): number | undefined {
 }
 
 /** Those that the first command may say; the others are set when the plane is there. */
-const sysctlVariables: Partial<Readonly<Record<keyof Sysctls, string>>> = {
+const sysctlVariables: Partial<Readonly<Record<NumberSysctlName, string>>> = {
   pmtu_disc: 'HEADGATE_PMTU_DISC',
   expire_nodest_conn: 'HEADGATE_EXPIRE_NODEST_CONN',
   expire_quiescent_template: 'HEADGATE_EXPIRE_QUIESCENT_TEMPLATE',
@@ -142,7 +142,7 @@ export function sysctlsFromEnvironment(): Partial<Sysctls> | undefined {
   const said = Object.entries(sysctlVariables).flatMap(([name, variable]) => {
     const text = process.env[variable];
     if (text === undefined || text === '') return [];
-    const [least, most] = sysctlRanges[name as SysctlName];
+    const [least, most] = sysctlRanges[name as NumberSysctlName];
     const value = Number(text);
     if (/^\d+$/.test(text) && value >= least && value <= most) return [[name, value]];
     const wanted = most === 1 ? '0 or 1' : `a number from ${least} to ${most}`;

@@ -83,11 +83,19 @@ export type TableSysctls = {
    * what a plane was set up with, or the kernel was built with, and cannot be set otherwise.
    */
   readonly mh_tab_index: number;
-  /** Ours: 1: what masqueraded control connections of FTP, at port 21, say of data connections is acted on. */
-  readonly ftp: number;
 };
-export type Sysctls = TableSysctls & SyncSysctls;
+/** Parameters with a list in place of a number. */
+export type ListSysctls = {
+  /**
+   * Ours: ports of virtual services; what masqueraded control connections of FTP to them say of data connections is acted on. What
+   * the kernel's ip_vs_ftp takes as `ports` when it is loaded.
+   */
+  readonly ftp_ports: readonly number[];
+};
+export type NumberSysctls = TableSysctls & SyncSysctls;
+export type Sysctls = NumberSysctls & ListSysctls;
 export type SysctlName = keyof Sysctls;
+export type NumberSysctlName = keyof NumberSysctls;
 
 /** What sync processes go by where nobody has said anything else: 4,096 messages are six megabytes, and 160,000 connections of IPv4. */
 export const syncSysctlDefaults: SyncSysctls = {
@@ -124,15 +132,15 @@ export const sysctlDefaults: Sysctls = {
   ...syncSysctlDefaults,
   half_open_share: 25,
   mh_tab_index: mhTableIndexes.usual,
-  ftp: 1,
+  ftp_ports: [21],
 };
 
 const most = 0x7fff_ffff;
 /** As much as fits a count of jiffies. */
 const longestSeconds = 4_000_000;
 
-/** Least and greatest value of each. */
-export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]>> = {
+/** Least and greatest value of each number. */
+export const sysctlRanges: Readonly<Record<NumberSysctlName, readonly [number, number]>> = {
   amemthresh: [0, most],
   am_droprate: [0, most],
   drop_entry: [0, 3],
@@ -161,29 +169,35 @@ export const sysctlRanges: Readonly<Record<SysctlName, readonly [number, number]
   sync_version: [0, 1],
   half_open_share: [0, 50],
   mh_tab_index: [mhTableIndexes.least, mhTableIndexes.most],
-  ftp: [0, 1],
 };
+
+/** How many ports there may be of FTP (IP_VS_APP_MAX_PORTS, include/net/ip_vs.h). */
+export const mostFtpPorts = 8;
+const isFtpPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 0xffff;
 
 /** In the order they are shown. */
 export const sysctlNames = Object.keys(sysctlDefaults) as readonly SysctlName[];
 
 const isSync = (name: string): name is keyof SyncSysctls => Object.hasOwn(syncSysctlDefaults, name);
 
-/** Those that the program in the kernel acts on. */
+/** Those numbers that the program in the kernel acts on. */
 export const tableSysctlNames = sysctlNames.filter(
-  (name) => !isSync(name),
+  (name) => !isSync(name) && Object.hasOwn(sysctlRanges, name),
 ) as readonly (keyof TableSysctls)[];
 
 /** Those of connection sync among some. */
 export const syncSysctlsIn = (sysctls: Partial<Sysctls>): Partial<SyncSysctls> =>
   Object.fromEntries(Object.entries(sysctls).filter(([name]) => isSync(name)));
 
-/** Why parameters do not go with each other (proc_do_sync_threshold, proc_do_sync_ports); undefined: they do. */
+/** Why parameters are not as they have to be, or do not go with each other (proc_do_sync_threshold, proc_do_sync_ports); undefined: they are and do. */
 export function sysctlsAtOdds({
   sync_threshold,
   sync_period,
   sync_ports,
+  ftp_ports = [],
 }: Partial<Sysctls>): string | undefined {
+  if (ftp_ports.length > mostFtpPorts || ftp_ports.some((port) => !isFtpPort(port)))
+    return `ftp_ports ${ftp_ports} are not up to ${mostFtpPorts} ports`;
   if (sync_ports !== undefined && (sync_ports & (sync_ports - 1)) !== 0)
     return `sync_ports ${sync_ports} is no power of two`;
   if (sync_threshold === undefined || !sync_period || sync_threshold < sync_period) return undefined;
@@ -191,7 +205,11 @@ export function sysctlsAtOdds({
 }
 
 /** Those that the kernel's IPVS does not know by these names. */
-export const ownSysctlNames: readonly SysctlName[] = ['half_open_share', 'mh_tab_index', 'ftp'];
+export const ownSysctlNames: readonly SysctlName[] = ['half_open_share', 'mh_tab_index', 'ftp_ports'];
+
+/** A value as it is written: a list with commas, 0 for an empty one. */
+export const sysctlText = (value: Sysctls[SysctlName]): string =>
+  typeof value === 'number' ? `${value}` : value.join(',') || '0';
 
 /** The name of a parameter as sysctl(8) writes it. */
 export const sysctlTitle = (name: SysctlName): string =>

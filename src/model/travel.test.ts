@@ -34,8 +34,11 @@ const connection = (change: Partial<Connection> = {}): Connection => ({
   ...change,
 });
 
-const fateOf = (services: readonly ServiceEntry[], change: Partial<Connection> = {}, ftpHelper = false) =>
-  traveller(services, { ftpHelper })(connection(change));
+const fateOf = (
+  services: readonly ServiceEntry[],
+  change: Partial<Connection> = {},
+  helpedPorts: readonly number[] = [],
+) => traveller(services, { helpedPorts })(connection(change));
 
 describe('a connection of the kernel', () => {
   const services = [entry(web, [real('10.0.0.1', 8080), real('10.0.0.2', 80, 'direct-routing')])];
@@ -82,9 +85,9 @@ describe('a connection of the kernel', () => {
     const id: ServiceId = { ...web, port: 21 };
     const both = [entry(id, [real('10.0.0.1', 8080), real('10.0.0.2', 21, 'direct-routing')])];
     const virtual = at('192.0.2.10', 21);
-    expect(fateOf(both, { virtual }, true)).toEqual({ stays: 'helper', service: id });
-    expect(fateOf(both, { virtual }, false)).toMatchObject({ service: id, told: { virtualPort: 21 } });
-    expect(fateOf(both, { virtual, destination: at('10.0.0.2', 21) }, true)).toHaveProperty('told');
+    expect(fateOf(both, { virtual }, [21])).toEqual({ stays: 'helper', service: id });
+    expect(fateOf(both, { virtual }, [2100])).toMatchObject({ service: id, told: { virtualPort: 21 } });
+    expect(fateOf(both, { virtual, destination: at('10.0.0.2', 21) }, [21])).toHaveProperty('told');
   });
 
   test('to any port belongs to the service of all ports', () => {

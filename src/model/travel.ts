@@ -21,6 +21,7 @@ export const staysBecause = {
 } as const;
 export type StaysBecause = keyof typeof staysBecause;
 
+/** What virtual services know FTP by, wherever it is helped. */
 const ftp = { control: 21, data: 20, firstPassive: 1024 } as const;
 const methodFlags = {
   masquerade: syncFlags.masquerade,
@@ -33,11 +34,11 @@ const methodFlags = {
 /**
  * What becomes of each connection of the kernel's IPVS. Its list does not say which service a connection is of: that is looked
  * for as for a packet of it (ip_vs_service_find), firewall marks last, because no list tells a connection's mark.
- * `ftpHelper`: ip_vs_ftp is at work in this network namespace.
+ * `helpedPorts`: those at which ip_vs_ftp is at work in this network namespace.
  */
 export function traveller(
   services: readonly ServiceEntry[],
-  { ftpHelper }: { readonly ftpHelper: boolean },
+  { helpedPorts }: { readonly helpedPorts: readonly number[] },
 ): (connection: Connection) => Travel {
   const byKey = new Map(services.map((entry) => [serviceKey(entry.service.id), entry]));
   const marked = services.filter(({ service: { id } }) => id.kind === 'fwmark');
@@ -105,13 +106,7 @@ export function traveller(
     const { persistence, id } = home.service;
     if (client.port === 0 && !(template && persistence)) return stays('expected');
     const { method } = home.destination;
-    if (
-      ftpHelper &&
-      protocol === 'tcp' &&
-      virtual.port === ftp.control &&
-      method === 'masquerade' &&
-      !template
-    )
+    if (helpedPorts.includes(virtual.port) && protocol === 'tcp' && method === 'masquerade' && !template)
       return stays('helper');
     const state = stateNumber(connection);
     if (state === undefined) return stays('unknown');

@@ -1,6 +1,6 @@
 import { type Address, familyOf, isLinkLocal, isUnicast } from './address.ts';
 import { destinationKey, equalServiceId, serviceFamily, serviceKey } from './service-id.ts';
-import { type Sysctls, sysctlRanges, sysctlsAtOdds } from './sysctls.ts';
+import { type NumberSysctlName, type Sysctls, sysctlRanges, sysctlsAtOdds } from './sysctls.ts';
 import type { Operation, Refusal, RefusalReason, ServiceEntry, Table } from './table.ts';
 import {
   type Destination,
@@ -205,7 +205,7 @@ function checkTimeouts(timeouts: Partial<Timeouts>): Refusal | undefined {
 
 function checkSysctls(sysctls: Partial<Sysctls>): Refusal | undefined {
   for (const [name, [least, most]] of Object.entries(sysctlRanges)) {
-    const value = sysctls[name as keyof Sysctls];
+    const value = sysctls[name as NumberSysctlName];
     if (value !== undefined && !isWithin(value, least, most)) return outsideRange(name, value, least, most);
   }
   const odd = sysctlsAtOdds(sysctls);

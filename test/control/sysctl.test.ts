@@ -45,7 +45,7 @@ requires(
       'net.ipv4.vs.sync_version = 1',
       'headgate.half_open_share = 25',
       'headgate.mh_tab_index = 12',
-      'headgate.ftp = 1',
+      'headgate.ftp_ports = 21',
       '',
     ].join('\n');
 
@@ -59,7 +59,9 @@ requires(
     expect(JSON.parse(director.shell('headgate sysctl pmtu_disc -o json'))).toEqual({
       'net.ipv4.vs.pmtu_disc': 0,
     });
-    director.shell('headgate sysctl expire_nodest_conn=0 pmtu_disc=1');
+    expect(director.shell('headgate sysctl ftp_ports=21,2121')).toBe('headgate.ftp_ports = 21,2121\n');
+    expect(director.shell('headgate sysctl headgate.ftp_ports=0')).toBe('headgate.ftp_ports = 0\n');
+    director.shell('headgate sysctl expire_nodest_conn=0 pmtu_disc=1 ftp_ports=21');
     expect(director.shell('headgate sysctl')).toBe(all(0, 1));
   });
 
@@ -121,6 +123,12 @@ requires(
     ],
     ['mh_tab_index=18', /headgate\.mh_tab_index: wanted a whole number from 8 to 17, found "18"/],
     ['mh_tab_index=15', /mh_tab_index is 12 here until the data plane is removed: HEADGATE_MH_TAB_INDEX=15/],
+    [
+      'ftp_ports=21,0',
+      /headgate\.ftp_ports: wanted up to 8 ports, as "21,2121", or 0 for none, found "21,0"/,
+    ],
+    ['ftp_ports=1,2,3,4,5,6,7,8,9', /wanted up to 8 ports/],
+    ['ftp_ports=', /found ""/],
     ['sync_treshold', /did you mean "sync_threshold"\?/],
     ['pmtu_disc=2', /net\.ipv4\.vs\.pmtu_disc: wanted a whole number from 0 to 1, found "2"/],
     ['pmtu_disc=', /found ""/],

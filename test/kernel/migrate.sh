@@ -13,7 +13,7 @@ for command in 'sync send --interface lo' 'import --from kernel'; do
 done
 rm /etc/modprobe.d/none.conf
 . "$(dirname "$0")/sync-network.sh"
-modprobe ip_vs_ftp
+modprobe ip_vs_ftp ports=21,2121
 modprobe sctp
 kernel() { ip netns exec a ipvsadm "$@"; }
 ours() { ip netns exec a "$launchers/headgate.js" "$@"; }
@@ -178,6 +178,7 @@ ours migrate ipvs-to-ebpf --yes -o json | sed 's/^/to ebpf: /'
 until [ -z "$(ip netns exec a awk '$5 != "0015" && NR > 1' /proc/net/ip_vs_conn)" ]; do sleep 0.5; done
 kernel -Sn | sort | sed 's/^/kernel then: /'
 ours ipvsadm -Sn | sort | sed 's/^/ours: /'
+ours sysctl ftp_ports | sed 's/^/ours has /'
 ours migrate ipvs-to-ebpf --yes | sed 's/^/again: /'
 passed 3
 ours migrate ebpf-to-ipvs --yes -o json | sed 's/^/to ipvs: /'

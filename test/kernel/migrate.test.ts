@@ -83,6 +83,7 @@ describe('Linux 6.12', () => {
         said('plan').filter((line) => line.startsWith('ip_vs_ftp')),
         all,
       ).toEqual([]);
+      expect(said('plan'), all).toContain('headgate.ftp_ports=21,2121 will be set');
       expect(said('plan'), all).toContain('headgate migrate ipvs-to-ebpf --yes');
     });
 
@@ -102,6 +103,7 @@ describe('Linux 6.12', () => {
     it('leaves the kernel what stays there, and ours has all', () => {
       expect(said('kernel then'), all).toEqual(said('kernel before').filter((line) => line.includes(':21 ')));
       expect(said('ours'), all).toEqual(said('kernel before'));
+      expect(lines, all).toContain('ours has headgate.ftp_ports = 21,2121');
     });
 
     it('leaves everything as it was when it has moved back', () => {

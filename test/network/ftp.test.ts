@@ -44,6 +44,8 @@ requires(
       site.lab.run(node, command, words, { env: smallTable });
     const curl = (node: string, url: string, ...options: readonly string[]) =>
       run(node, 'curl', '-sS', '--max-time', '30', ...options, url);
+    const helpAt = (ports: string) =>
+      run('director', process.execPath, program, 'sysctl', `headgate.ftp_ports=${ports}`).stdout;
     /** The virtual addresses, one for each server. */
     const vipOf = (family: 4 | 6, n: number) =>
       [plans[family].vip, plans[family].sharedVip, plans[family].front][n - 1]!;
@@ -81,8 +83,8 @@ seccomp_sandbox=NO\nisolate=NO\nisolate_network=NO\nconnect_from_port_20=${dataP
       if (folder) rmSync(folder, { recursive: true });
     });
 
-    function fetches(family: 4 | 6, n: number, options: readonly string[]): void {
-      const base = `ftp://${at(vipOf(family, n), ftpPort)}`;
+    function fetches(family: 4 | 6, n: number, options: readonly string[], port = ftpPort): void {
+      const base = `ftp://${at(vipOf(family, n), port)}`;
       rmSync(file('fetched'), { force: true });
       const { status, stderr } = curl('client', `${base}/megabyte`, ...options, '-o', file('fetched'));
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -106,15 +108,24 @@ seccomp_sandbox=NO\nisolate=NO\nisolate_network=NO\nconnect_from_port_20=${dataP
       for (const { options } of ways) fetches(4, n, options);
     });
 
+    it('at another port of a virtual address', () => {
+      const service = at(vipOf(4, 3), 2121);
+      site.rules(`-A -t ${service} -s rr`, `-a -t ${service} -r ${at(plans[4].backOf(3), 2121)} -m`);
+      helpAt('21,2121');
+      try {
+        for (const { options } of ways) fetches(4, 3, options, 2121);
+      } finally {
+        helpAt('21');
+      }
+    });
+
     it('counts nothing that was not understood', () => {
       expect(site.events('EVENT_FTP_NO_ROOM')).toBe(0);
       expect(site.events('EVENT_FTP_REFUSED')).toBe(0);
     });
 
-    it('finds no way with headgate.ftp=0', () => {
-      const set = (value: number) =>
-        run('director', process.execPath, program, 'sysctl', `headgate.ftp=${value}`).stdout;
-      expect(set(0)).toBe('headgate.ftp = 0\n');
+    it('finds no way with headgate.ftp_ports=0', () => {
+      expect(helpAt('0')).toBe('headgate.ftp_ports = 0\n');
       try {
         const url = `ftp://${at(plans[4].vip, ftpPort)}/megabyte`;
         const tries = ways.map(({ way, options }) => {
@@ -123,7 +134,7 @@ seccomp_sandbox=NO\nisolate=NO\nisolate_network=NO\nconnect_from_port_20=${dataP
         });
         expect(tries).toEqual(ways.map(({ way }) => ({ way, fails: true })));
       } finally {
-        expect(set(1)).toBe('headgate.ftp = 1\n');
+        expect(helpAt('21')).toBe('headgate.ftp_ports = 21\n');
       }
     });
   });

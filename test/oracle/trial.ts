@@ -399,7 +399,7 @@ export async function compareIn(
       if (performance.now() > deadline)
         throw new Difference(`entries do not end: ${lists.map(rows).join('\n-- ')}`);
     }
-    await both([{ kind: 'set-sysctls', sysctls: { expire_nodest_conn: usual.expire_nodest_conn! } }]);
+    await both([{ kind: 'set-sysctls', sysctls: { expire_nodest_conn: sysctlDefaults.expire_nodest_conn } }]);
   }
 
   async function within(where: string, work: () => void | Promise<void>): Promise<void> {

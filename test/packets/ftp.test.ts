@@ -27,6 +27,8 @@ async function until(isSo: () => boolean): Promise<void> {
 const plans = [
   servicePlan(`tcp ${vip}:21`, 'rr', destination(`${real}:21`)),
   servicePlan(`tcp ${vip}:2121`, 'rr', destination(`${real}:2121`)),
+  // By its last six bits it might be 21.
+  servicePlan(`tcp ${vip}:85`, 'rr', destination(`${real}:85`)),
   servicePlan(`tcp ${otherVip}:21`, 'rr', destination(`${longReal}:2121`)),
   servicePlan(`tcp ${at(vip6, 21)}`, 'rr', destination(at(real6, 21))),
 ];
@@ -315,16 +317,37 @@ requires(
 
   it.each([
     ['another service', { virtual: at(vip, 2121), server: at(real, 2121) }],
-    ['no service of FTP with headgate.ftp=0', {}],
+    ['one whose port is much like it', { virtual: at(vip, 85), server: at(real, 85) }],
+    ['no service of FTP with headgate.ftp_ports=0', {}],
   ])('is nothing to %s', async (name, where) => {
     const off = name.includes('=');
-    if (off) await harness.apply({ kind: 'set-sysctls', sysctls: { ftp: 0 } });
+    if (off) await harness.apply({ kind: 'set-sysctls', sysctls: { ftp_ports: [] } });
     const way = control(where);
     reply(way, '227 Entering Passive Mode (10,1,0,11,200,7).\r\n');
     reply(way, '229 Entering Extended Passive Mode (|||51207|)\r\n');
     command(way, `EPRT |1|${client}|51207|\r\n`);
     expect(expectations()).toEqual([]);
-    if (off) await harness.apply({ kind: 'set-sysctls', sysctls: { ftp: 1 } });
+    if (off) await harness.apply({ kind: 'set-sysctls', sysctls: { ftp_ports: [21] } });
+  });
+
+  it('is heard at other ports of services that are said to be of FTP, up to eight', async () => {
+    const ports = [2121, 85, 3, 4, 5, 6, 7, 65535];
+    await harness.apply({ kind: 'set-sysctls', sysctls: { ftp_ports: ports } });
+    expect((await harness.plane.read()).sysctls?.ftp_ports).toEqual(ports);
+    try {
+      for (const service of [2121, 85]) {
+        const way = control({ virtual: at(vip, service), server: at(real, service) });
+        reply(way, '229 Entering Extended Passive Mode (|||51207|)\r\n');
+        opens(at(client, ++port), at(vip, 51207), at(real, 51207));
+        // From the port before that of the service (ip_vs_ftp_in).
+        command(way, `EPRT |1|${client}|51208|\r\n`);
+        opensBack(at(real, service - 1), at(vip, service - 1), at(client, 51208));
+      }
+      reply(control(), '229 Entering Extended Passive Mode (|||51207|)\r\n');
+      expect(expectations()).toEqual([]);
+    } finally {
+      await harness.apply({ kind: 'set-sysctls', sysctls: { ftp_ports: [21] } });
+    }
   });
 
   it('is nothing on a connection that is not established', () => {

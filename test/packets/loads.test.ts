@@ -46,7 +46,7 @@ requires(
       try {
         programs.push(harness.instance.program('headgate_ethernet')!.info().id);
         found.push(await look(harness));
-        await harness.apply(...additions(plans), { kind: 'set-sysctls', sysctls: { ftp: 0 } });
+        await harness.apply(...additions(plans), { kind: 'set-sysctls', sysctls: { ftp_ports: [] } });
         for (let n = 0; n < 20; n++) {
           const verdicts = [
             harness.receive('c0', tcp(`203.0.113.5:${2000 + n}`, `${vip}:21`, 'S')),

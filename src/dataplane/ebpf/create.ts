@@ -16,6 +16,7 @@ import { pin } from '../../sys/bpf/pin.ts';
 import type { ProgramHandle } from '../../sys/bpf/program.ts';
 import { testRunSkb } from '../../sys/bpf/test-run.ts';
 import { ticksPerSecond } from '../../sys/clock.ts';
+import { writeFtpPorts } from './ftp-ports.ts';
 import {
   type AttachedProgram,
   ethernetPrograms,
@@ -188,6 +189,7 @@ function fillSettings(loaded: LoadedObject, { connections, mhTableIndex }: Sizes
   settings.set(0, 'hash', numbers.connection_hash.CONNECTION_HASH_CLIENT);
   settings.set(0, 'connections', connections);
   for (const name of tableSysctlNames) settings.set(0, name, sysctlDefaults[name]);
+  writeFtpPorts(settings, sysctlDefaults.ftp_ports);
   settings.set(0, 'mh_tab_index', mhTableIndex);
   tcpTimeoutsSeconds.forEach((seconds, state) => {
     settings.set(0, 'timeout', seconds * hertz, state);

@@ -22,6 +22,7 @@ import { type ConnectionMaps, firstSlot, mapConnections, readSlots } from './con
 import { noCounters, openCounters, readRates, readTotals } from './counters.ts';
 import type { Sizes } from './create.ts';
 import type { FastPathWish } from './fast-path.ts';
+import { readFtpPorts } from './ftp-ports.ts';
 import {
   hasFastPath,
   type Instance,
@@ -431,7 +432,7 @@ function sysctlsOf({ settings, runtime }: Instance): Sysctls {
     return automatic && (value === 1 || value === 2) ? 1 + runtime.get(0, 'low') : value;
   };
   const found = tableSysctlNames.map((name) => [name, shown(name)] as const);
-  return { ...sysctlDefaults, ...Object.fromEntries(found) };
+  return { ...sysctlDefaults, ...Object.fromEntries(found), ftp_ports: readFtpPorts(settings) };
 }
 
 function timeoutsOf(secondsOf: (state: number) => number): Timeouts {

@@ -25,6 +25,7 @@ import {
   writeDestination,
   writeService,
 } from './encoding.ts';
+import { writeFtpPorts } from './ftp-ports.ts';
 import { numbers } from './layout.generated.ts';
 import type { ListedService } from './listing.ts';
 import { findLocalEnds, readLocalAddresses, writeLocalEnds } from './local-addresses.ts';
@@ -403,6 +404,7 @@ export function openTables(maps: TableMaps, wakeSweeper: () => void = () => unde
       const value = sysctls[name];
       if (value !== undefined) settings.set(0, name, value);
     }
+    if (sysctls.ftp_ports) writeFtpPorts(settings, sysctls.ftp_ports);
     return undefined;
   }
 

@@ -1,7 +1,14 @@
 import { HeadgateError } from '../../model/errors.ts';
 import { normaliseDestination } from '../../model/real-server.ts';
 import { serviceKey } from '../../model/service-id.ts';
-import { type Sysctls, sysctlDefaults, sysctlTitle } from '../../model/sysctls.ts';
+import {
+  type NumberSysctlName,
+  type NumberSysctls,
+  type Sysctls,
+  sysctlDefaults,
+  sysctlText,
+  sysctlTitle,
+} from '../../model/sysctls.ts';
 import type { Observed, Operation, Refusal } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
 import { loadModule } from '../../sys/kernel-module.ts';
@@ -10,6 +17,7 @@ import { readSysctl, writeSysctl } from '../../sys/sysctl.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { type Beside, besideAfter, isInUse, readBeside, withBeside, writeBeside } from './beside.ts';
 import { readConnectionList } from './connection-list.ts';
+import { ftpModule, kernelFtpPorts } from './ftp-helper.ts';
 import { inPlane } from './in-plane.ts';
 import { type Kernel, openKernel } from './kernel.ts';
 import { kernelMhTableIndex, mhRoom } from './mh-table.ts';
@@ -153,8 +161,9 @@ const kernelName = (name: string): string => (name === 'sync_period' ? 'sync_thr
 
 function readSysctls(): Sysctls {
   const found = Object.entries(sysctlDefaults).map(([name, otherwise]) => {
-    // The kernel has neither.
-    if (name === 'half_open_share' || name === 'ftp') return [name, 0];
+    // The kernel has none.
+    if (name === 'half_open_share') return [name, 0];
+    if (name === 'ftp_ports') return [name, kernelFtpPorts()];
     if (name === 'mh_tab_index') return [name, kernelMhTableIndex()];
     const text = readSysctl(`net.ipv4.vs.${kernelName(name)}`);
     const words = text?.trim().split(/\s+/) ?? [];
@@ -163,14 +172,19 @@ function readSysctls(): Sysctls {
   return Object.fromEntries(found) as Sysctls;
 }
 
-function setSysctls({ mh_tab_index: wanted, ...sysctls }: Partial<Sysctls>): Refusal | undefined {
+function setSysctls({ mh_tab_index: wanted, ftp_ports, ...sysctls }: Partial<Sysctls>): Refusal | undefined {
   if (wanted !== undefined && wanted !== kernelMhTableIndex())
     return {
       reason: 'invalid',
       detail: `${sysctlTitle('mh_tab_index')} is ${kernelMhTableIndex()} here: the kernel was built with CONFIG_IP_VS_MH_TAB_INDEX=${kernelMhTableIndex()}`,
     };
+  if (ftp_ports && sysctlText(ftp_ports) !== sysctlText(kernelFtpPorts()))
+    return {
+      reason: 'invalid',
+      detail: `${sysctlTitle('ftp_ports')} is ${sysctlText(kernelFtpPorts())} here: ip_vs_ftp has the ports that it is loaded with, by ${ftpModule(ftp_ports)}`,
+    };
   const before = readSysctls();
-  const set = (values: Partial<Sysctls>) => {
+  const set = (values: Partial<NumberSysctls>) => {
     // The kernel takes the pair at once.
     const { sync_threshold, sync_period, ...single } = values;
     if (sync_threshold !== undefined || sync_period !== undefined) {
@@ -184,7 +198,7 @@ function setSysctls({ mh_tab_index: wanted, ...sysctls }: Partial<Sysctls>): Ref
     return undefined;
   } catch (error) {
     // All or nothing.
-    for (const name of Object.keys(sysctls) as (keyof Sysctls)[]) {
+    for (const name of Object.keys(sysctls) as NumberSysctlName[]) {
       if (readSysctl(`net.ipv4.vs.${kernelName(name)}`) === undefined) continue;
       if (readSysctls()[name] !== before[name]) set({ [name]: before[name] });
     }

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { familyOf } from '../../model/address.ts';
 import { gather } from '../../model/connection-batches.ts';
 import { count } from '../../model/count.ts';
@@ -6,10 +5,18 @@ import { HeadgateError } from '../../model/errors.ts';
 import type { LeftBehind, Move, MovePlan } from '../../model/move.ts';
 import { mhTableSize } from '../../model/schedulers/mh.ts';
 import { destinationKey, serviceFamily, serviceKey } from '../../model/service-id.ts';
-import { ownSysctlNames, type Sysctls, sysctlNames } from '../../model/sysctls.ts';
+import {
+  mostFtpPorts,
+  ownSysctlNames,
+  type Sysctls,
+  sysctlNames,
+  sysctlText,
+  sysctlTitle,
+} from '../../model/sysctls.ts';
 import type { Connection, Observed, ServiceEntry } from '../../model/table.ts';
 import { type StaysBecause, staysBecause, type Travel, traveller } from '../../model/travel.ts';
 import { readSysctl } from '../../sys/sysctl.ts';
+import { ftpModule, kernelFtpPorts } from '../ipvs/ftp-helper.ts';
 import type { BothPlanes } from './planes.ts';
 
 /** What is known before a move: the plan for people, and the two tables. */
@@ -33,16 +40,7 @@ export const entriesOf = ({ services }: Observed): ServiceEntry[] =>
 
 /** What becomes of each connection of the kernel's. */
 export const kernelTraveller = (kernel: Observed): ((connection: Connection) => Travel) =>
-  traveller(entriesOf(kernel), { ftpHelper: isFtpHelped() });
-
-/** ip_vs_ftp registers its ports in each network namespace. */
-function isFtpHelped(): boolean {
-  try {
-    return /\sftp\s*$/m.test(readFileSync('/proc/thread-self/net/ip_vs_app', 'latin1'));
-  } catch {
-    return false;
-  }
-}
+  traveller(entriesOf(kernel), { helpedPorts: kernelFtpPorts() });
 
 /** Part of a new table that may be taken by what is carried into it. */
 const fullest = 0.8;
@@ -118,11 +116,24 @@ async function leftInKernel(planes: Sides, kernel: Observed): Promise<Left> {
   return { left, connections, templates, keep };
 }
 
-const isMasqueradedFtp = ({ service: { id }, destinations }: Observed['services'][number]): boolean =>
-  id.kind === 'address' &&
-  id.protocol === 'tcp' &&
-  id.port === 21 &&
-  destinations.some(({ destination: { method } }) => method === 'masquerade');
+/** Services of FTP that ours helps and IPVS does not. */
+function helpLost({ services, sysctls }: Observed): LeftBehind[] {
+  const wanted = sysctls?.ftp_ports ?? [];
+  const there = kernelFtpPorts();
+  return services
+    .filter(
+      ({ service: { id }, destinations }) =>
+        id.kind === 'address' &&
+        id.protocol === 'tcp' &&
+        wanted.includes(id.port) &&
+        !there.includes(id.port) &&
+        destinations.some(({ destination: { method } }) => method === 'masquerade'),
+    )
+    .map(({ service }) => ({
+      what: `help with data connections of ${serviceKey(service.id)}`,
+      why: `IPVS has it in a module: ${ftpModule(wanted)} first`,
+    }));
+}
 
 const withIpvs = 'it stays with IPVS until it ends, and so does its service there';
 const fates: Readonly<Record<StaysBecause, string>> = {
@@ -185,12 +196,7 @@ async function lostToKernel(planes: Sides, own: Observed): Promise<Left> {
           },
         ]
       : []),
-    ...(own.sysctls?.ftp === 1 && !isFtpHelped() ? own.services.filter(isMasqueradedFtp) : []).map(
-      ({ service }) => ({
-        what: `help with data connections of ${serviceKey(service.id)}`,
-        why: 'IPVS has it in a module: modprobe ip_vs_ftp first',
-      }),
-    ),
+    ...helpLost(own),
     ...countersLeft(own),
   ];
   const connections = all.length - templates - gone;
@@ -239,11 +245,20 @@ export function sysctlsThatDiffer(from: Observed, to: Observed): Partial<Sysctls
   );
 }
 
+/** Ports of FTP that ours is to have as well, because IPVS helps there. */
+export function ftpPortsThatDiffer(kernel: Observed, own: Observed): Partial<Sysctls> {
+  const before = own.sysctls?.ftp_ports ?? [];
+  const more = (kernel.sysctls?.ftp_ports ?? []).filter((port) => !before.includes(port));
+  return more.length === 0 ? {} : { ftp_ports: [...before, ...more].slice(0, mostFtpPorts) };
+}
+
 function notesOf(move: Move, from: Observed, to: Observed): string[] {
+  const { ftp_ports: ftpPorts } = move === 'ipvs-to-ebpf' ? ftpPortsThatDiffer(from, to) : {};
   const set = Object.entries(sysctlsThatDiffer(from, to)).map(([name, value]) => `${name}=${value}`);
   const marks = from.services.flatMap(({ service: { id } }) => (id.kind === 'fwmark' ? [id.mark] : []));
   return [
     ...(set.length > 0 ? [`net.ipv4.vs.${set.join(', net.ipv4.vs.')} will be set`] : []),
+    ...(ftpPorts ? [`${sysctlTitle('ftp_ports')}=${sysctlText(ftpPorts)} will be set`] : []),
     ...(move === 'ipvs-to-ebpf'
       ? [
           "the host's firewall no longer sees packets of virtual services: headgate doctor quotes its rules about them",

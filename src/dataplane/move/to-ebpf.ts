@@ -8,7 +8,14 @@ import type { Operation } from '../../model/table.ts';
 import { ended, travelKey } from '../../model/travel.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { deliveryDevice, openDelivery } from '../ipvs/deliver.ts';
-import { entriesOf, keepsItsService, kernelTraveller, sysctlsThatDiffer, type View } from './look.ts';
+import {
+  entriesOf,
+  ftpPortsThatDiffer,
+  keepsItsService,
+  kernelTraveller,
+  sysctlsThatDiffer,
+  type View,
+} from './look.ts';
 import type { BothPlanes } from './planes.ts';
 
 /** Looks at the kernel's connections before the switch end when one has found no more new ones than this, or after so many. */
@@ -51,7 +58,8 @@ export async function moveToEbpf(planes: BothPlanes, { plan, kernel, own }: View
     // Until now marked packets went to IPVS alone.
     await planes.arrange();
     late += await carrier.look();
-    if (isBehind) await ebpf.apply([{ kind: 'set-sysctls', sysctls: sysctlsThatDiffer(kernel, own) }]);
+    const sysctls = { ...sysctlsThatDiffer(kernel, own), ...ftpPortsThatDiffer(kernel, own) };
+    if (isBehind) await ebpf.apply([{ kind: 'set-sysctls', sysctls }]);
     const daemons = ((await ipvs.syncDaemons?.()) ?? []).filter((one) => one.interface !== deliveryDevice);
     for (const { role } of daemons) await ipvs.stopSync?.(role);
     forget(carrier.told());

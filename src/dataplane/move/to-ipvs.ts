@@ -83,7 +83,7 @@ async function takeBack(
 async function tellerOf(planes: BothPlanes) {
   const feed = planes.openFeed();
   const entries = entriesOf(await planes.ipvs.read({ counters: false }));
-  const fateOf = traveller(entries, { ftpHelper: false });
+  const fateOf = traveller(entries, { helpedPorts: [] });
   const told = new Map<string, SyncedConnection>();
   const delivery = (() => {
     try {

@@ -44,7 +44,7 @@ const row = (protocol: string, places: string, state: string, left: number) =>
   `${protocol.padEnd(3)} ${places} ${state.padEnd(11)} ${String(left).padStart(7)}`;
 const from = 'CB007105 9C41';
 const tell = (...rows: string[]) =>
-  tellAll(parseConnectionList(rows.join('\n')), traveller(services, { ftpHelper: false }));
+  tellAll(parseConnectionList(rows.join('\n')), traveller(services, { helpedPorts: [] }));
 
 test('the forwarding method is that of the real server, and says whether answers are seen', () => {
   const { connections, untold } = tell(

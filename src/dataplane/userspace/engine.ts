@@ -1,7 +1,13 @@
 import { applyOperation } from '../../model/apply-operation.ts';
 import type { MemberOutcomes } from '../../model/outcome.ts';
 import { serviceKey } from '../../model/service-id.ts';
-import { type SysctlName, sysctlDefaults, sysctlTitle } from '../../model/sysctls.ts';
+import {
+  type SysctlName,
+  type Sysctls,
+  sysctlDefaults,
+  sysctlText,
+  sysctlTitle,
+} from '../../model/sysctls.ts';
 import type { Connection, Observed, Operation, Refusal, Table } from '../../model/table.ts';
 import { checkOperation } from '../../model/validate.ts';
 import type { ServiceId, VirtualService } from '../../model/virtual-service.ts';
@@ -236,12 +242,14 @@ const actedOn: readonly string[] = ['pmtu_disc', 'expire_nodest_conn', 'expire_q
 
 function checkSysctls(operation: Operation): Refusal | undefined {
   if (operation.kind !== 'set-sysctls') return undefined;
-  const set = Object.entries(operation.sysctls) as [SysctlName, number][];
-  const [other] = set.filter(([name, value]) => !actedOn.includes(name) && value !== sysctlDefaults[name]);
+  const set = Object.entries(operation.sysctls) as [SysctlName, Sysctls[SysctlName]][];
+  const [other] = set
+    .map(([name, value]) => [name, sysctlText(value), sysctlText(sysctlDefaults[name])] as const)
+    .filter(([name, value, fixed]) => !actedOn.includes(name) && value !== fixed);
   return (
     other && {
       reason: 'invalid',
-      detail: `this data plane does not act on ${sysctlTitle(other[0])}: wanted ${sysctlDefaults[other[0]]}, found ${other[1]}`,
+      detail: `this data plane does not act on ${sysctlTitle(other[0])}: wanted ${other[2]}, found ${other[1]}`,
     }
   );
 }
