@@ -404,6 +404,8 @@ __noinline int schedule(struct __sk_buff *skb, struct packet *packet, __u32 now)
 		return settings.hold == HOLD_PASS ? pass_by(packet) : drop(EVENT_HELD);
 	if (is_refused())
 		return drop(EVENT_REFUSED);
+	if (service->flags & SERVICE_PERSISTENT && service->engine && !hear_call(skb, packet))
+		return drop(EVENT_NO_CALL_ID);
 	if (service->flags & SERVICE_PERSISTENT)
 		control = recall_client(service_slot, packet, now);
 	else if (!(service->flags & SERVICE_FWMARK) && packet->destination_port != service->port)

@@ -37,6 +37,7 @@
 #include "lease.h"
 #include "reset.h"
 #include "stray.h"
+#include "caller.h"
 #include "error.h"
 #include "full-error.h"
 #include "tunnel-error.h"
@@ -245,6 +246,11 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l3)
 		slot = settings.local_ports ? find_by_local_end(&packet, now) : 0;
 		if (slot)
 			return forward_full_reply(skb, &packet, slot, now);
+		if (settings.callers && packet.protocol == IPPROTO_UDP) {
+			slot = enter_from_caller(skb, &packet, now);
+			if (slot)
+				return pass_call(skb, &packet, slot, now);
+		}
 		if (settings.nat_icmp_send && is_stray(&packet) && !is_awaited(&packet))
 			return refuse_stray(skb, &packet);
 		if (!(sides & SIDE_REQUEST)) {

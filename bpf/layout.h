@@ -102,7 +102,7 @@ struct connection {
 	__be32 client;               /* last words of the three addresses */
 	__be32 virtual;
 	__be32 real;
-	__be16 client_port;
+	__be16 client_port;          /* of a template 0, or struct call_id's imprint */
 	__be16 virtual_port;
 	__be16 real_port;
 	__u8 protocol;
@@ -301,6 +301,15 @@ enum hold {
 	HOLD_PASS = 2,               /* left to the kernel's IPVS: connections move between it and this plane */
 };
 
+#define MOST_CALL_ID 255         /* bytes (IP_VS_PEDATA_MAXLEN) */
+
+/* Which call a template of the persistence engine sip is of. */
+struct call_id {
+	__u32 length;
+	__u32 imprint;               /* of the text, keyed; its low half stands in connection.client_port */
+	__u8 text[MOST_CALL_ID + 1]; /* zeros behind its length */
+};
+
 /* What another director says of a connection: the argument of headgate_take. */
 struct sync_entry {
 	struct address client;
@@ -315,6 +324,7 @@ struct sync_entry {
 	__u32 timeout;               /* jiffies */
 	__u32 fwmark;
 	__u32 destination;           /* in: its local end, enum local_word; out: slot of the destination it has, 0: of none yet */
+	__u32 of_call;               /* 1: a template of the call whose Call-ID stands at slot 0 of call_ids */
 };
 
 /* Written by user space, read by the program. */
@@ -357,6 +367,7 @@ struct settings {
 	__u32 mh_tab_index;          /* (user) which maglev_size the programs are loaded with */
 	__be16 ftp_ports[FTP_PORTS]; /* of FTP's control connections, which are read; 0: none more */
 	__u64 ftp_filter;            /* bit n: one of them is n, divided by 64 */
+	__u32 callers;               /* (user) 1: the map of that name has entries */
 	__u32 local_ports;           /* how many ports full NAT has of each local address, 0: it is not used */
 	__u32 local_port_first;
 	__u32 virtual_filter[FILTER_BITS / 32]; /* addresses that may be a virtual address */
@@ -417,6 +428,7 @@ enum event {
 	EVENT_FTP_NO_ROOM,           /* FTP replies passed on untouched: too few bytes for the virtual address */
 	EVENT_FTP_REFUSED,           /* FTP replies passed on untouched: not the real server's address, or a privileged port */
 	EVENT_FRAGMENT_UNKNOWN,      /* dropped: the first fragment of an SCTP packet that does not tell how long all of it is */
+	EVENT_NO_CALL_ID,            /* dropped: to a service with the persistence engine sip, without a Call-ID */
 	EVENT_COUNT,
 };
 

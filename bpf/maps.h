@@ -119,6 +119,15 @@ struct {
 	__type(value, struct address);
 } real_services SEC(".maps");
 
+/* (user) Address and port of each masqueraded real server of a service with the persistence engine sip -> its slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct service_key);
+	__type(value, __u32);
+} callers SEC(".maps");
+
 /* The director's end of each connection with full NAT -> its slot. As many as the table has connections. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -188,6 +197,18 @@ struct {
 	__type(key, struct expected_key);
 	__type(value, struct expected);
 } expectations SEC(".maps");
+
+/*
+ * Slot of each template of the persistence engine sip -> its Call-ID; (user) slot 0: what another director says. As many as
+ * the table has connections.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65537);
+	__type(key, __u32);
+	__type(value, struct call_id);
+} call_ids SEC(".maps");
 
 /* Who got ICMP errors lately (inet_peer of the kernel). */
 struct {

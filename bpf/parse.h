@@ -63,6 +63,7 @@ struct packet {
 	__u8 unfinished : 1;         /* SCTP: the checksum is left to the device, of a super-packet or a single one */
 	__u8 quoted : 1;             /* what an ICMP error is about, its ends swapped: as the client would have sent it */
 	__u8 heard : 1;              /* what it says of FTP has been read */
+	__u8 told : 1;               /* the key of what another director tells */
 	__u8 l4_header;              /* length of the transport header */
 	__u8 tos;
 };

@@ -24,7 +24,10 @@ static __always_inline __be32 mask_word(__s32 bits)
 	return bits >= 32 ? 0xffffffff : bpf_htonl(~(0xffffffff >> bits));
 }
 
-/* What the template of a packet's client is found by, as if it were a packet: from the client's network, port 0. */
+/*
+ * What the template of a packet's client is found by, as if it were a packet: from the client's network, port 0. With the
+ * engine sip it has been read, and is found by its Call-ID too.
+ */
 static __always_inline void template_key(const struct service *service, const struct packet *packet,
 					 struct packet *key)
 {
@@ -33,6 +36,8 @@ static __always_inline void template_key(const struct service *service, const st
 
 	key->source = packet->source;
 	key->family = packet->family;
+	if (service->engine)
+		key->source_port = imprint_of(0);
 	if (service->flags & SERVICE_FWMARK) {
 		/* One template for all addresses, ports and protocols of a mark; the kernel's union has it in the first word. */
 		key->destination.word[packet->family == 4 ? 3 : 0] = bpf_htonl(service->fwmark);
@@ -112,6 +117,10 @@ __noinline __u32 enter_template(__u32 service_slot, const struct packet *packet,
 	word = WORD_LIVE | WORD_TEMPLATE | destination->method << WORD_METHOD_SHIFT;
 	if (!write_entry(template, slot, &key, destination, destination_slot, now))
 		return 0;
+	if (key.source_port && !note_call(slot, 0)) {
+		free_slot(slot, template);
+		return 0;
+	}
 	template->real_port = has_own_port(service, packet) ? destination->port : 0;
 	timeout = (__u64)service->timeout * settings.hz;
 	template->timeout = timeout < LONGEST_TIMEOUT ? timeout : LONGEST_TIMEOUT;
@@ -122,6 +131,7 @@ __noinline __u32 enter_template(__u32 service_slot, const struct packet *packet,
 			tell(slot);
 		return slot;
 	}
+	forget_call(template, slot, word);
 	take_back_entry(template, slot, destination, word);
 	return same;
 }

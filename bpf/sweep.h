@@ -164,6 +164,7 @@ static long visit_slot(__u32 index, struct sweep *sweep)
 				leave_own_ruler(slot);
 			if (is_full_nat(word) && !(word & WORD_TEMPLATE))
 				release_local_end(slot);
+			forget_call(connection, slot, word);
 			enter_limbo(connection, slot, sweep->now);
 			return 0;
 		}

@@ -159,6 +159,10 @@ static __always_inline int enter_entry(const struct packet *key, const struct sy
 		if (detail)
 			__builtin_memcpy(detail->real_head, entry->real.word, sizeof(detail->real_head));
 	}
+	if (key->source_port && word & WORD_TEMPLATE && !note_call(slot, 1)) {
+		free_slot(slot, connection);
+		return 0;
+	}
 	if (full && !take_local_end(slot, entry->destination)) {
 		free_slot(slot, connection);
 		return 0;
@@ -172,6 +176,7 @@ static __always_inline int enter_entry(const struct packet *key, const struct sy
 		return 1;
 	if (full)
 		release_local_end(slot);
+	forget_call(connection, slot, word);
 	take_back_entry(connection, slot, destination, word);
 	return same != 0;
 }
@@ -189,9 +194,15 @@ static __always_inline int take_entry(struct sync_entry *said)
 		.family = entry.family,
 	};
 	__u32 now = now_jiffies(), slot, destination, template = entry.word & WORD_TEMPLATE;
-	__u32 *first = chain_of(&key, 0);
 	struct connection *connection;
+	__u32 *first;
 
+	if (template && entry.of_call) {
+		take_call();
+		key.told = 1;
+		key.source_port = imprint_of(1);
+	}
+	first = chain_of(&key, 0);
 	if (!first)
 		return 0;
 	slot = template ? find_template(&key, *first) : find_from(&key, *first, 0, now);

@@ -9,6 +9,7 @@
 #define HEADGATE_TEMPLATE_H
 
 #include "connection.h"
+#include "sip.h"
 
 #define RULER_GRACE_SECONDS 60   /* of an entry whose time is up while it rules connections (ip_vs_conn_expire) */
 
@@ -85,7 +86,8 @@ static long template_step(__u32 index, struct lookup *lookup)
 	if (!lookup->slot || !connection)
 		return 1;
 	if (is_template(connection->word) && matches_request(connection, lookup->slot, lookup->packet) &&
-	    (!is_expired(connection, lookup->now) || ruled_by(lookup->slot))) {
+	    (!is_expired(connection, lookup->now) || ruled_by(lookup->slot)) &&
+	    (!connection->client_port || is_of_call(lookup->slot, lookup->packet->told))) {
 		lookup->found = lookup->slot;
 		return 1;
 	}

@@ -31,6 +31,7 @@ const structs = [
   'runtime',
   'hash_table',
   'sync_entry',
+  'call_id',
 ];
 const enums = [
   'connection_word',

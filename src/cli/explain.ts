@@ -89,6 +89,12 @@ const methods = {
   tunnel: 'tunnel: the packet travels in another one, and the real server answers the client',
 } as const;
 
+const andMore = (all: number): string => (all > 5 ? ` and ${all - 5} more` : '');
+
+/** Where a template leads, and which call it is of. */
+const templateText = ({ destination, engine, realServer }: Explanation['connections'][number]): string =>
+  `${engine ? `${engine.data} -> ` : ''}${withName(realServer, destination)}`;
+
 /** The explanation for a person. */
 export function explanationText(explanation: Explanation): string {
   const { question, service, mark, connections, candidates, destination, because, uncertain } = explanation;
@@ -112,10 +118,13 @@ export function explanationText(explanation: Explanation): string {
         : live!
             .slice(0, 5)
             .map((row) => `${row.client.port} -> ${withName(row.realServer, row.destination)} ${row.state}`)
-            .join(', ') + (live!.length > 5 ? ` and ${live!.length - 5} more` : ''),
+            .join(', ') + andMore(live!.length),
     ]);
   if (templates!.length > 0)
-    rows.push(['persistence', templates!.map((row) => withName(row.realServer, row.destination)).join(', ')]);
+    rows.push([
+      'persistence',
+      templates!.slice(0, 5).map(templateText).join(', ') + andMore(templates!.length),
+    ]);
   rows.push([
     destination ? 'goes to' : 'goes to nobody',
     destination

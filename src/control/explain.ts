@@ -220,6 +220,7 @@ function explanationOf(
     }),
     candidates,
     ...found,
+    ...(service.persistence?.engine !== undefined && !present && { uncertain: callsUncertain }),
     ...(unknown !== undefined && { uncertain: `${unknown}: --mark says which mark the packet has` }),
     ...(found.destination && {
       realServer: nameOf(found.destination),
@@ -272,6 +273,8 @@ const uncertainties: Partial<Record<SchedulerName, string>> = {
   twos: 'each connection draws anew',
 };
 
+const callsUncertain = 'a message of a call that is there goes where the call does, by its Call-ID';
+
 type Found = Pick<Explanation, 'because' | 'uncertain'> & { readonly destination?: Destination };
 
 function keep({ state, destination: id }: Connection, { destinations }: ServiceState): Found {
@@ -288,7 +291,8 @@ function recall(
   connections: readonly Connection[],
 ): Found | undefined {
   const { id, persistence } = service;
-  if (!persistence) return undefined;
+  // Which call a message is of is not asked.
+  if (!persistence || persistence.engine !== undefined) return undefined;
   const network = maskAddress(client.address, persistence.netmask);
   const isOwn = id.kind === 'address' && id.port === virtual.port && id.port !== ftpPort;
   const key =

@@ -60,5 +60,14 @@ export async function sendKernelConnections({ daemon, until, onSent }: SyncSend)
   }
 }
 
-const keyOf = ({ protocol, client, clientPort, virtual, virtualPort, real, realPort }: SyncedConnection) =>
-  [protocol, client, clientPort, virtual, virtualPort, real, realPort].join(' ');
+const keyOf = ({
+  protocol,
+  client,
+  clientPort,
+  virtual,
+  virtualPort,
+  real,
+  realPort,
+  engine,
+}: SyncedConnection) =>
+  [protocol, client, clientPort, virtual, virtualPort, real, realPort, engine?.data].join(' ');

@@ -24,6 +24,7 @@ export const planeEvents = [
   'ftp_no_room',
   'ftp_refused',
   'fragment_unknown',
+  'no_call_id',
   'connect_failed',
   'datagram_dropped',
   'accept_failed',

@@ -68,6 +68,8 @@ export type SyncedConnection = {
   readonly fwmark: number;
   /** 0: not told; the state's own. */
   readonly timeoutSeconds: number;
+  /** What a persistence engine keeps of a template, and its name. */
+  readonly engine?: { readonly name: string; readonly data: Uint8Array };
   /** With full NAT: where the real server sees it come from. Between directors of ours alone. */
   readonly local?: { readonly address: Uint8Array; readonly port: number };
 };

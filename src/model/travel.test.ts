@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Address } from './address.ts';
-import { syncFlags } from './connection-sync.ts';
+import { type SyncedConnection, syncFlags } from './connection-sync.ts';
 import type { Connection, ServiceEntry } from './table.ts';
 import { ended, travelKey, traveller } from './travel.ts';
 import type { Destination, Persistence, ServiceId } from './virtual-service.ts';
@@ -131,9 +131,15 @@ describe('a template of the kernel', () => {
     ).toMatchObject({ service: id, told: { protocol: 0, fwmark: 258, virtual: Uint8Array.of(0, 0, 1, 2) } });
   });
 
-  test('of an engine stays', () => {
+  test('of the engine sip takes its Call-ID along; one of another engine stays', () => {
     const withEngine = [entry(web, [real('10.0.0.1', 8080)], { ...persistence, engine: 'sip' })];
-    expect(fateOf(withEngine, { ...template, engine: { name: 'sip', data: 'x' } })).toEqual({
+    const fate = fateOf(withEngine, { ...template, engine: { name: 'sip', data: 'x\xe9' } });
+    expect(fate).toMatchObject({ told: { engine: { name: 'sip', data: Buffer.from([0x78, 0xe9]) } } });
+    const other = fateOf(withEngine, { ...template, engine: { name: 'sip', data: 'y' } });
+    expect(travelKey((fate as { told: SyncedConnection }).told)).not.toBe(
+      travelKey((other as { told: SyncedConnection }).told),
+    );
+    expect(fateOf(withEngine, { ...template, engine: { name: 'dns', data: 'x' } })).toEqual({
       stays: 'engine',
       service: web,
     });

@@ -14,7 +14,7 @@ export type Travel =
 export const staysBecause = {
   helper: 'ip_vs_ftp rewrites what is said on it',
   expected: 'an application helper expects it; no client has opened it',
-  engine: 'a template of a persistence engine',
+  engine: 'a template of another persistence engine than sip',
   gone: 'its real server is not in the table any more',
   family: 'its real server is of the other address family',
   unknown: 'its state is not known',
@@ -100,7 +100,7 @@ export function traveller(
     const { protocol, client, virtual, destination: real, template, engine } = connection;
     const home = homeOf(connection);
     const stays = (why: StaysBecause): Travel => ({ stays: why, ...(home && { service: home.service.id }) });
-    if (template && engine) return stays('engine');
+    if (engine && engine.name !== 'sip') return stays('engine');
     if (familyOf(real.address) !== familyOf(client.address)) return stays('family');
     if (!home) return stays(template && client.port === 0 ? 'expected' : 'gone');
     const { persistence, id } = home.service;
@@ -132,6 +132,7 @@ export function traveller(
           1,
           template ? persistence!.timeoutSeconds : Math.ceil(connection.expiresInMs / 1000),
         ),
+        ...(engine && { engine: { name: engine.name, data: Buffer.from(engine.data, 'latin1') } }),
       },
     };
   };
@@ -171,8 +172,9 @@ export const travelKey = ({
   virtual,
   virtualPort,
   flags,
+  engine,
 }: SyncedConnection): string =>
-  `${protocol} ${client.join('.')} ${clientPort} ${virtual.join('.')} ${virtualPort} ${flags & syncFlags.template}`;
+  `${protocol} ${client.join('.')} ${clientPort} ${virtual.join('.')} ${virtualPort} ${flags & syncFlags.template} ${engine?.data ?? ''}`;
 
 /**
  * The same as it is told when it has ended: whoever hears of it forgets it in a second. A template has one more, because IPVS

@@ -1,14 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hear, type Said } from '../oracle/calls.ts';
 import { type Director, openEbpfDirector, openIpvsDirector } from '../oracle/director.ts';
 import { distance, spread } from '../oracle/lots.ts';
+import { invite } from '../packets/sip-messages.ts';
 
-/* Runs in a guest, whose kernel has IPVS: oracle.test.ts. What both do at random is compared by how often. */
+/*
+ * Runs in a guest, whose kernel has IPVS: oracle.test.ts. What both do at random is compared by how often. Calls are here
+ * because a guest takes long to start.
+ */
 
 /** Guest time, which goes by at no cost while nothing happens. */
 const longMs = 2 ** 31 - 1;
 
-describe('chance, of the ebpf plane and of the IPVS of the kernel', () => {
+describe('chance and calls, of the ebpf plane and of the IPVS of the kernel', () => {
   let directors: readonly [Director, Director];
   beforeAll(async () => {
     directors = [await openIpvsDirector(), await openEbpfDirector()];
@@ -27,6 +32,23 @@ describe('chance, of the ebpf plane and of the IPVS of the kernel', () => {
       expect([one.refused, other.refused]).toEqual([0, 0]);
       // With three degrees of freedom chance is beyond this once in a million times.
       expect(distance(one.taken, other.taken), `${one.taken} and ${other.taken}`).toBeLessThan(30.7);
+    },
+    longMs,
+  );
+
+  it(
+    'keeps the same calls together: sip',
+    async () => {
+      const said = Array.from({ length: 120 }, (_, n): Said => {
+        const call = (n * 7 + (n >> 3)) % 11;
+        const message = invite(`call-${call}@example.org`);
+        const first = n % 6 === 5 ? { from: 11 + (n % 4) } : {};
+        return { client: [n % 3, 1 + (n % 5), 4000 + n], message, ...first };
+      });
+      const [one, other] = [await hear(directors[0], 903, said), await hear(directors[1], 903, said)];
+      // Real servers that are none of the service are not heard.
+      expect(new Set(one.served)).toEqual(new Set([undefined, '10.1.0.11', '10.1.0.12', '10.1.0.13']));
+      expect(other).toEqual(one);
     },
     longMs,
   );

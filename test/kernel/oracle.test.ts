@@ -21,7 +21,7 @@ const mostInOne = 100;
 const places = ['6.12', '6.1'] as const;
 
 // All there are from the beginning: the guest's clock goes on by itself while it waits for a module.
-const modules = ['ip_vs', ...schedulerNames.map((name) => `ip_vs_${name}`), 'nf_tables'];
+const modules = ['ip_vs', ...schedulerNames.map((name) => `ip_vs_${name}`), 'ip_vs_pe_sip', 'nf_tables'];
 const parts = Math.max(places.length, Math.ceil(scenarios / mostInOne));
 const begin = (part: number): number => Math.ceil((part * scenarios) / parts);
 const guests = Array.from({ length: parts }, (_, part) => {

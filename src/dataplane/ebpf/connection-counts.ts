@@ -26,7 +26,7 @@ export async function countConnections(
 ): Promise<readonly ConnectionCount[]> {
   const { entries, details } = maps;
   const leftOf = remaining(instance, settings, maps);
-  const decode = decoder(maps);
+  const decode = decoder(instance, maps);
   /** By virtual port and destination, and then by how it stands and the virtual address. */
   const counts = new Map<number, Map<number | string, Count>>();
   const end = slotsBegun(instance, entries);

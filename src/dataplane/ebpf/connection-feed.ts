@@ -5,6 +5,7 @@ import { type SyncedConnection, syncFlags } from '../../model/connection-sync.ts
 import { protocolNumbers } from '../../model/service-id.ts';
 import { openRingBuffer } from '../../sys/bpf/ringbuf.ts';
 import { syscallProgram } from '../../sys/bpf/test-run.ts';
+import { callEngine, callIdAt, mostCallIdBytes, putCallId } from './call-ids.ts';
 import { jiffiesNow, mapConnections } from './connections.ts';
 import { loadPrograms } from './create.ts';
 import { swapPort } from './encoding.ts';
@@ -81,6 +82,9 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
     if (rule.withoutRuled && hasTemplate(slot, word)) return undefined;
     const template = isTemplateWord(word);
     if (ended && template) return undefined;
+    const port = entries.get(slot, 'client_port');
+    const call = template && port !== 0 ? callIdAt(instance.map('call_ids'), slot) : undefined;
+    if (template && port !== 0 && !call) return undefined;
     const timeout = entries.get(slot, 'timeout');
     const left = timeout - Math.max(0, (now - entries.get(slot, 'seen')) | 0);
     if (left <= 0) return undefined;
@@ -106,7 +110,7 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
         (template ? syncFlags.template : 0),
       state: stateOnWire(state, template, ended, protocol),
       client: address(slot, 'client', family),
-      clientPort: swapPort(entries.get(slot, 'client_port')),
+      clientPort: template ? 0 : swapPort(port),
       virtual: address(slot, 'virtual', family),
       virtualPort: swapPort(entries.get(slot, 'virtual_port')),
       real: address(slot, 'real', family),
@@ -114,6 +118,7 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
       fwmark: details.get(slot, 'fwmark'),
       // A template keeps its whole lifetime; a connection ends when ours does.
       timeoutSeconds: ended ? 1 : Math.max(1, Math.ceil((template ? timeout : left) / hertz)),
+      ...(call && { engine: { name: callEngine, data: call } }),
       ...(local && { local }),
     };
   }
@@ -204,6 +209,7 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
       if (word === undefined) return 'refused';
       const seconds = connection.timeoutSeconds || ownSeconds(connection, word);
       writeArgument(argument, connection, word, Math.min(seconds * hertz, longestJiffies));
+      if (connection.engine) putCallId(instance.map('call_ids'), connection.engine.data);
       // What comes in where the slot of the destination goes out.
       if (connection.local) argument.setUint32(at('destination'), locals.wordOf(connection.local), true);
       if (program.call() !== 1) return 'refused';
@@ -240,8 +246,9 @@ function stateOnWire(state: number, template: boolean, ended: boolean, protocol:
 }
 
 /** A connection's word, without what the program decides; undefined for what this plane cannot have. */
-function wordOf({ protocol, flags, state, family, fwmark }: SyncedConnection): number | undefined {
+function wordOf({ protocol, flags, state, family, fwmark, engine }: SyncedConnection): number | undefined {
   const template = (flags & syncFlags.template) !== 0;
+  if (engine && !(engine.name === callEngine && isCallId(engine.data))) return undefined;
   if (flags & (syncFlags.onePacket | syncFlags.noClientPort)) return undefined;
   const method = methodWithout(flags & syncFlags.method);
   if (!methods.includes(method)) return undefined;
@@ -256,6 +263,8 @@ function wordOf({ protocol, flags, state, family, fwmark }: SyncedConnection): n
     return undefined;
   return shared | STATE_UDP | WORD_INACTIVE;
 }
+
+const isCallId = ({ length }: Uint8Array): boolean => length > 0 && length <= mostCallIdBytes;
 
 const at = (field: keyof typeof records.sync_entry.fields) => records.sync_entry.fields[field].offset;
 
@@ -278,6 +287,7 @@ function writeArgument(
   argument.setUint32(at('word'), word, true);
   argument.setUint32(at('timeout'), jiffies, true);
   argument.setUint32(at('fwmark'), connection.fwmark, true);
+  argument.setUint32(at('of_call'), connection.engine ? 1 : 0, true);
 }
 
 /** Another build's instance has other maps under the same names. */

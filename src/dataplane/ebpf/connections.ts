@@ -3,6 +3,7 @@ import { among, type ConnectionFilter } from '../../model/connection-batches.ts'
 import { sctpStateNames, tcpStateNames } from '../../model/connection-states.ts';
 import { protocolName } from '../../model/service-id.ts';
 import type { Connection } from '../../model/table.ts';
+import { callEngine, callIdAt } from './call-ids.ts';
 import { decodeAddress, encodeAddress, swapPort } from './encoding.ts';
 import type { Instance } from './instance.ts';
 import { numbers } from './layout.generated.ts';
@@ -50,7 +51,7 @@ export function readSlots(
   const leftOf = remaining(instance, settings, { entries, details });
   const lastWords =
     filter.clients && new Set(filter.clients.map((one) => new Uint32Array(encodeAddress(one).buffer)[3]!));
-  const decode = decoder({ entries, details });
+  const decode = decoder(instance, { entries, details });
   const found: Connection[] = [];
   for (let slot = first; slot < end; slot++) {
     const word = entries.get(slot, 'word');
@@ -86,7 +87,7 @@ export function remaining(
 }
 
 /** What the records of a slot say. */
-export function decoder({ entries, details }: ConnectionMaps) {
+export function decoder(instance: Instance, { entries, details }: ConnectionMaps) {
   const addresses = new Map<number, Address>();
   const addressOf = (slot: number, side: Side, family: number): Address => {
     const word = entries.get(slot, side);
@@ -107,14 +108,21 @@ export function decoder({ entries, details }: ConnectionMaps) {
       address: addressOf(slot, side, family),
       port: swapPort(entries.get(slot, `${side}_port`)),
     });
+    // In place of its client's port, which it has none of, a template says whether it is of a call.
+    const call =
+      isTemplate && entries.get(slot, 'client_port') !== 0
+        ? callIdAt(instance.map('call_ids'), slot)
+        : undefined;
+    const client = at('client');
     return {
       protocol: protocolName(entries.get(slot, 'protocol')) ?? 'ip',
-      client: at('client'),
+      client: isTemplate ? { ...client, port: 0 } : client,
       virtual: at('virtual'),
       destination: at('real'),
       state: isTemplate ? templateState(word) : stateName(word & WORD_STATE),
       active: !isTemplate && (word & WORD_INACTIVE) === 0,
       template: isTemplate,
+      ...(call && { engine: { name: callEngine, data: Buffer.from(call).toString('latin1') } }),
       ...((word & WORD_SYNCED) !== 0 && { synced: true as const }),
       expiresInMs,
     };

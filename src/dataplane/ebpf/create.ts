@@ -161,6 +161,7 @@ function instanceOptions(
       buckets: { maxEntries: bucketCount(size) / bucketsPerLine },
       slices: { maxEntries: sliceCount(size) },
       local_ends: { maxEntries: size },
+      call_ids: { maxEntries: size + 1 },
       half_open: { maxEntries: Math.ceil(size / 2) },
       hash_tables: { maxEntries: hashTableCount(sizes.mhTableIndex) },
     },

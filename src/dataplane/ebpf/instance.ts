@@ -34,6 +34,8 @@ export const pinnedMaps = [
   'real_services',
   'local_ends',
   'local_addresses',
+  'call_ids',
+  'callers',
   'ports',
   'leases',
   'leased_addresses',
@@ -42,8 +44,8 @@ export const pinnedMaps = [
 ] as const;
 /** Maps that are the same in every layout. */
 export const leaseMaps = ['leases', 'leased_addresses'] as const;
-/** Those and the ones that full NAT has: the same in every layout too, and the slots they name stay. */
-export const lastingMaps = [...leaseMaps, 'local_ends', 'local_addresses'] as const;
+/** Those, the ones that full NAT has, the Call-IDs of templates and who may call: the same in every layout too, and the slots they name stay. */
+export const lastingMaps = [...leaseMaps, 'local_ends', 'local_addresses', 'call_ids', 'callers'] as const;
 export type PinnedMap = (typeof pinnedMaps)[number];
 
 /** Programs every instance has: for interfaces with Ethernet headers and for the internal pair. */

@@ -94,7 +94,6 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     capabilities: {
       name: 'ebpf',
       description: `BPF programs at tc, instance ${options.instance}`,
-      ignores: ['persistence-engine'],
     },
     async getReady() {
       if (coming || open || existsSync(directory)) return;
@@ -283,9 +282,15 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
     } finally {
       plane.tables.finish();
       await arrange(plane);
+      const listed = [...plane.tables.listed.values()];
+      const isHeard = listed.some(({ service }) => service.persistence?.engine !== undefined);
+      if (isHeard || plane.instance.settings.get(0, 'callers') !== 0) {
+        const { arrangeCallers } = await import('./callers.ts');
+        arrangeCallers(plane.instance, listed);
+      }
       if (plane.instance.settings.get(0, 'nat_icmp_send') !== 0) {
         const { arrangeRealServices } = await import('./real-services.ts');
-        arrangeRealServices(plane.instance, plane.tables.listed.values());
+        arrangeRealServices(plane.instance, listed);
       }
     }
   }

@@ -101,15 +101,10 @@ async function leftInKernel(planes: Sides, kernel: Observed): Promise<Left> {
     } else if (connection.template) templates++;
     else connections++;
   }
-  const engines = kernel.services.filter(({ service }) => service.persistence?.engine !== undefined);
   const left: LeftBehind[] = [
     ...[...staying].map(([reason, number]) => ({
       what: count(number, 'connection'),
       why: `${staysBecause[reason]}: ${fates[reason]}`,
-    })),
-    ...engines.map(({ service }) => ({
-      what: `persistence engine ${service.persistence!.engine} of ${serviceKey(service.id)}`,
-      why: 'ebpf keeps it and goes by client addresses',
     })),
     ...countersLeft(kernel),
   ];

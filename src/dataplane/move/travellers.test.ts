@@ -101,7 +101,7 @@ test('IPv6', () => {
 test('what cannot be told is counted by its reason', () => {
   const { connections, untold } = tell(
     row('TCP', `${from} C000020A 0050 0A000063 0050`, 'ESTABLISHED', 877),
-    `${row('UDP', 'CB007105 0000 C000020A 13C4 0A000001 13C4', 'NONE', 60)} sip abc@x.y`,
+    `${row('UDP', 'CB007105 0000 C000020A 13C4 0A000001 13C4', 'NONE', 60)} dns abc@x.y`,
     row('TCP', `${from} C000020A 0050 2001:0db8:0000:0000:0000:0000:0000:0001 0050`, 'ESTABLISHED', 877),
     row('TCP', `${from} C000020A 0050 0A000001 0050`, 'SOMETHING', 877),
   );

@@ -156,5 +156,13 @@ export function openBackup(
   };
 }
 
-const keyOf = ({ protocol, client, clientPort, virtual, virtualPort, flags }: SyncedConnection): string =>
-  `${protocol} ${client} ${clientPort} ${virtual} ${virtualPort} ${flags & 0x1000}`;
+const keyOf = ({
+  protocol,
+  client,
+  clientPort,
+  virtual,
+  virtualPort,
+  flags,
+  engine,
+}: SyncedConnection): string =>
+  `${protocol} ${client} ${clientPort} ${virtual} ${virtualPort} ${flags & 0x1000} ${engine?.data ?? ''}`;

@@ -228,13 +228,49 @@ describe('options', () => {
     ['an option of 0 bytes', [0x7f, 0]],
     ['an option that is cut off', [0x7f]],
     ['option 63 twice', [0x7f, 1, 9, 0x7f, 1, 9]],
-    ['a template of a persistence engine', [2, 1, 9]],
+    ['persistence data of no engine', [2, 1, 9]],
     ['persistence data of 17 bytes', [3, 17, ...Array<number>(17).fill(65)]],
     ['sequence numbers of 3 bytes', [1, 3, 0, 0, 0]],
     ['a connection with rewritten sequence numbers', [1, 24, ...Array<number>(24).fill(0)]],
   ])('%s costs its connection alone', (why, options) => {
     expect(withOptions(...options)).toMatchObject({ connections: [plain], refused: [why] });
   });
+});
+
+it('what a persistence engine keeps comes before its name, and a name alone is nothing', () => {
+  const ends = {
+    ...{
+      client: Uint8Array.of(10, 0, 0, 0),
+      virtual: Uint8Array.of(10, 0, 0, 2),
+      real: Uint8Array.of(10, 0, 0, 3),
+    },
+    ...{ clientPort: 0, virtualPort: 5060, realPort: 5060 },
+  };
+  const plain: SyncedConnection = {
+    ...{
+      family: 4,
+      protocol: 17,
+      flags: syncFlags.template,
+      state: 0,
+      fwmark: 0,
+      timeoutSeconds: 300,
+      ...ends,
+    },
+  };
+  const one: SyncedConnection = { ...plain, engine: { name: 'sip', data: Buffer.from('a@b') } };
+  const message = encodeMessage(7, [one, one, plain]);
+  const at = headerBytes + 36;
+  expect([...message.subarray(at, at + 10)]).toEqual([2, 3, 97, 64, 98, 3, 3, ...Buffer.from('sip')]);
+  const read = decodeMessage(message);
+  expect(read).toMatchObject({
+    connections: [1, 2]
+      .map(() => ({ ...plain, engine: { name: 'sip', data: Uint8Array.from([97, 64, 98]) } }))
+      .concat([plain as never]),
+    refused: [],
+  });
+  message.set([0x7f, 3], at);
+  expect(decodeMessage(message)).toMatchObject({ connections: [plain, {}, plain], refused: [] });
+  expect(recordLength(one, 0)).toBe(0);
 });
 
 it('the end of a table is a message of version 0 without connections to who does not know it', () => {

@@ -42,11 +42,40 @@ export type SyncMessage = {
   readonly refused: readonly string[];
 };
 
-/** The bytes a connection takes in a message; 0: one of this version cannot hold it. */
-export function recordLength({ family, local }: SyncedConnection, version: SyncVersion = 1): number {
+/** Records stand at multiples of it. */
+const padded = (bytes: number) => (bytes + 3) & ~3;
+
+/** The bytes a connection takes in a message, with those between it and the next; 0: one of this version cannot hold it. */
+export function recordLength(connection: SyncedConnection, version: SyncVersion = 1): number {
+  const options = optionsOf(connection);
   if (version === 1)
-    return recordBytes[family] + (local ? optionHeadBytes + portBytes + local.address.length : 0);
-  return family === 4 && !local ? recordBytes0 : 0;
+    return padded(
+      options.reduce<number>(
+        (sum, [, { length }]) => sum + optionHeadBytes + length,
+        recordBytes[connection.family],
+      ),
+    );
+  return connection.family === 4 && options.length === 0 ? recordBytes0 : 0;
+}
+
+/** What of a connection has no place but options: type and data, in the kernel's order (ip_vs_sync_conn). */
+function optionsOf({ engine, local }: SyncedConnection): (readonly [type: number, data: Uint8Array])[] {
+  return [
+    ...(engine
+      ? [
+          [option.engineData, engine.data] as const,
+          [option.engineName, Buffer.from(engine.name, 'latin1')] as const,
+        ]
+      : []),
+    ...(local
+      ? [
+          [
+            option.local | option.skippable,
+            Uint8Array.of(local.port >> 8, local.port & 255, ...local.address),
+          ] as const,
+        ]
+      : []),
+  ];
 }
 
 /** Writes a message of version 1. At most 255 connections, all of them within 65,535 bytes. */
@@ -56,12 +85,13 @@ export function encodeMessage(id: number, connections: readonly SyncedConnection
     throw new RangeError(`write sync message: ${connections.length} connections, ${length} bytes`);
   const message = Buffer.alloc(length);
   message[1] = id;
-  message.writeUInt16BE(length, 2);
   message[4] = connections.length;
   message[5] = 1;
   let at = headerBytes;
-  for (const one of connections) at = writeRecord(message, at, one);
-  return message;
+  for (const one of connections) at = writeRecord(message, padded(at), one);
+  message.writeUInt16BE(at, 2);
+  // Nothing stands behind the last.
+  return message.subarray(0, at);
 }
 
 /** Writes a message of version 0, which has neither lifetimes nor firewall marks. At most 255 connections, all of IPv4. */
@@ -106,11 +136,9 @@ export const isEnd = (bytes: Uint8Array): boolean =>
 export const portsOfEnd = (end: Uint8Array): number => end[7]!;
 
 function writeRecord(message: Buffer, at: number, connection: SyncedConnection): number {
-  const { family, client, virtual, real, local } = connection;
-  const end = at + recordLength(connection);
+  const { family, client, virtual, real } = connection;
   message[at] = family === 6 ? 1 : 0;
   message[at + 1] = connection.protocol;
-  message.writeUInt16BE(end - at, at + 2);
   message.writeUInt32BE(connection.flags >>> 0, at + 4);
   message.writeUInt16BE(connection.state, at + 8);
   message.writeUInt16BE(connection.clientPort, at + 10);
@@ -120,12 +148,14 @@ function writeRecord(message: Buffer, at: number, connection: SyncedConnection):
   message.writeUInt32BE(connection.timeoutSeconds, at + 20);
   const width = family === 6 ? 16 : 4;
   for (const [i, address] of [client, virtual, real].entries()) message.set(address, at + 24 + i * width);
-  if (!local) return end;
-  const optionAt = at + recordBytes[family];
-  message.set([option.local | option.skippable, portBytes + local.address.length], optionAt);
-  message.writeUInt16BE(local.port, optionAt + optionHeadBytes);
-  message.set(local.address, optionAt + optionHeadBytes + portBytes);
-  return end;
+  let optionAt = at + recordBytes[family];
+  for (const [type, data] of optionsOf(connection)) {
+    message.set([type, data.length], optionAt);
+    message.set(data, optionAt + optionHeadBytes);
+    optionAt += optionHeadBytes + data.length;
+  }
+  message.writeUInt16BE(optionAt - at, at + 2);
+  return optionAt;
 }
 
 /** Reads a message; a sentence where it is none. Never throws, whatever the bytes. */
@@ -194,8 +224,10 @@ function readOptions(
   from: number,
   end: number,
   width: number,
-): Pick<SyncedConnection, 'local'> | string {
+): Pick<SyncedConnection, 'local' | 'engine'> | string {
   let local: SyncedConnection['local'];
+  let name: string | undefined;
+  let data: Uint8Array | undefined;
   const seen = new Set<number>();
   for (let at = from; at < end; ) {
     if (end - at < 2) return 'an option that is cut off';
@@ -212,15 +244,19 @@ function readOptions(
     }
     if (number === option.engineData || number === option.engineName) {
       const most = number === option.engineData ? mostEngineData : mostEngineName;
-      return length > most ? `persistence data of ${length} bytes` : 'a template of a persistence engine';
-    }
-    if (number === option.local) {
+      if (length > most) return `persistence data of ${length} bytes`;
+      const said = Uint8Array.from(message.subarray(at - length, at));
+      if (number === option.engineData) data = said;
+      else name = Buffer.from(said).toString('latin1');
+    } else if (number === option.local) {
       if (length !== portBytes + width) return `a local end of ${length} bytes`;
       const address = Uint8Array.from(message.subarray(at - width, at));
       local = { address, port: message.readUInt16BE(at - length) };
     } else if ((type & option.skippable) === 0) return `unknown option ${number}`;
   }
-  return local ? { local } : {};
+  if (data && name === undefined) return 'persistence data of no engine';
+  // A name alone says nothing (ip_vs_conn_fill_param_sync).
+  return { ...(local && { local }), ...(data && name !== undefined && { engine: { name, data } }) };
 }
 
 function decodeOld(message: Buffer): SyncMessage | string {
