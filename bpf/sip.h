@@ -3,8 +3,8 @@
  * The persistence engine sip (ip_vs_pe_sip.c): a template is found by the Call-ID of a SIP message beside the client's
  * network, so that a call stays with its real server whatever port its messages come from. The Call-ID is looked for as the
  * kernel does (ct_sip_get_header): on lines behind the first, as "Call-ID" or "i", in any case; the blanks before its colon
- * and its value may fold the line (RFC 3261, 7.3.1), and the first byte behind a fold is lost, as in older kernels. Where no
- * colon follows the name the message has no Call-ID, whatever comes on other lines.
+ * and its value may fold the line once (RFC 3261, 7.3.1). Where no colon follows the name the message has no Call-ID,
+ * whatever comes on other lines.
  */
 #ifndef HEADGATE_SIP_H
 #define HEADGATE_SIP_H
@@ -118,20 +118,26 @@ static __always_inline long read_value(struct sip_message *message, __u32 byte)
 	return message->at < message->from ? 0 : read_within(message, byte);
 }
 
+/* The byte behind blanks: the colon or, behind that, the first of the value. */
+static __always_inline long read_behind(struct sip_message *message, __u32 byte)
+{
+	if (message->colon)
+		return read_value(message, byte);
+	message->place = SIP_BLANK;
+	message->colon = 1;
+	return byte == ':' ? 0 : end_message(message, SIP_NOT_FOUND);
+}
+
+static __always_inline int is_blank(__u32 byte)
+{
+	return byte == ' ' || byte == '\t';
+}
+
 /* A byte before the colon, or between colon and value. */
 static __always_inline long read_blank(struct sip_message *message, __u32 byte)
 {
-	message->place = SIP_BLANK;
-	if (byte == ' ')
-		return 0;
-	if (byte == '\r' || byte == '\n') {
-		message->place = byte == '\r' ? SIP_FOLD_RETURN : SIP_FOLD_LINE;
-		return 0;
-	}
-	if (message->colon)
-		return read_value(message, byte);
-	message->colon = 1;
-	return byte == ':' ? 0 : end_message(message, SIP_NOT_FOUND);
+	message->place = byte == '\r' ? SIP_FOLD_RETURN : byte == '\n' ? SIP_FOLD_LINE : SIP_BLANK;
+	return is_blank(byte) || byte == '\r' || byte == '\n' ? 0 : read_behind(message, byte);
 }
 
 /* The first byte of a line, or one behind that which belongs to the name looked for. */
@@ -177,11 +183,9 @@ static __always_inline long read_byte(struct sip_message *message, __u32 byte)
 		/* fall through */
 	case SIP_FOLD_LINE:
 		message->place = SIP_FOLD_BLANK;
-		return byte == ' ' || byte == '\t' ? 0 : end_message(message, SIP_NOT_FOUND);
+		return is_blank(byte) ? 0 : end_message(message, SIP_NOT_FOUND);
 	case SIP_FOLD_BLANK:
-		if (byte != ' ' && byte != '\t')
-			message->place = SIP_BLANK;
-		return 0;
+		return is_blank(byte) ? 0 : read_behind(message, byte);
 	case SIP_VALUE:
 		return read_value(message, byte);
 	default:

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hear, type Said } from '../oracle/calls.ts';
 import { type Director, openEbpfDirector, openIpvsDirector } from '../oracle/director.ts';
 import { distance, spread } from '../oracle/lots.ts';
-import { invite } from '../packets/sip-messages.ts';
+import { callIdIn, invite, messages, randomMessages } from '../packets/sip-messages.ts';
 
 /*
  * Runs in a guest, whose kernel has IPVS: oracle.test.ts. What both do at random is compared by how often. Calls are here
@@ -32,6 +32,33 @@ describe('chance and calls, of the ebpf plane and of the IPVS of the kernel', ()
       expect([one.refused, other.refused]).toEqual([0, 0]);
       // With three degrees of freedom chance is beyond this once in a million times.
       expect(distance(one.taken, other.taken), `${one.taken} and ${other.taken}`).toBeLessThan(30.7);
+    },
+    longMs,
+  );
+
+  it(
+    'finds the same Call-IDs in messages: sip',
+    async () => {
+      const texts = [
+        ...messages.map(([, message]) => Buffer.from(message).toString('latin1')),
+        ...randomMessages(160),
+      ];
+      const said = texts.map((text, n): Said => {
+        return { client: [n, 7, 4000], message: Buffer.from(text, 'latin1') };
+      });
+      const [one, other] = [await hear(directors[0], 902, said), await hear(directors[1], 902, said)];
+      // As lines, so that a failure shows which they are; and what the packet tests take for right.
+      const rows = (callOf: (text: string, n: number) => string | undefined) =>
+        texts.map((text, n) => `${n} ${JSON.stringify(text)}: ${callOf(text, n) ?? 'none'}`);
+      const found = ({ calls }: typeof one) => rows((_, n) => calls.get(`203.0.${n}.0`)?.[0]);
+      const expected = new Set(rows(callIdIn));
+      expect(
+        found(one)
+          .filter((row) => !expected.has(row))
+          .join('\n'),
+      ).toBe('');
+      expect(found(other)).toEqual(found(one));
+      expect(other.served).toEqual(one.served);
     },
     longMs,
   );

@@ -4,7 +4,7 @@
 export const layoutId = 0x09191b4a;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0x3db71dac, 0xc8d05aad] as const;
+export const buildId = [0xbb57bc0b, 0x9a2c6f58] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
