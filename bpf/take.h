@@ -61,8 +61,10 @@ static __always_inline __u32 find_destination(const struct sync_entry *entry, co
 		search.slot = service->first;
 		bpf_loop(MOST_DESTINATIONS, destination_step, &search, 0);
 	}
-	/* FTP's data come and go by other ports than that of the service's destination. */
-	if (!search.found && service->port == bpf_htons(FTP_PORT) && key->destination_port != service->port) {
+	/* FTP's data and what a mark's templates rule go to other ports than that of the service's destination. */
+	if (!search.found &&
+	    ((service->port == bpf_htons(FTP_PORT) && key->destination_port != service->port) ||
+	     (service->flags & (SERVICE_FWMARK | SERVICE_PERSISTENT)) == (SERVICE_FWMARK | SERVICE_PERSISTENT))) {
 		search.any_port = 1;
 		search.slot = service->first;
 		bpf_loop(MOST_DESTINATIONS, destination_step, &search, 0);

@@ -74,6 +74,10 @@ export type SyncedConnection = {
   readonly local?: { readonly address: Uint8Array; readonly port: number };
 };
 
+/** The mark of a template that has one for a virtual address, in its first word (ip_vs_sched_persist); 0: it has none. */
+export const markOfTemplate = (protocol: number, virtual: Uint8Array): number =>
+  protocol === 0 ? new DataView(virtual.buffer, virtual.byteOffset).getUint32(0) : 0;
+
 /** IP_VS_CONN_F_*, as far as they matter to who tells or hears. */
 export const syncFlags = {
   method: 0x7,

@@ -1,6 +1,6 @@
 import { addressToBytes, familyOf } from './address.ts';
 import { sctpStateNames, tcpStateNames } from './connection-states.ts';
-import { type SyncedConnection, syncFlags } from './connection-sync.ts';
+import { markOfTemplate, type SyncedConnection, syncFlags } from './connection-sync.ts';
 import { destinationKey, protocolNumbers, serviceFamily, serviceKey } from './service-id.ts';
 import type { Connection, ServiceEntry } from './table.ts';
 import type { Destination, ServiceId } from './virtual-service.ts';
@@ -62,8 +62,7 @@ export function traveller(
   function servicesOf({ protocol, virtual, template }: Connection): readonly ServiceEntry[] {
     const { address, port } = virtual;
     if (protocol === 'ip') {
-      const bytes = addressToBytes(address);
-      const mark = new DataView(bytes.buffer, bytes.byteOffset).getUint32(bytes.length - 4);
+      const mark = markOfTemplate(0, addressToBytes(address));
       return [find({ kind: 'fwmark', mark, family: familyOf(address) })].flat();
     }
     const at = (other: number) => find({ kind: 'address', protocol, address, port: other });
@@ -76,7 +75,9 @@ export function traveller(
   function homeOf(connection: Connection) {
     const { template, destination: real } = connection;
     const candidates = servicesOf(connection);
-    const loose = candidates.filter(({ service: { id } }) => template || id.kind === 'fwmark');
+    const loose = candidates.filter(
+      ({ service: { id, persistence } }) => template || (id.kind === 'fwmark' && persistence),
+    );
     // The address alone says least: several marks may have one real server, each at a port of its own.
     return (
       homeIn(candidates, (at) => at(destinationKey(real)) ?? at(destinationKey({ ...real, port: 0 }))) ??

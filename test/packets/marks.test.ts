@@ -68,11 +68,11 @@ requires(
     );
   };
   /** A packet that its mark has brought to the pair. */
-  const routed = (packet: Packet, mark: number) =>
-    harness.run(
+  const routed = (packet: Packet, mark: number, director = harness) =>
+    director.run(
       'headgate_routed',
       ethernet(encode(packet), { to: '02:48:47:00:00:00', from: '02:00:00:00:00:77' }),
-      { ifindex: harness.instance.settings.get(0, 'internal_ifindex'), mark },
+      { ifindex: director.instance.settings.get(0, 'internal_ifindex'), mark },
     );
   const ipOf = (frame: Buffer) => {
     const bytes = frame.subarray(14);
@@ -165,6 +165,41 @@ requires(
           destination: { address: went[0]!.destination, port: 0 },
         },
       ]);
+    });
+
+    it(`IPv${family}: another director is told of a persistent client, whatever its ports`, async () => {
+      const mark = 0x01020305;
+      const successor = await openHarness('marked', size);
+      const feeds = [harness, successor].map(({ instance }) => openConnectionFeed(instance));
+      try {
+        const persistence = { timeoutSeconds: 300, netmask: family === 4 ? 0xffffffff : 128 };
+        const servers = [1, 2, 3].map((n) => on(n, 8080));
+        for (const director of [harness, successor])
+          await serve(mark, family, servers, { persistence }, director);
+        feeds[0]!.begin({ packets: 'all' });
+        const [first, second] = [`${elsewhere}:443`, `${elsewhere}:80`];
+        const { destination: chosen } = ipOf(routed(tcp(`${client}:1003`, first, 'S'), mark).bytes);
+        const told: SyncedConnection[] = [];
+        feeds[0]!.drain((one) => told.push(one));
+        expect(told.map(({ clientPort, fwmark, realPort }) => [clientPort, fwmark, realPort])).toEqual([
+          // IPVS finds the real server of a template by its port, which counts for nothing else.
+          [0, mark, 8080],
+          [1003, mark, 443],
+        ]);
+        expect(told.map((one) => feeds[1]!.enter(one))).toEqual(['bound', 'bound']);
+        const next = successor.receive('c0', tcp(`${client}:1003`, first, 'A'));
+        expect(ipOf(next.bytes)).toMatchObject({ destination: chosen, destinationPort: 443 });
+        // Without the template it would be any of the three's turn, one after the other.
+        for (const port of [1004, 1005, 1006])
+          expect(ipOf(routed(tcp(`${client}:${port}`, second, 'S'), mark, successor).bytes)).toMatchObject({
+            destination: chosen,
+            destinationPort: 80,
+          });
+      } finally {
+        feeds[0]!.end();
+        for (const feed of feeds) feed.close();
+        await successor.close();
+      }
     });
 
     it(`IPv${family}: what no service takes goes on as if it had no mark`, async () => {

@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ConnectionFeed, FeedRule, TakeConnection } from '../../model/connection-feed.ts';
-import { type SyncedConnection, syncFlags } from '../../model/connection-sync.ts';
+import { markOfTemplate, type SyncedConnection, syncFlags } from '../../model/connection-sync.ts';
 import { protocolNumbers } from '../../model/service-id.ts';
 import { openRingBuffer } from '../../sys/bpf/ringbuf.ts';
 import { syscallProgram } from '../../sys/bpf/test-run.ts';
@@ -12,6 +12,7 @@ import { swapPort } from './encoding.ts';
 import { type Instance, mapFile } from './instance.ts';
 import { numbers, records } from './layout.generated.ts';
 import { openLocalEnds } from './local-ends.ts';
+import { mapRecords } from './records.ts';
 import { reasonAgain } from './refresh.ts';
 
 const {
@@ -48,6 +49,7 @@ const states = {
 export function openConnectionFeed(instance: Instance): ConnectionFeed {
   const { settings, runtime } = instance;
   const { entries, details } = mapConnections(instance);
+  const destinations = mapRecords(instance.map('destinations'), 'destination');
   const locals = openLocalEnds(instance.map('local_addresses'));
   const ring = openRingBuffer(instance.map('sync_ring'));
   const hertz = settings.get(0, 'hz');
@@ -98,6 +100,9 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
     const method = own === METHOD_FULL_NAT && template ? METHOD_MASQUERADE : own;
     const protocol = entries.get(slot, 'protocol');
     const state = word & WORD_STATE;
+    const virtual = address(slot, 'virtual', family);
+    const mark = template ? markOfTemplate(protocol, virtual) : details.get(slot, 'fwmark');
+    const realPort = entries.get(slot, 'real_port');
     return {
       family,
       protocol,
@@ -111,11 +116,14 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
       state: stateOnWire(state, template, ended, protocol),
       client: address(slot, 'client', family),
       clientPort: template ? 0 : swapPort(port),
-      virtual: address(slot, 'virtual', family),
+      virtual,
       virtualPort: swapPort(entries.get(slot, 'virtual_port')),
       real: address(slot, 'real', family),
-      realPort: swapPort(entries.get(slot, 'real_port')),
-      fwmark: details.get(slot, 'fwmark'),
+      // That of a mark's template counts for nothing, but IPVS finds the real server by it (ip_vs_find_dest).
+      realPort: swapPort(
+        template && mark && !realPort ? destinations.get(entries.get(slot, 'destination'), 'port') : realPort,
+      ),
+      fwmark: mark,
       // A template keeps its whole lifetime; a connection ends when ours does.
       timeoutSeconds: ended ? 1 : Math.max(1, Math.ceil((template ? timeout : left) / hertz)),
       ...(call && { engine: { name: callEngine, data: call } }),
@@ -228,6 +236,7 @@ export function openConnectionFeed(instance: Instance): ConnectionFeed {
       ring.close();
       entries.close();
       details.close();
+      destinations.close();
       loaded.close();
     },
   };

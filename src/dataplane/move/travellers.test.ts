@@ -37,6 +37,7 @@ const services = [
   service(tcp('192.0.2.12', 0), member('tunnel', '10.0.0.1', 0), 300),
   service({ kind: 'fwmark', mark: 7, family: 4 }, member('masquerade', '10.0.0.7', 8080), 600),
   service({ kind: 'fwmark', mark: 8, family: 4 }, member('masquerade', '10.0.0.7', 8443)),
+  service({ kind: 'fwmark', mark: 9, family: 6 }, member('masquerade', '2001:db8::', 8080), 600),
   service(tcp('2001:db8::10', 80), member('direct-routing', '2001:db8::1', 80)),
 ];
 /** A row of /proc/net/ip_vs_conn. */
@@ -89,6 +90,20 @@ test('of marks with one real server each has the connections to its own port', (
   expect(connections.map(({ fwmark }) => fwmark)).toEqual([8, 7, 7]);
 });
 
+test('without persistence a mark leads to no other port than that of its real server', () => {
+  const alone = traveller(
+    services.filter(({ service: { id } }) => id.kind === 'fwmark' && id.mark === 8),
+    { ftpHelper: false },
+  );
+  const rows = [
+    row('TCP', `${from} C0000263 01BB 0A000007 20FB`, 'ESTABLISHED', 877),
+    row('TCP', `${from} C0000263 1389 0A000007 1389`, 'ESTABLISHED', 877),
+  ];
+  const { connections, untold } = tellAll(parseConnectionList(rows.join('\n')), alone);
+  expect(connections).toMatchObject([{ realPort: 8443, fwmark: 8 }]);
+  expect(untold).toEqual({ gone: 1 });
+});
+
 test('IPv6', () => {
   const to = '2001:0db8:0000:0000:0000:0000:0000';
   const { connections } = tell(
@@ -96,6 +111,14 @@ test('IPv6', () => {
   );
   expect(connections).toMatchObject([{ family: 6, flags: 0x83, timeoutSeconds: 9 }]);
   expect(connections[0]!.real).toHaveLength(16);
+});
+
+test("a mark stands in the first word of its template's virtual address, whatever the family", () => {
+  const rest = '0000:0000:0000:0000:0000:0000';
+  const { connections } = tell(
+    row('IP', `2001:0db8:${rest} 0000 0000:0009:${rest} 0000 2001:0db8:${rest} 0000`, 'NONE', 20),
+  );
+  expect(connections).toMatchObject([{ family: 6, fwmark: 9, protocol: 0 }]);
 });
 
 test('what cannot be told is counted by its reason', () => {
