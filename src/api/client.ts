@@ -4,6 +4,7 @@ import type { ConnectionBatches, ConnectionFilter } from '../model/connection-ba
 import { type ErrorCode, errorCatalogue, HeadgateError, type Problem } from '../model/errors.ts';
 import type { Event } from '../model/event.ts';
 import type { HandOver, HandOverRequest } from '../model/hand-over.ts';
+import type { Moved, MovePlan, MoveRequest } from '../model/move.ts';
 import type { Outlook, Path } from '../model/outlook.ts';
 import type { Override, OverrideRequest, OverrideStatus } from '../model/override.ts';
 import type { Question } from '../model/question.ts';
@@ -68,6 +69,8 @@ export type Remote = {
   check<T>(realServer: string): Promise<T>;
   /** What handing addresses over comes to; with `yes` it is done. Rejects with HG_FAILOVER. */
   failover(request: HandOverRequest): Promise<HandOver>;
+  /** What a move to the other data plane comes to; with `yes` it is done. Rejects with HG_MOVE, HG_IPVS. */
+  migrate(request: MoveRequest): Promise<Moved | (MovePlan & { readonly done: false })>;
   /** What people have decided about real servers. */
   overrides(): Promise<readonly (OverrideStatus & Override)[]>;
   override(request: OverrideRequest): Promise<readonly OverrideStatus[]>;
@@ -142,6 +145,7 @@ export async function openRemote(path: string, by = 'headgate'): Promise<Remote 
     checks: () => call(path, 'GET', '/v1/checks'),
     check: (realServer) => call(path, 'POST', '/v1/check', { realServer }),
     failover: (request) => call(path, 'POST', '/v1/failover', request),
+    migrate: (request) => call(path, 'POST', '/v1/migrate', request),
     overrides: async () =>
       (await call<{ overrides: (OverrideStatus & Override)[] }>(path, 'GET', '/v1/overrides')).overrides,
     override: async (request) =>

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { type Address, parseAddress } from '../model/address.ts';
+import { moves } from '../model/move.ts';
 import { isReason, overrideStates } from '../model/override.ts';
 import type { Question } from '../model/question.ts';
 import type { Operation } from '../model/table.ts';
@@ -145,6 +146,7 @@ export const requests = {
     yes: z.boolean().default(false),
     by: line.default('the control API'),
   }),
+  migrate: z.strictObject({ move: z.enum(moves), yes: z.boolean().default(false) }),
   rollback: z.strictObject({
     generation: whole.positive(),
     dropRuntimeChanges: z.boolean().default(false),

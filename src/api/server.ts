@@ -5,6 +5,7 @@ import { type Address, parseAddress } from '../model/address.ts';
 import type { ConnectionBatches, ConnectionFilter } from '../model/connection-batches.ts';
 import { type ErrorCode, HeadgateError } from '../model/errors.ts';
 import type { HandOverRequest } from '../model/hand-over.ts';
+import type { MoveRequest } from '../model/move.ts';
 import type { Outlook } from '../model/outlook.ts';
 import type { OverrideRequest, OverrideStatus } from '../model/override.ts';
 import type { Question } from '../model/question.ts';
@@ -34,8 +35,12 @@ export type Served = ServedHistory & {
     expected?: string,
   ) => Promise<Tagged<readonly (Refusal | undefined)[]>>;
   readonly connections: (filter: ConnectionFilter) => ConnectionBatches;
-  readonly totals?: () => Promise<Totals | undefined>;
-  readonly outlook?: (id: ServiceId | undefined, addresses: readonly Address[]) => Promise<Outlook>;
+  /** These two: undefined where the data plane does not say. */
+  readonly totals: () => Promise<Totals | undefined>;
+  readonly outlook: (
+    id: ServiceId | undefined,
+    addresses: readonly Address[],
+  ) => Promise<Outlook | undefined>;
   /** What `GET /v1/diagnosis` answers: what is wrong with this host. Undefined where the data plane does not say. */
   readonly diagnosis: () => Promise<object | undefined>;
   /** What `GET /v1/report` answers: how every service and real server stands. */
@@ -61,6 +66,8 @@ export type Served = ServedHistory & {
   readonly check: (name: string) => Promise<object>;
   /** What `POST /v1/failover` answers: what handing addresses over comes to, and with `yes` it is done. */
   readonly failover: (request: HandOverRequest) => Promise<object>;
+  /** What `POST /v1/migrate` answers: what a move to the other data plane comes to, and with `yes` it is done. */
+  readonly migrate: (request: MoveRequest) => Promise<object>;
   /** What people have decided about real servers. */
   readonly overrides: () => Promise<readonly OverrideStatus[]>;
   /** Takes real servers out or puts them back; resolves to what they are then. */
@@ -189,10 +196,10 @@ const routes: Readonly<Record<string, Answer>> = {
     );
     return { refusals: refusals.map((refusal) => refusal ?? null) };
   },
-  'GET /v1/totals': async (served) => (await served.totals?.()) ?? null,
+  'GET /v1/totals': async (served) => (await served.totals()) ?? null,
   'POST /v1/outlook': async (served, request) => {
     const { service, addresses } = await body(request, requests.outlook, mostBytes);
-    return (await served.outlook?.(service, addresses)) ?? null;
+    return (await served.outlook(service, addresses)) ?? null;
   },
   'GET /v1/events': async (served, { url }) => eventsAnswer(served.events, url),
   'GET /v1/history': async (served) => served.history(),
@@ -207,6 +214,8 @@ const routes: Readonly<Record<string, Answer>> = {
     served.check((await body(request, requests.check, smallBytes)).realServer),
   'POST /v1/failover': async (served, request) =>
     served.failover(await body(request, requests.failover, smallBytes)),
+  'POST /v1/migrate': async (served, request) =>
+    served.migrate(await body(request, requests.migrate, smallBytes)),
   'GET /v1/overrides': async (served) => ({ overrides: await served.overrides() }),
   'POST /v1/overrides': async (served, request) => ({
     overrides: await served.override(await body(request, requests.overrides, smallBytes)),

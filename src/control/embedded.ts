@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastPathWish } from '../dataplane/ebpf/fast-path.ts';
 import { openHostPlane } from '../dataplane/ebpf/host.ts';
+import type { EbpfOptions } from '../dataplane/ebpf/plane.ts';
 import {
   hostPlaneDirectory,
   instanceDirectory,
@@ -60,19 +61,37 @@ export async function openUntouched(options: Wish = {}): Promise<OwnController> 
 /** Why there is no ebpf plane, and may be another. */
 const noEbpf = new Set(['HG_NOT_ROOT', 'HG_NO_BPF', 'HG_NO_BPFFS']);
 
-async function openIpvs(because: string): Promise<OwnController> {
-  return (await import('../dataplane/ipvs/host.ts')).openHostIpvsPlane(because);
+/** Opens the plane of this name, which is there, under the lock that whoever has `held` holds. Rejects with a HeadgateError. */
+export async function openUnder(
+  held: OwnController,
+  name: 'ebpf' | 'ipvs',
+  options: Pick<Wish, 'connections'>,
+): Promise<OwnController> {
+  const { lock } = held;
+  const because = 'as headgate migrate says';
+  return settled(await (name === 'ipvs' ? openIpvs(because, lock) : openEbpf({ ...options, because }, lock)));
 }
 
-async function openEbpf(options: Wish): Promise<OwnController> {
+async function openIpvs(because: string, held?: OwnController['lock']): Promise<OwnController> {
+  return (await import('../dataplane/ipvs/host.ts')).openHostIpvsPlane(because, held);
+}
+
+async function openEbpf(
+  options: Wish & Pick<EbpfOptions, 'because'>,
+  held?: OwnController['lock'],
+): Promise<OwnController> {
   const connections = connectionsFromEnvironment() ?? options.connections;
   const sysctls = sysctlsFromEnvironment();
   const fastPath = fastPathFromEnvironment();
-  return openHostPlane({
-    ...(connections !== undefined && { connections }),
-    ...(sysctls && { sysctls }),
-    ...(fastPath && { fastPath }),
-  });
+  return openHostPlane(
+    {
+      ...(options.because !== undefined && { because: options.because }),
+      ...(connections !== undefined && { connections }),
+      ...(sysctls && { sysctls }),
+      ...(fastPath && { fastPath }),
+    },
+    held,
+  );
 }
 
 /** Where the daemon of this network namespace serves the control API. */
@@ -107,7 +126,8 @@ export async function removePlane(): Promise<void> {
   await plane.cleanUp();
 }
 
-function planeFromEnvironment(): Wish['dataPlane'] {
+/** HEADGATE_PLANE. Throws HG_USAGE. */
+export function planeFromEnvironment(): Wish['dataPlane'] {
   const text = process.env.HEADGATE_PLANE;
   if (text === undefined || text === '') return undefined;
   if (text === 'auto' || text === 'ebpf' || text === 'ipvs') return text;

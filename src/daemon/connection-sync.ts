@@ -21,6 +21,8 @@ export type ConnectionSync = {
   entered(instance: string, state: VrrpState): void;
   /** How they fared within the last second. */
   status(): readonly RunningSync[];
+  /** Does work on the data plane during which no process is looked after. */
+  meanwhile<T>(job: () => Promise<T>): Promise<T>;
   /** Looks after them no more; they go on. */
   stop(): void;
 };
@@ -41,12 +43,11 @@ const roles: readonly SyncRole[] = ['backup', 'master'];
 
 /** Starts nothing before it is told to; processes that an earlier daemon left go on where they are wanted as they are. */
 export function openConnectionSync({ controller, log, vrrp, awaits }: ConnectionSyncOptions): ConnectionSync {
-  const { startSync, stopSync, syncDaemons } = controller;
   let wanted: readonly SyncSettings[] = [];
   let configuration: FailoverWanted | undefined;
   const states = new Map<string, VrrpState>();
   let running: readonly RunningSync[] = [];
-  let work: Promise<void> = Promise.resolve();
+  let work: Promise<unknown> = Promise.resolve();
   let stopped = false;
   let complaint = '';
   /** From when the connections of another director are waited for. */
@@ -73,7 +74,7 @@ export function openConnectionSync({ controller, log, vrrp, awaits }: Connection
   /** Says whether connections are awaited, where that is news. */
   function sayAwaited(): void {
     const backup = running.find(({ role }) => role === 'backup');
-    const listens = startSync !== undefined && wanted.some(({ role }) => role === 'backup');
+    const listens = controller.startSync !== undefined && wanted.some(({ role }) => role === 'backup');
     const next =
       listens &&
       // The kernel's own does not know.
@@ -98,6 +99,7 @@ export function openConnectionSync({ controller, log, vrrp, awaits }: Connection
   }
 
   async function reconcile(): Promise<void> {
+    const { startSync, stopSync, syncDaemons } = controller;
     if (!startSync || !stopSync || !syncDaemons) {
       if (wanted.length > 0) complain('no connection sync', 'this data plane has none');
       return;
@@ -149,6 +151,11 @@ export function openConnectionSync({ controller, log, vrrp, awaits }: Connection
       arrange();
     },
     status: () => running,
+    meanwhile(job) {
+      const result = work.then(job);
+      work = result.catch(() => undefined);
+      return result;
+    },
     stop() {
       stopped = true;
       clearInterval(timer);

@@ -1,5 +1,5 @@
 import { namesTag } from '../api/etag.ts';
-import type { OwnController } from '../control/controller.ts';
+import { type OwnController, over } from '../control/controller.ts';
 import { HeadgateError } from '../model/errors.ts';
 
 /** Which rules are in force: a name that changes with every change of them. */
@@ -18,15 +18,14 @@ export function countEditions(
   let count = 0;
   const tag = () => `${start}-${count}`;
   return {
-    controller: {
-      ...controller,
+    controller: over(controller, {
       async apply(operations) {
         const refusals = await controller.apply(operations);
         // Counters that start over change no rule.
         if (operations.some(({ kind }, i) => refusals[i] === undefined && kind !== 'zero')) count++;
         return refusals;
       },
-    },
+    }),
     // Others changed the rules, past the controller.
     changed() {
       count++;

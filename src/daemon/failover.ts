@@ -31,6 +31,8 @@ export type Failover = {
   /** These instances hand their addresses over, or take over again as their priorities say. */
   handOver(instances: readonly string[], reason: string): void;
   takeBack(instances: readonly string[]): void;
+  /** The data plane is another one. Resolves when it knows. */
+  planeChanged(): Promise<void>;
   /** What the configuration in force says of failover. */
   wanted(): FailoverWanted | undefined;
   /** How every instance stood within the last second. */
@@ -221,6 +223,11 @@ export function openFailover({ socket: path, log, leases, entered, troubled }: F
     },
     awaitConnections(next) {
       awaits = next;
+      tell();
+    },
+    async planeChanged() {
+      if (!wanted) return;
+      places = await placesFor(wanted.vrrp.length > 0);
       tell();
     },
     handOver: (instances, reason) => void send({ kind: 'hand-over', instances, reason }),

@@ -18,8 +18,8 @@ import type { Log } from './log.ts';
 /** A configuration to put in force, and where it comes from. */
 export type Taken = {
   readonly wanted: Wanted;
-  /** What it says of failover; absent where nobody knows: that stays as it is. */
-  readonly says?: Pick<FromFile, 'failover'>;
+  /** What it says of failover; absent where nobody knows: that stays as it is. Only a file says which data plane. */
+  readonly says?: Partial<Pick<FromFile, 'failover' | 'dataPlane'>>;
   readonly origin: Pick<Origin, 'by' | 'texts' | 'rolledBackTo' | 'instead'>;
 };
 

@@ -54,8 +54,8 @@ export type KeeperOptions = {
   readonly now: () => Date;
   /** Told of each configuration that has come into force. */
   readonly inForce: (wanted: Wanted) => void;
-  /** What the configuration that came into force says of failover, where that is known. */
-  readonly taken: (says: Pick<FromFile, 'failover'>, table: Table) => Promise<void>;
+  /** What the configuration that came into force says beside its table, where that is known. */
+  readonly taken: (says: NonNullable<Taken['says']>, table: Table) => Promise<void>;
 };
 
 export function openKeeper({
@@ -69,7 +69,7 @@ export function openKeeper({
   log,
   now,
   inForce,
-  taken: takeFailover,
+  taken: takeRest,
 }: KeeperOptions): Keeper {
   let { wanted } = first;
   let generation = 0;
@@ -99,7 +99,7 @@ export function openKeeper({
     const [absent, ...others] = await absentAddresses(controller, intention.steps);
     if (absent)
       log('info', 'virtual address on no interface of this host', { ...absent, others: others.length });
-    if (taken.says) await takeFailover(taken.says, wanted.table);
+    if (taken.says) await takeRest(taken.says, wanted.table);
     return { generation, intention };
   }
 

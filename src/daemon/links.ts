@@ -15,16 +15,15 @@ const listenMs = 250;
 /** A program can be taken off without a message. */
 const rounds = 40;
 
-/** Keeps the data plane on every interface, also those that come later, until `stop`. */
+/** Keeps a data plane that is put on interfaces on every one, also those that come later, until `stop`. */
 export function coverInterfaces({ controller, inTurn, log, note }: LinksOptions): { stop(): void } {
-  if (!controller.interfacesChanged || !controller.cover) return { stop: () => undefined };
   let round = 0;
   let underWay = false;
   let failure: string | undefined;
   const timer = setInterval(() => {
     round = (round + 1) % rounds;
     // A message that comes while covering is under way is found by the next look.
-    if (underWay || !(controller.interfacesChanged!() || round === 0)) return;
+    if (underWay || !controller.cover || !(controller.interfacesChanged?.() || round === 0)) return;
     underWay = true;
     void inTurn(cover).finally(() => {
       underWay = false;
@@ -33,7 +32,7 @@ export function coverInterfaces({ controller, inTurn, log, note }: LinksOptions)
 
   async function cover(): Promise<void> {
     try {
-      for (const device of await controller.cover!()) {
+      for (const device of (await controller.cover?.()) ?? []) {
         log('info', 'interface covered', { device });
         note({ kind: 'interface-attached', what: `${device} takes packets now`, interface: device });
       }

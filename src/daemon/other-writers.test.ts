@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { OwnController } from '../control/controller.ts';
+import { exchangeable, type OwnController } from '../control/controller.ts';
 import { openMemoryPlane } from '../dataplane/memory/plane.ts';
 import type { Address } from '../model/address.ts';
 import type { NewEvent } from '../model/event.ts';
 import type { VirtualService } from '../model/virtual-service.ts';
-import { noticeOthers } from './other-writers.ts';
+import { noticeOthers, type OtherWriters } from './other-writers.ts';
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -25,6 +25,11 @@ function site({ shared = true, own = false } = {}) {
   const plane = openMemoryPlane();
   const capabilities = { ...plane.capabilities, ...(shared && { shared: true as const }) };
   const others = noticeOthers({ ...plane, capabilities } as OwnController);
+  return { plane, controller: others.controller, ...follow(others, own) };
+}
+
+/** What is told of another program's changes. */
+function follow(others: OtherWriters, own = false) {
   const events: NewEvent[] = [];
   const counts = { changed: 0, again: 0 };
   const { stop } = others.follow({
@@ -35,7 +40,7 @@ function site({ shared = true, own = false } = {}) {
     own: () => own,
     again: async () => void counts.again++,
   });
-  return { plane, controller: others.controller, events, counts, stop };
+  return { events, counts, stop };
 }
 
 const aLook = () => vi.advanceTimersByTimeAsync(5000);
@@ -88,6 +93,29 @@ test.each([
     stop();
   },
 );
+
+test('it is looked at from when others can write to it, and no longer', async () => {
+  const capabilities = { name: 'ebpf', description: '' } as const;
+  const [first, second] = [openMemoryPlane(), openMemoryPlane()];
+  const held = exchangeable({ ...first, capabilities });
+  const others = noticeOthers(held.controller);
+  const { events, stop } = follow(others);
+  await aLook();
+  await first.apply([{ kind: 'add-service', service: service(80) }]);
+  await aLook();
+  expect(events).toEqual([]);
+  held.exchange({ ...second, capabilities: { ...capabilities, name: 'ipvs', shared: true } });
+  await others.controller.apply([{ kind: 'add-service', service: service(81) }]);
+  await aLook();
+  expect(events).toEqual([]);
+  await second.apply([{ kind: 'add-service', service: service(82) }]);
+  await aLook();
+  expect(events).toMatchObject([{ what: 'another program: + tcp 192.0.2.10:82 scheduler rr' }]);
+  held.exchange({ ...first, capabilities });
+  await aLook();
+  expect(events).toHaveLength(1);
+  stop();
+});
 
 test('a table that is ours alone is not looked at', async () => {
   const { plane, events, stop } = site({ shared: false });

@@ -1,5 +1,5 @@
 import { tableOf } from '../control/change.ts';
-import type { OwnController } from '../control/controller.ts';
+import { type OwnController, over } from '../control/controller.ts';
 import type { NoteEvent } from '../control/events.ts';
 import { runtimeChanges } from '../control/runtime.ts';
 import { runtimeEvent } from '../control/runtime-event.ts';
@@ -34,28 +34,26 @@ export type FollowOptions = {
 };
 
 /**
- * Notices what other programs change in a table that is not ours alone: it is told as a runtime change, and under `own: true`
+ * Notices what other programs change in a table while it is not ours alone: it is told as a runtime change, and under `own: true`
  * services that nobody described go again. Of a service that was also changed here since the last look nothing is told:
  * who did what cannot be known.
  */
 export function noticeOthers(controller: OwnController): OtherWriters {
-  if (!controller.capabilities.shared) return { controller, follow: () => ({ stop: () => undefined }) };
   let known: Table | undefined;
   /** Services changed here since the last look; `all` after a flush. */
   let ours = new Set<string>();
   let all = false;
   return {
-    controller: {
-      ...controller,
+    controller: over(controller, {
       async apply(operations) {
-        for (const operation of operations) {
+        for (const operation of controller.capabilities.shared ? operations : []) {
           const key = operationKey(operation);
           if (key !== undefined) ours.add(key);
           else if (operation.kind === 'flush') all = true;
         }
         return controller.apply(operations);
       },
-    },
+    }),
     follow({ inTurn, log, note, changed, own, again }) {
       let failure: string | undefined;
       let underWay = false;
@@ -76,6 +74,10 @@ export function noticeOthers(controller: OwnController): OtherWriters {
 
       /** Whether there are services that were not there before. */
       async function look(): Promise<boolean> {
+        if (!controller.capabilities.shared) {
+          known = undefined;
+          return false;
+        }
         const found = tableOf((await controller.read({ counters: false })).services);
         failure = undefined;
         const [before, own] = [known, all ? undefined : ours];

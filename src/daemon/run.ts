@@ -1,7 +1,7 @@
 import { dirname, join, resolve } from 'node:path';
 import { serveApi } from '../api/server.ts';
 import { unusableApplied } from '../control/applied.ts';
-import type { OwnController } from '../control/controller.ts';
+import { exchangeable, type OwnController, over } from '../control/controller.ts';
 import { readHealth } from '../control/health-store.ts';
 import { type FromFile, wantedReader } from '../control/load-wanted.ts';
 import { servingIn } from '../control/serving.ts';
@@ -16,6 +16,7 @@ import { downsAtEnd } from './farewell.ts';
 import { type Keeper, openKeeper } from './keeper.ts';
 import { coverInterfaces } from './links.ts';
 import type { Log } from './log.ts';
+import { openMover, tellOfOtherPlane } from './migrate.ts';
 import { noticeOthers } from './other-writers.ts';
 import { openOtherDirectors } from './peers.ts';
 import { servedBy } from './served.ts';
@@ -61,21 +62,20 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   };
   const first = readFile();
   const startedAt = now().toISOString();
-  const opened = await options.open(first);
-  if (first.wanted.table.services.length > 0) await opened.getReady?.();
-  const others = noticeOthers(opened);
+  const held = exchangeable(await options.open(first));
+  if (first.wanted.table.services.length > 0) await held.controller.getReady?.();
+  const others = noticeOthers(held.controller);
   const {
     controller: counted,
     edition,
     changed,
   } = countEditions(others.controller, Date.parse(startedAt).toString(36));
-  const { name } = counted.capabilities;
   const turns = openTurns();
   const healthNow = (services?: ReadonlySet<string>) => {
     const said = agents.standing(services);
     return { ...checks.health(services), ...(said.length > 0 && { agents: said }) };
   };
-  const controller: OwnController = { ...counted, health: async (services) => healthNow(services) };
+  const controller = over(counted, { health: async (services) => healthNow(services) });
   const files = watchFiles(() => void keeper.takeChange());
   const keeper: Keeper = openKeeper({
     ...{ path, first, readFile, controller, turns, files, manager, log, now },
@@ -85,6 +85,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       failover.servicesChanged(lostServices(checks.health(), wanted));
     },
     async taken(says, table) {
+      tellOfOtherPlane(controller, says, log);
       sync.take(says.failover);
       directors.take(says.failover);
       await failover.take(says.failover, table);
@@ -110,7 +111,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const failover = openFailover({
     socket: join(dirname(socketPath()), 'failover.sock'),
     log,
-    leases: controller.leases,
+    leases: async (wish) => controller.leases?.(wish),
     entered({ instance, state, reason }) {
       note({ kind: 'vrrp-transition', what: `${instance} is ${state}: ${reason}`, instance, state, reason });
       sync.entered(instance, state);
@@ -128,6 +129,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const directors = openOtherDirectors({
     ...{ version, log, vrrp: failover.status, sync: sync.status },
     standing: () => keeper.standing(),
+  });
+  const mover = openMover({
+    ...{ held, path, readFile, turns, sync, log, note },
+    async exchanged() {
+      changed();
+      await failover.planeChanged();
+      checks.changed(keeper.standing().wanted.pools?.keys() ?? []);
+    },
   });
   const alerts = openAlerts({
     ...{ events: keeper.memory.served.events, log, now },
@@ -157,6 +166,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await failover.stop();
     await alerts.stop(downs.length > 0 ? outletLimits.attemptMs : undefined);
     await (stopForwarding ? controller.cleanUp() : controller.close());
+    const { name } = controller.capabilities;
     log('info', 'stopped', { dataPlane: name, ...(stopForwarding && { forwarding: 'stopped' }) });
     manager.close();
   }
@@ -192,6 +202,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       ...{ failover, busy },
       sync: sync.status,
       ...{ peers: directors.status, aloneMs: directors.aloneMs },
+      migrate: mover.migrate,
     });
     api = await serveApi(socketPath(), served);
   } catch (error) {
@@ -199,6 +210,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     throw error;
   }
   const { generation } = keeper.standing();
+  const { name } = controller.capabilities;
   note({
     kind: 'daemon-started',
     what: `process ${process.pid}, version ${version}, generation ${generation} of ${path}`,
@@ -206,7 +218,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   log('info', 'running', { file: path, generation, dataPlane: name, socket: socketPath() });
   manager.ready(keeper.line());
-  manager.watch(() => turns.inTurn(async () => undefined));
+  // A move has its turn for as long as it takes.
+  manager.watch(async () => mover.isMoving() || turns.inTurn(async () => undefined));
   return {
     // A signal that comes while it ends finds no data plane.
     reload: async () => (stopped ? undefined : keeper.reload()),

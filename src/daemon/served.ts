@@ -40,6 +40,8 @@ export type ServedOptions = {
   /** The other directors, and how long none has been heard. */
   readonly peers: () => readonly PeerStatus[];
   readonly aloneMs: () => number | undefined;
+  /** Moves what is forwarded to the other data plane. */
+  readonly migrate: Served['migrate'];
   /** Told that much is about to be made of the table. */
   readonly busy: () => void;
 };
@@ -62,6 +64,7 @@ export function servedBy({
   sync,
   peers,
   aloneMs,
+  migrate,
   busy,
 }: ServedOptions): Served {
   const { memory } = keeper;
@@ -104,10 +107,9 @@ export function servedBy({
     // It does not touch the table, so it waits for nobody.
     check: (name) => checkNow(keeper.standing().wanted, name, checks.outcomes),
     connections: (filter) => batchInTurn(controller.connections(filter), inTurn),
-    ...(controller.totals && { totals: () => inTurn(() => controller.totals!()) }),
-    ...(controller.outlook && {
-      outlook: (id, addresses) => inTurn(() => controller.outlook!(id, addresses)),
-    }),
+    totals: () => inTurn(async () => controller.totals?.()),
+    outlook: (id, addresses) => inTurn(async () => controller.outlook?.(id, addresses)),
+    migrate,
     diagnosis: () => inTurn(async () => (await import('../control/doctor.ts')).diagnose(controller)),
     report: () => inTurn(() => reportOn(inspected())),
     summary: () => inTurn(() => summaryOn(inspected())),

@@ -7,6 +7,7 @@ import type { Outlook } from '../model/outlook.ts';
 import type { Observed, Operation, Refusal } from '../model/table.ts';
 import type { Totals } from '../model/totals.ts';
 import type { ServiceId } from '../model/virtual-service.ts';
+import type { Lock } from '../sys/lock.ts';
 import type { HostSurvey } from './host-survey.ts';
 
 /** Settings that a data plane may store and list without acting on them. */
@@ -43,6 +44,8 @@ export type DataPlane = {
   readonly capabilities: Capabilities;
   /** A folder for what has to live exactly as long as the plane; absent where it ends with the process. */
   readonly directory?: string;
+  /** What makes its holder the one writer: whoever has this plane can open another of the namespace under it. Absent: there is none. */
+  readonly lock?: Pick<Lock, 'share'>;
   /**
    * Begins what the first change will need and what takes long, and goes on with it in the background: a hint. Nobody
    * sees anything of it, and what goes wrong with it is told by the change. Absent: nothing takes long.

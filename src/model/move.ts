@@ -1,6 +1,15 @@
+import { HeadgateError } from './errors.ts';
+
 /** From where to where a network namespace's traffic moves. */
 export const moves = ['ipvs-to-ebpf', 'ebpf-to-ipvs'] as const;
 export type Move = (typeof moves)[number];
+
+/** A person's wish to move. */
+export type MoveRequest = {
+  readonly move: Move;
+  /** Without it the answer only says what it comes to. */
+  readonly yes: boolean;
+};
 
 /** What a move is about, before it begins. */
 export type MovePlan = {
@@ -14,9 +23,14 @@ export type MovePlan = {
   readonly templates: number;
   /** What cannot travel, each with the reason and what becomes of it. */
   readonly left: readonly LeftBehind[];
+  /** What has to be put right first; until then it is not carried out. */
+  readonly before: readonly string[];
   /** What is otherwise afterwards. */
   readonly notes: readonly string[];
 };
+
+/** The data plane that a move ends at. */
+export const goalOf = (move: Move): 'ebpf' | 'ipvs' => (move === 'ipvs-to-ebpf' ? 'ebpf' : 'ipvs');
 
 export type LeftBehind = { readonly what: string; readonly why: string };
 
@@ -31,3 +45,11 @@ export type Moved = MovePlan & {
   /** From the moment new connections changed sides until the last look at those of the old side, milliseconds. */
   readonly windowMs: number;
 };
+
+/** Throws HG_MOVE where something has to be put right first. */
+export function refuseBefore({ move, before }: MovePlan): void {
+  if (before.length === 0) return;
+  throw new HeadgateError('HG_MOVE', `Cannot move before this is done: ${before.join('; ')}`, {
+    hint: `Then: headgate migrate ${move} --yes`,
+  });
+}

@@ -26,8 +26,13 @@ const mostOpenings = 100;
 
 const cFlock = bindLibc('flock', 'int', ['int', 'int']);
 
-/** A held lock. The kernel lets go of it when the process ends, however it ends. The first of the two calls counts. */
+/**
+ * A held lock. The kernel lets go of it when the process ends, however it ends. The first call of `release` or `remove` counts,
+ * and where the lock is shared that of its last holder.
+ */
 export type Lock = {
+  /** Another holder in this process; while one has it nobody else gets it. */
+  share(): Lock;
   /** Lets go; the file stays for the next holder. */
   release(): void;
   /** Lets go, and removes the file and then its folder where that is empty. Whoever waits gets a file of its own. */
@@ -88,10 +93,7 @@ export function tryLock(path: string): Lock | { readonly holder: LockHolder | un
   }
   ftruncateSync(fd, 0);
   writeSync(fd, `${process.pid} ${ownCommand()}\n`, 0);
-  let held = true;
   const letGo = (beforehand?: () => void) => {
-    if (!held) return;
-    held = false;
     try {
       // The name goes first: a reader between the two must not blame us.
       ftruncateSync(fd, 0);
@@ -100,7 +102,18 @@ export function tryLock(path: string): Lock | { readonly holder: LockHolder | un
       closeSync(fd);
     }
   };
-  return { release: () => letGo(), remove: () => letGo(() => removeLockFile(path)) };
+  let holders = 0;
+  const share = (): Lock => {
+    holders++;
+    let held = true;
+    const end = (beforehand?: () => void) => {
+      if (!held) return;
+      held = false;
+      if (--holders === 0) letGo(beforehand);
+    };
+    return { share, release: () => end(), remove: () => end(() => removeLockFile(path)) };
+  };
+  return share();
 }
 
 /**

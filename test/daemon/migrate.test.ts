@@ -24,16 +24,36 @@ requires(
   });
   afterEach(() => site.close());
 
-  it('is refused while a daemon holds the plane, with what to do', async () => {
+  it.each(['ebpf-to-ipvs', 'ipvs-to-ebpf'])(
+    '%s goes through the daemon: what stands in the way is said as without one, and it goes on',
+    async (move) => {
+      const ask = (of: Site) => {
+        const { status, stdout, stderr } = of.run('headgate', 'migrate', move, '-o', 'json');
+        const { error } = JSON.parse(stderr || '{}') as { error?: { code: string; message: string } };
+        return { status, stdout, error };
+      };
+      const alone = openSite('alone');
+      try {
+        const daemon = await site.start();
+        const answer = ask(site);
+        expect(answer).toEqual(ask(alone));
+        expect(answer.error?.code).not.toBe('HG_DAEMON');
+        expect(site.run('ipvsadm', '-A', '-t', '192.0.2.11:80', '-s', 'rr').status).toBe(0);
+        expect(site.rules()).toContain('-A -t 192.0.2.10:80 -s wlc');
+        expect(await daemon.end('SIGTERM')).toBe(0);
+      } finally {
+        alone.close();
+      }
+    },
+  );
+
+  it('a reload takes the daemon to no other plane, and the log says what does', async () => {
     const daemon = await site.start();
-    const { status, stdout, stderr } = site.run('headgate', 'migrate', 'ebpf-to-ipvs', '--yes', '-o', 'json');
-    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
-    const { error } = JSON.parse(stderr) as { error: Record<string, string> };
-    expect(error.code).toBe('HG_DAEMON');
-    expect(error.message).toContain(`(process ${daemon.process.pid}) holds the data plane ebpf`);
-    expect(error.hint).toContain(
-      'systemctl stop headgate; headgate migrate ebpf-to-ipvs --yes; systemctl start headgate',
+    site.write(`dataPlane: ipvs\n${configuration}`);
+    await daemon.logged(
+      /data plane stays as it is dataPlane=ebpf configured=ipvs next="headgate migrate ebpf-to-ipvs"/,
     );
-    expect(site.rules()).toContain('-A -t 192.0.2.10:80 -s wlc');
+    expect(site.run('headgate', 'status').stdout).toContain('data plane     ebpf: ');
+    expect(await daemon.end('SIGTERM')).toBe(0);
   });
 });

@@ -6,27 +6,26 @@ import { runInGuest } from './guest.ts';
 import { guestNeeds } from './suite.ts';
 
 /*
- * From the kernel's IPVS to ebpf and back on one director, while streams, datagrams and short connections go through it. Two
- * real servers put their names into their answers, so that a connection that is scheduled anew is seen.
+ * From the kernel's IPVS to ebpf and back on one director, while streams, datagrams and short connections go through it: first by
+ * a command, then by the daemon that has the table. Two real servers put their names into their answers, so that a connection
+ * that is scheduled anew is seen, and a client that persistence brings to another.
  */
 
 const root = resolve(import.meta.dirname, '../..');
 const streams = [
-  'direct-routing',
-  'tunnel',
-  'masquerade',
-  'masquerade-2',
-  'persistent',
-  'ftp',
-  'datagrams',
-  'sctp',
+  ...['direct-routing', 'tunnel', 'masquerade', 'masquerade-2', 'persistent', 'ftp'],
+  ...['mark', 'mark-port', 'ipv6-direct', 'ipv6-masquerade', 'datagrams', 'sctp'],
 ];
+const often = ['short-direct', 'short-ipv6', 'short-mark', 'short-masquerade'];
+const kept = ['kept', 'kept-ipv6', 'kept-mark'];
+const services = 12;
 const timeoutMs = 1_200_000;
 
 describe('Linux 6.12', () => {
   requires(
     ...guestNeeds,
     'ipvsadm',
+    'nft',
     'kernel-6.12',
   )('headgate migrate', () => {
     let lines: readonly string[];
@@ -46,7 +45,7 @@ describe('Linux 6.12', () => {
     }, timeoutMs);
 
     it('breaks no stream, and takes none to another real server', () => {
-      const found = said('client').filter((line) => !line.startsWith('short'));
+      const found = said('client').filter((line) => !/^(short|kept)/.test(line));
       expect(
         found.map((line) => line.replace(/ (b|server) /, ' one ')),
         all,
@@ -55,14 +54,23 @@ describe('Linux 6.12', () => {
 
     it('refuses no new connection, and both real servers get some', () => {
       const found = said('client').filter((line) => line.startsWith('short'));
-      expect(found.sort(), all).toEqual(['short-direct b+server whole', 'short-masquerade b+server whole']);
+      expect(found.sort(), all).toEqual(often.map((name) => `${name} b+server whole`));
+    });
+
+    it('brings the clients of persistence to the same real server, whichever plane schedules', () => {
+      const found = said('client').filter((line) => line.startsWith('kept'));
+      expect(found.map((line) => line.replace(/ (b|server) /, ' one ')).sort(), all).toEqual(
+        kept.map((name) => `${name} one whole`),
+      );
     });
 
     it('finds the table of the kernel as a configuration', () => {
       const { virtualServices } = parse(said('import').join('\n')) as {
-        virtualServices: readonly { address: string; realServers: readonly unknown[] }[];
+        virtualServices: readonly { address?: string; fwmark?: number; realServers: readonly unknown[] }[];
       };
-      const found = virtualServices.map(({ address, realServers }) => `${address} ${realServers.length}`);
+      const found = virtualServices.map(
+        ({ address, fwmark, realServers }) => `${address ?? fwmark} ${realServers.length}`,
+      );
       expect(found.sort(), all).toEqual([
         '10.1.0.100:80 2',
         '10.1.0.101:80 2',
@@ -71,6 +79,11 @@ describe('Linux 6.12', () => {
         '10.1.0.102:80 2',
         '10.1.0.102:80/sctp 2',
         '10.1.0.102:8080 2',
+        '7 2',
+        '8 2',
+        '[fd01::100]:80 2',
+        '[fd01::102]:80 2',
+        '[fd01::102]:8080 2',
       ]);
     });
 
@@ -91,14 +104,20 @@ describe('Linux 6.12', () => {
       expect(said('mh'), all).toContain(
         "choices of mh: its tables have 8191 places there and 4093 here: some clients' next connections go to other real servers",
       );
-      expect(said('mh alike').join('\n'), all).toMatch(/^From ipvs to ebpf: 8 virtual services/);
-      expect(said('mh alike').join('\n'), all).not.toContain('choices of mh');
+      expect(said('plan').join('\n'), all).toMatch(
+        new RegExp(`^From ipvs to ebpf: ${services + 1} virtual services`),
+      );
+      expect(said('plan').join('\n'), all).not.toContain('choices of mh');
     });
 
-    it.each(['to ebpf', 'to ipvs'])('%s: every connection comes along', (way) => {
-      const [answer] = said(way);
-      expect(JSON.parse(answer ?? 'null'), all).toMatchObject({ services: 7, refused: 0, done: true });
-    });
+    it.each(['to ebpf', 'to ipvs', 'daemon to ebpf', 'daemon to ipvs'])(
+      '%s: every connection comes along',
+      (way) => {
+        const answer = JSON.parse(said(way)[0] ?? 'null') as { templates: number };
+        expect(answer, all).toMatchObject({ services, refused: 0, done: true });
+        expect(answer.templates, all).toBeGreaterThanOrEqual(kept.length);
+      },
+    );
 
     it('leaves the kernel what stays there, and ours has all', () => {
       expect(said('kernel then'), all).toEqual(said('kernel before').filter((line) => line.includes(':21 ')));
@@ -107,7 +126,7 @@ describe('Linux 6.12', () => {
     });
 
     it('leaves everything as it was when it has moved back', () => {
-      expect(said('kernel before')).toHaveLength(21);
+      expect(said('kernel before')).toHaveLength(3 * services);
       expect(said('kernel after'), all).toEqual(said('kernel before'));
       expect(said('pair'), all).toEqual(['Device "hg0" does not exist.']);
     });
@@ -117,6 +136,69 @@ describe('Linux 6.12', () => {
         'Nothing to move: ipvs has nothing here that ebpf could take over.',
         'Nothing to move: ebpf has nothing here that ipvs could take over.',
       ]);
+    });
+
+    it('by a daemon: says what its configuration has to say first, and moves nothing before', () => {
+      const agree = '"headgate.yaml" says dataPlane: ipvs: write dataPlane: ebpf';
+      expect(said('not agreed'), all).toEqual(
+        expect.arrayContaining([
+          'Before:',
+          agree,
+          `headgate: Cannot move before this is done: ${agree} [HG_MOVE]`,
+          'next: Then: headgate migrate ipvs-to-ebpf --yes',
+        ]),
+      );
+      const stays = said('log').flatMap(
+        (line) => /data plane stays as it is (.*)/.exec(line)?.slice(1) ?? [],
+      );
+      expect([...new Set(stays)], all).toEqual([
+        'dataPlane=ipvs configured=ebpf next="headgate migrate ipvs-to-ebpf"',
+        'dataPlane=ebpf configured=ipvs next="headgate migrate ebpf-to-ipvs"',
+      ]);
+    });
+
+    it('by a daemon: the old plane stays at work where it fails half-way, and the error says why', () => {
+      expect(said('failed to ebpf').join(''), all).toMatch(/create interface .*hg0.*EEXIST/);
+      expect(said('failed to ipvs').join(''), all).toMatch(
+        /"code":"HG_MOVE".*its backup sync daemon listens on inside already/,
+      );
+      const inUse = said('log').flatMap(
+        (line) => /data plane in use dataPlane=(.*)/.exec(line)?.slice(1) ?? [],
+      );
+      expect(inUse, all).toEqual(['ipvs', 'ebpf', 'ebpf', 'ipvs']);
+    });
+
+    it('by a daemon: of two at once one is made, and the other finds it under way or done', () => {
+      expect(said('daemon to ipvs'), all).toHaveLength(1);
+      expect(said('at once').join(''), all).toMatch(
+        /"code":"HG_MOVE","message":"Cannot move: a move is under way"|"needed":false.*"done":false/,
+      );
+    });
+
+    it('by a daemon: its status names the plane, and why it is that one', () => {
+      expect(said('status'), all).toEqual([
+        expect.stringMatching(/^ebpf: BPF programs at tc, instance \d+, as headgate migrate says$/),
+      ]);
+    });
+
+    it('says which connections IPVS does not count before it takes them', () => {
+      const { left } = JSON.parse(said('to ipvs')[0]!) as { left: readonly { what: string }[] };
+      expect(
+        left.filter(({ what }) => /^the count of \d+ connections?$/.test(what)),
+        all,
+      ).toHaveLength(1);
+    });
+
+    it('by a daemon: it goes on with what people have decided, on whichever plane it is', () => {
+      const drained = said('kernel before').map((line) =>
+        /^-a -t 10\.1\.0\.101:80 -r 10\.1\.0\.2:80 /.test(line) ? line.replace('-w 2', '-w 0') : line,
+      );
+      expect(drained).not.toEqual(said('kernel before'));
+      expect(said('daemon ours').toSorted(), all).toEqual(drained.toSorted());
+      expect(said('daemon kernel').toSorted(), all).toEqual(drained.toSorted());
+      expect(said('told'), all).toEqual(
+        ['ebpf', 'ipvs', 'ebpf', 'ipvs'].map((plane) => `migrate: the data plane is ${plane} now`),
+      );
     });
 
     it('says what a kernel without IPVS lacks', () => {

@@ -37,6 +37,20 @@ describe('lock', () => {
     expect(attempt()).toBe(0);
   });
 
+  it('is held until the last of those who share it lets go, as that one says', async () => {
+    const attempt = () => spawnSync('flock', ['-n', path, 'true']).status;
+    const first = await acquireLock(path);
+    const second = first.share();
+    first.remove();
+    first.remove();
+    expect(attempt()).toBe(1);
+    const third = second.share();
+    second.release();
+    expect(attempt()).toBe(1);
+    third.remove();
+    expect(existsSync(path)).toBe(false);
+  });
+
   it('says who holds it', async () => {
     const lock = await acquireLock(path);
     const command = readFileSync('/proc/self/cmdline', 'utf8').split('\0')[0];

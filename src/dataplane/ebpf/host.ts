@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { HeadgateError } from '../../model/errors.ts';
 import { bpfAccess } from '../../sys/bpf/probe.ts';
 import { hasCapability } from '../../sys/capability.ts';
-import { removeIdleLock, tryLock } from '../../sys/lock.ts';
+import { type Lock, removeIdleLock, tryLock } from '../../sys/lock.ts';
 import { BpffsError, ensureBpffs } from '../../sys/mount.ts';
 import { netnsCookie } from '../../sys/netns.ts';
 import type { DataPlane } from '../data-plane.ts';
@@ -19,15 +19,16 @@ import { type EbpfOptions, openEbpfPlane, removeDeadInstances } from './plane.ts
 import { withSyncSysctls } from './sync-sysctls.ts';
 
 /**
- * Opens the ebpf plane of this process's network namespace and takes its lock, which `close` and `cleanUp` let go of:
- * whoever holds it is the one writer. Rejects with a HeadgateError: no root, no BPF, no bpffs, or the lock is held.
+ * Opens the ebpf plane of this process's network namespace and takes its lock, or shares `held`, which `close` and `cleanUp`
+ * let go of: whoever holds it is the one writer. Rejects with a HeadgateError: no root, no BPF, no bpffs, or the lock is held.
  */
 export async function openHostPlane(
   options: Omit<EbpfOptions, 'bpffs' | 'instance'> = {},
+  held?: Pick<Lock, 'share'>,
 ): Promise<DataPlane> {
   refuseWithoutPrivilege();
   const instance = String(netnsCookie());
-  const lock = await takeLock(instance);
+  const lock = held?.share() ?? (await takeLock(instance));
   try {
     const bpffs = bpffsOrError();
     const gone = removeDeadInstances(bpffs, instance, (other) => removeIdleLock(lockPath(other)));
@@ -37,6 +38,7 @@ export async function openHostPlane(
     const plane = openEbpfPlane({ bpffs, instance, ...options });
     return {
       ...plane,
+      lock,
       directory: planeDirectory(instance),
       ...withSyncSysctls(plane, planeDirectory(instance)),
       ...syncMethods(plane, planeDirectory(instance), () => existsSync(join(bpffs, instance))),

@@ -51,6 +51,8 @@ export type EbpfOptions = {
   readonly bpffs: string;
   /** Name of this network namespace's instance: its cookie. */
   readonly instance: string;
+  /** Why it is this plane, where somebody said so. */
+  readonly because?: string;
   /** Connections the table can hold, fixed when the plane is set up. */
   readonly connections?: number;
   /** What the plane is set up with in place of the defaults; mh_tab_index can only be said here. */
@@ -93,7 +95,7 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
   return {
     capabilities: {
       name: 'ebpf',
-      description: `BPF programs at tc, instance ${options.instance}`,
+      description: `BPF programs at tc, instance ${options.instance}${options.because === undefined ? '' : `, ${options.because}`}`,
     },
     async getReady() {
       if (coming || open || existsSync(directory)) return;

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeadgateError } from '../../model/errors.ts';
 import { hasCapability } from '../../sys/capability.ts';
+import type { Lock } from '../../sys/lock.ts';
 import { bpffsDirectory, hostMountNamespace } from '../../sys/mount.ts';
 import { netnsCookie } from '../../sys/netns.ts';
 import type { DataPlane } from '../data-plane.ts';
@@ -13,18 +14,18 @@ const usesEbpf = (instance: string): boolean =>
   existsSync(`${hostMountNamespace()?.root ?? ''}${join(bpffsDirectory, instance)}`);
 
 /**
- * Opens the kernel's IPVS in this process's network namespace and takes the instance's lock, which `close` and `cleanUp` let
- * go of. `because` says why it is this plane. Rejects with a HeadgateError: no root, no IPVS, the lock is held, or there
- * is another plane.
+ * Opens the kernel's IPVS in this process's network namespace and takes the instance's lock, or shares `held`, which `close` and
+ * `cleanUp` let go of. `because` says why it is this plane. Rejects with a HeadgateError: no root, no IPVS, the lock is held, or
+ * there is another plane.
  */
-export async function openHostIpvsPlane(because: string): Promise<DataPlane> {
+export async function openHostIpvsPlane(because: string, held?: Pick<Lock, 'share'>): Promise<DataPlane> {
   if (!hasCapability('net_admin'))
     throw new HeadgateError(
       'HG_NOT_ROOT',
       'Cannot open the data plane: this user may not administer the network',
     );
   const instance = String(netnsCookie());
-  const lock = await takeLock(instance);
+  const lock = held?.share() ?? (await takeLock(instance));
   try {
     if (usesEbpf(instance) && usesIpvs(instance))
       throw new HeadgateError(
@@ -44,6 +45,7 @@ export async function openHostIpvsPlane(because: string): Promise<DataPlane> {
     const plane = openIpvsPlane({ directory: planeDirectory(instance), because });
     return {
       ...plane,
+      lock,
       async close() {
         await plane.close();
         // Looking at a namespace leaves nothing behind.

@@ -75,6 +75,7 @@ export async function lookBefore(planes: Sides, move: Move): Promise<View> {
       connections: left.connections,
       templates: left.templates,
       left: [...left.left, ...mhLeft(from, to)],
+      before: [],
       notes: needed ? notesOf(move, from, to) : [],
     },
   };
@@ -149,6 +150,7 @@ async function lostToKernel(planes: Sides, own: Observed): Promise<Left> {
     own.services.flatMap(({ destinations }) => destinations.map(({ destination }) => destination.address)),
   );
   const gone = all.filter(({ destination }) => !listed.has(destination.address)).length;
+  const uncounted = uncountedAmong(all, entriesOf(own));
   const encrypted = planes.hasEbpf()
     ? (await planes.ownSync.syncDaemons()).filter(({ progress }) => progress?.encrypted)
     : [];
@@ -179,6 +181,14 @@ async function lostToKernel(planes: Sides, own: Observed): Promise<Left> {
           },
         ]
       : []),
+    ...(uncounted > 0
+      ? [
+          {
+            what: `the count of ${count(uncounted, 'connection')}`,
+            why: 'IPVS does not find their real server, which has another port in its table: they go on uncounted',
+          },
+        ]
+      : []),
     ...encrypted.map(({ role, interface: name }) => ({
       what: `connection sync (${role} on ${name}) with a key`,
       why: "IPVS's sync daemons send in clear: none is started",
@@ -196,6 +206,26 @@ async function lostToKernel(planes: Sides, own: Observed): Promise<Left> {
   ];
   const connections = all.length - templates - gone;
   return { left, connections, templates, keep: new Set() };
+}
+
+/** How many connections IPVS has without their real server: it looks for that by their port, or by none (ip_vs_find_dest). */
+export function uncountedAmong(connections: readonly Connection[], entries: readonly ServiceEntry[]): number {
+  const fateOf = traveller(entries, { helpedPorts: [] });
+  const found = new Set(
+    entries.flatMap(({ service: { id }, destinations }) =>
+      destinations.map((one) => `${serviceKey(id)} ${destinationKey(one)}`),
+    ),
+  );
+  const isLost = (connection: Connection) => {
+    const fate = connection.template ? undefined : fateOf(connection);
+    if (!fate || 'stays' in fate) return false;
+    const { address, port } = connection.destination;
+    const keys = [port, 0].map(
+      (one) => `${serviceKey(fate.service)} ${destinationKey({ address, port: one })}`,
+    );
+    return !keys.some((key) => found.has(key));
+  };
+  return connections.filter(isLost).length;
 }
 
 /** What never travels, where there is something of it. */

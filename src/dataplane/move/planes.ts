@@ -1,6 +1,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeadgateError } from '../../model/errors.ts';
+import type { Lock } from '../../sys/lock.ts';
 import { netnsCookie } from '../../sys/netns.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { bpffsOrError, refuseWithoutPrivilege, stopAllSync } from '../ebpf/host.ts';
@@ -42,18 +43,25 @@ export type BothPlanes = {
   close(): Promise<void>;
 };
 
-/**
- * Opens both. `connections` is the size of a table that is set up, `mhTableIndex` that of the tables of mh then, the kernel's when
- * it is left out. Rejects with HG_IPVS, HG_NOT_ROOT, HG_NO_BPF, HG_LOCK_HELD.
- */
-export async function openBothPlanes(
-  connections?: number,
-  mhTableIndex: number = kernelMhTableIndex(),
-): Promise<BothPlanes> {
+export type BothOptions = {
+  /** The size of a table that is set up. */
+  readonly connections?: number;
+  /** That of its tables of mh; the kernel's when it is left out. */
+  readonly mhTableIndex?: number;
+  /** The lock, where this process has it. */
+  readonly held?: Pick<Lock, 'share'>;
+};
+
+/** Opens both. Rejects with HG_IPVS, HG_NOT_ROOT, HG_NO_BPF, HG_LOCK_HELD. */
+export async function openBothPlanes({
+  connections,
+  mhTableIndex = kernelMhTableIndex(),
+  held,
+}: BothOptions): Promise<BothPlanes> {
   refuseWithoutPrivilege();
   const instance = String(netnsCookie());
   const directory = planeDirectory(instance);
-  const lock = await takeLock(instance);
+  const lock = held?.share() ?? (await takeLock(instance));
   let bpffs: string | undefined;
   let ipvs: DataPlane;
   const hasEbpf = () => bpffs !== undefined && existsSync(join(bpffs, instance));
@@ -61,7 +69,7 @@ export async function openBothPlanes(
   const letGo = () => (hasEbpf() || usesIpvs(instance) ? lock.release() : lock.remove());
   try {
     bpffs = bpffsOrError();
-    if (!hasEbpf() && !usesIpvs(instance)) removePlaneDirectory(instance);
+    if (!held && !hasEbpf() && !usesIpvs(instance)) removePlaneDirectory(instance);
     ipvs = openIpvsPlane({
       directory,
       purpose: {

@@ -9,6 +9,7 @@ import type {
   VirtualService,
 } from '../../model/virtual-service.ts';
 import { parseConnectionList } from '../ipvs/connection-list.ts';
+import { uncountedAmong } from './look.ts';
 
 const at = (address: string) => parseAddress(address)!;
 const member = (method: ForwardingMethod, address: string, port: number): Destination => ({
@@ -93,7 +94,7 @@ test('of marks with one real server each has the connections to its own port', (
 test('without persistence a mark leads to no other port than that of its real server', () => {
   const alone = traveller(
     services.filter(({ service: { id } }) => id.kind === 'fwmark' && id.mark === 8),
-    { ftpHelper: false },
+    { helpedPorts: [] },
   );
   const rows = [
     row('TCP', `${from} C0000263 01BB 0A000007 20FB`, 'ESTABLISHED', 877),
@@ -102,6 +103,18 @@ test('without persistence a mark leads to no other port than that of its real se
   const { connections, untold } = tellAll(parseConnectionList(rows.join('\n')), alone);
   expect(connections).toMatchObject([{ realPort: 8443, fwmark: 8 }]);
   expect(untold).toEqual({ gone: 1 });
+});
+
+test('what a mark leads to another port is not counted at its real server by IPVS', () => {
+  const count = (...rows: string[]) => uncountedAmong(parseConnectionList(rows.join('\n')), services);
+  const counted = [
+    row('IP', 'CB007105 0000 00000007 0000 0A000007 0000', 'NONE', 20),
+    row('TCP', `${from} C0000263 0050 0A000007 1F90`, 'ESTABLISHED', 877),
+    row('TCP', `${from} C000020C 01BB 0A000001 01BB`, 'SYN_RECV', 59),
+    row('TCP', `${from} C000020A 0050 0A000063 0050`, 'ESTABLISHED', 877),
+  ];
+  expect(count(...counted)).toBe(0);
+  expect(count(...counted, row('TCP', `${from} C0000263 1389 0A000007 1389`, 'ESTABLISHED', 877))).toBe(1);
 });
 
 test('IPv6', () => {
