@@ -175,7 +175,7 @@ export const travelKey = ({
   flags,
   engine,
 }: SyncedConnection): string =>
-  `${protocol} ${client.join('.')} ${clientPort} ${virtual.join('.')} ${virtualPort} ${flags & syncFlags.template} ${engine?.data ?? ''}`;
+  `${protocol} ${client.join('.')} ${clientPort} ${virtual.join('.')} ${virtualPort} ${flags & syncFlags.template} ${engine ? Buffer.from(engine.data).toString('latin1') : ''}`;
 
 /**
  * The same as it is told when it has ended: whoever hears of it forgets it in a second. A template has one more, because IPVS

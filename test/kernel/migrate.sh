@@ -88,6 +88,9 @@ ip netns exec a ipvsadm -R <<'RULES'
 -A -u 10.1.0.102:53 -s rr
 -a -u 10.1.0.102:53 -r 10.2.0.4:5301 -m
 -a -u 10.1.0.102:53 -r 10.2.0.2:5301 -m
+-A -u 10.1.0.102:5060 -s rr -o -p 300 --pe sip
+-a -u 10.1.0.102:5060 -r 10.2.0.4:5301 -m
+-a -u 10.1.0.102:5060 -r 10.2.0.2:5301 -m
 -A --sctp-service 10.1.0.102:80 -s rr
 -a --sctp-service 10.1.0.102:80 -r 10.2.0.4:8132 -m
 -a --sctp-service 10.1.0.102:80 -r 10.2.0.2:8132 -m
@@ -155,6 +158,16 @@ const datagrams = async () => {
   for (let n = 0; !ending; n++) { socket.send(`${n}`, 53, '10.1.0.102'); await sleep(pauseMs); }
   socket.close();
 };
+// Each from a port of its own: it is the call that persistence goes by.
+const call = async () => {
+  while (!ending) {
+    const socket = dgram.createSocket('udp4');
+    socket.on('message', (text) => said('kept-call', String(text)));
+    socket.send('OPTIONS sip:pbx SIP/2.0\r\nCall-ID: one@client\r\n\r\n', 5060, '10.1.0.102');
+    await sleep(pauseMs);
+    socket.close();
+  }
+};
 const short = async ([name, host, port]) => {
   while (!ending) {
     const socket = connect({ host, port });
@@ -166,8 +179,8 @@ const short = async ([name, host, port]) => {
   }
 };
 (async () => {
-  for (const [name] of [...ways, ['datagrams'], ...often]) said(name);
-  const work = [...ways.map(stream), datagrams(), ...often.map(short)];
+  for (const [name] of [...ways, ['datagrams'], ['kept-call'], ...often]) said(name);
+  const work = [...ways.map(stream), datagrams(), call(), ...often.map(short)];
   let goal = 0;
   const waiting = () =>
     Object.entries(seen).filter(([, one]) => one.trouble.length === 0 && one.answers < (one.from ?? 0) + 3);

@@ -17,8 +17,8 @@ const streams = [
   ...['mark', 'mark-port', 'ipv6-direct', 'ipv6-masquerade', 'datagrams', 'sctp'],
 ];
 const often = ['short-direct', 'short-ipv6', 'short-mark', 'short-masquerade'];
-const kept = ['kept', 'kept-ipv6', 'kept-mark'];
-const services = 12;
+const kept = ['kept', 'kept-call', 'kept-ipv6', 'kept-mark'];
+const services = 13;
 const timeoutMs = 1_200_000;
 
 describe('Linux 6.12', () => {
@@ -75,6 +75,7 @@ describe('Linux 6.12', () => {
         '10.1.0.100:80 2',
         '10.1.0.101:80 2',
         '10.1.0.102:21 2',
+        '10.1.0.102:5060/udp 2',
         '10.1.0.102:53/udp 2',
         '10.1.0.102:80 2',
         '10.1.0.102:80/sctp 2',
