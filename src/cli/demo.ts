@@ -20,7 +20,7 @@ export async function runDemo(wanted: DemoPlane, streams: Streams): Promise<numb
   const listenNoMore = whenToldToEnd(['SIGINT', 'SIGTERM', 'SIGHUP'], () => ended.abort());
   const write = (text: string) => streams.stdout.write(text);
   const options: ShowOptions = { write, isTTY: streams.stdout.isTTY === true, signal: ended.signal };
-  try {
+  const play = async (): Promise<number> => {
     if (wanted !== 'proxy') {
       const outcome = await inNamespaces(options);
       if (typeof outcome === 'number') return outcome;
@@ -31,7 +31,15 @@ export async function runDemo(wanted: DemoPlane, streams: Streams): Promise<numb
         });
       write(`Running on the proxy data plane, in this process alone, because ${cause}; for ebpf, ${help}\n`);
     }
-    return await onLoopback(options);
+    return onLoopback(options);
+  };
+  try {
+    const status = await play();
+    // A process that ends by itself closes its signal handlers first, and one to which a signal comes right then goes on for ever, at
+    // full speed: libuv closes such a handler when its loop has seen the signal, and the loop has ended (uv__signal_close). What was
+    // written is out: terminals and pipes are written at once on Linux.
+    if (ended.signal.aborted) process.exit(status);
+    return status;
   } finally {
     listenNoMore();
   }
