@@ -4,7 +4,7 @@ import { openTelling } from '../ha/sync/telling.ts';
 import type { SyncDaemon, SyncedConnection } from '../model/connection-sync.ts';
 import { syncFlags } from '../model/connection-sync.ts';
 import { HeadgateError } from '../model/errors.ts';
-import type { Told } from '../model/travel.ts';
+import { type Told, travelKey } from '../model/travel.ts';
 
 /** How long connections stay untold that came after the last look. */
 const lookMs = 1_000;
@@ -60,14 +60,4 @@ export async function sendKernelConnections({ daemon, until, onSent }: SyncSend)
   }
 }
 
-const keyOf = ({
-  protocol,
-  client,
-  clientPort,
-  virtual,
-  virtualPort,
-  real,
-  realPort,
-  engine,
-}: SyncedConnection) =>
-  [protocol, client, clientPort, virtual, virtualPort, real, realPort, engine?.data].join(' ');
+const keyOf = (one: SyncedConnection): string => `${travelKey(one)} ${one.real} ${one.realPort}`;

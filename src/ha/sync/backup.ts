@@ -1,5 +1,6 @@
 import type { ConnectionFeed } from '../../model/connection-feed.ts';
 import { backupFlags, type SyncedConnection, type SyncSettings } from '../../model/connection-sync.ts';
+import { travelKey } from '../../model/travel.ts';
 import { waitAnyReadable } from '../../sys/socket.ts';
 import { decodeAgain, encodeAgain } from './again.ts';
 import type { SyncExchange } from './exchange.ts';
@@ -92,7 +93,7 @@ export function openBackup(
     }
     tally.connections++;
     if (entered === 'bound' && waiting.size === 0) return;
-    const key = keyOf(connection);
+    const key = travelKey(connection);
     if (entered === 'bound') waiting.delete(key);
     else if (waiting.size < mostWaiting) waiting.set(key, connection);
   }
@@ -155,14 +156,3 @@ export function openBackup(
     },
   };
 }
-
-const keyOf = ({
-  protocol,
-  client,
-  clientPort,
-  virtual,
-  virtualPort,
-  flags,
-  engine,
-}: SyncedConnection): string =>
-  `${protocol} ${client} ${clientPort} ${virtual} ${virtualPort} ${flags & 0x1000} ${engine?.data ?? ''}`;
