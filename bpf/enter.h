@@ -184,6 +184,8 @@ __noinline __u32 enter_connection(const struct packet *packet, __u32 destination
 	count_entry(connection, destination, word);
 	same = push_entry(slot, packet, 0, now);
 	if (same == slot) {
+		if (word & WORD_RULED && state == STATE_ESTABLISHED)
+			assure_template(slot);
 		if (settings.sync == SYNC_ALL)
 			tell(slot);
 		return slot;

@@ -228,6 +228,13 @@ requires(
     expect((await templates()).map(({ state }) => state)).toEqual(['ASSURED']);
   });
 
+  it('is ASSURED at once where sloppy_tcp takes a connection in its middle', async () => {
+    await harness.apply({ kind: 'set-sysctls', sysctls: { sloppy_tcp: 1 } });
+    await serve(persistent(`tcp ${vip}:80`, alone(300), '10.1.0.11:80'));
+    harness.receive('c0', tcp(client(1000), `${vip}:80`, 'A'));
+    expect((await templates()).map(({ state }) => state)).toEqual(['ASSURED']);
+  });
+
   describe('FTP', () => {
     const ftp = [`tcp ${vip}:21`, alone(300), '10.1.0.11:21', '10.1.0.12:21'] as const;
 
