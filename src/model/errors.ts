@@ -99,6 +99,10 @@ export const errorCatalogue = {
     title: 'Too many programs follow the events',
     hint: 'End one of them, or ask without following: GET /v1/events.',
   },
+  HG_INTERFACE: {
+    title: 'An interface has a name that the data plane needs',
+    hint: 'Give it another name: ip link set dev NAME name OTHER. Then do it again.',
+  },
   HG_XDP: {
     title: 'An interface cannot run the fast path at XDP',
     hint: 'Take it out of HEADGATE_XDP: it goes on at tc; or correct what is named.',

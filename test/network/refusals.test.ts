@@ -7,6 +7,7 @@ import { listLinks } from '../../src/sys/netlink/link.ts';
 import { withNetlink } from '../../src/sys/netlink/socket.ts';
 import { netnsCookie, netnsPath } from '../../src/sys/netns.ts';
 import { readSysctl } from '../../src/sys/sysctl.ts';
+import { headgateLauncher } from '../agent/site.ts';
 import { requires } from '../requirements.ts';
 import { labName, launcher, smallTable } from './site.ts';
 
@@ -97,6 +98,37 @@ requires(
       expect(status).toBe(initFailure);
       expect(traces(lab)).toEqual(untouched);
     });
+  });
+
+  it.each([
+    { why: 'hg0 that is a bridge', made: ['hg0', 'type', 'bridge'], name: 'hg0', found: 'found bridge' },
+    {
+      why: 'hg1 that is a veth of another',
+      made: ['hg1', 'type', 'veth', 'peer', 'x'],
+      name: 'hg1',
+      found: 'found veth',
+    },
+  ])('$why', ({ made, name, found }) => {
+    lab.run('bare', 'ip', ['link', 'add', ...made]);
+    const before = traces(lab);
+    expect(before.devices).toContain(name);
+    const { status, stdout, stderr } = run([], '-A', '-t', '192.0.2.1:80', '-s', 'rr');
+    expect(stderr).toContain(`Cannot use "${name}" for ICMP errors`);
+    expect(stderr).toContain(found);
+    expect(stderr).toContain(`ip link set dev ${name} name OTHER`);
+    expect({ stdout, status }).toEqual({ stdout: '', status: 255 });
+    expect(traces(lab)).toEqual(before);
+  });
+
+  it('an internal pair that was left half made is readied', () => {
+    lab.run('bare', 'ip', ['link', 'add', 'hg0', 'type', 'veth', 'peer', 'hg1']);
+    expect(run([], '-A', '-t', '192.0.2.1:80', '-s', 'rr')).toMatchObject({ status: 0, stderr: '' });
+    const pair = withNetlink({ netns: netnsPath(lab.netns('bare')) }, listLinks).filter(({ name }) =>
+      ['hg0', 'hg1'].includes(name),
+    );
+    expect(pair.map(({ up, mtu }) => ({ up, mtu }))).toEqual([1, 2].map(() => ({ up: true, mtu: 65535 })));
+    lab.run('bare', process.execPath, [headgateLauncher, 'clean-up']);
+    expect(traces(lab).devices).toEqual(untouched.devices);
   });
 
   it('a listing in a bare namespace shows the empty table and sets up nothing', () => {

@@ -1,5 +1,6 @@
 import { closeSync, existsSync, openSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { HeadgateError } from '../../model/errors.ts';
 import { programInfo } from '../../sys/bpf/info.ts';
 import { attachSocketLookup, attachTcx, openLink } from '../../sys/bpf/link.ts';
 import { openPinned, pin } from '../../sys/bpf/pin.ts';
@@ -196,8 +197,10 @@ export function detachEverywhere(): void {
         }
       }
     }
-    const internal = links.find(({ name }) => name === internalDevice);
-    if (internal) deleteLink(netlink, internal.index);
+    const [internal, report] = [internalDevice, reportDevice].map((device) =>
+      links.find(({ name }) => name === device),
+    );
+    if (internal && report && isEndOf(internal, report)) deleteLink(netlink, internal.index);
   });
 }
 
@@ -267,32 +270,52 @@ export function habitation(directory: string): 'inhabited' | 'abandoned' | 'unat
   return isAlive(path) ? 'inhabited' : 'abandoned';
 }
 
+/**
+ * Makes the internal pair where it is missing, and readies it where a command that made it was cut off. Throws HG_INTERFACE where
+ * an interface that is no end of such a pair has one of the two names.
+ */
 function ensureInternalPair(netlink: Netlink, instance: Instance): void {
-  let link = findLink(netlink, internalDevice);
-  if (!link) {
+  let pair = internalPair(netlink);
+  if (!pair) {
     createVeth(netlink, {
       name: internalDevice,
       mtu: internalMtu,
       peer: { name: reportDevice, mtu: internalMtu },
     });
-    for (const device of [internalDevice, reportDevice]) {
-      setOffloads(device, { txChecksum: false, tso: false, gso: false, gro: false });
-      if (readSysctl(`net.ipv6.conf.${device}.disable_ipv6`) !== undefined) {
-        writeSysctl(`net.ipv6.conf.${device}.disable_ipv6`, 1);
-      }
-      setLink(netlink, findLink(netlink, device)!.index, { up: true });
-    }
-    link = findLink(netlink, internalDevice)!;
+    pair = internalPair(netlink)!;
   }
-  if (link.mtu !== internalMtu) {
+  for (const { name, index, up, mtu } of pair) {
     // Made by an earlier build.
-    for (const device of [internalDevice, reportDevice])
-      setLink(netlink, findLink(netlink, device)!.index, { mtu: internalMtu });
+    if (mtu !== internalMtu) setLink(netlink, index, { mtu: internalMtu });
+    if (up) continue;
+    setOffloads(name, { txChecksum: false, tso: false, gso: false, gro: false });
+    if (readSysctl(`net.ipv6.conf.${name}.disable_ipv6`) !== undefined)
+      writeSysctl(`net.ipv6.conf.${name}.disable_ipv6`, 1);
+    setLink(netlink, index, { up: true });
   }
-  if (instance.settings.get(0, 'internal_ifindex') !== link.index) {
-    instance.settings.set(0, 'internal_ifindex', link.index);
-  }
+  const [{ index }] = pair;
+  if (instance.settings.get(0, 'internal_ifindex') !== index)
+    instance.settings.set(0, 'internal_ifindex', index);
 }
+
+/** The two ends, `internalDevice` first; undefined where neither is there. Throws HG_INTERFACE. */
+function internalPair(netlink: Netlink): readonly [Link, Link] | undefined {
+  const internal = findLink(netlink, internalDevice);
+  const report = findLink(netlink, reportDevice);
+  if (internal && report && isEndOf(internal, report) && isEndOf(report, internal)) return [internal, report];
+  const foreign = internal ?? report;
+  if (!foreign) return undefined;
+  const { name, kind } = foreign;
+  throw new HeadgateError(
+    'HG_INTERFACE',
+    `Cannot use "${name}" for ICMP errors: wanted the two ends of one veth pair, "${internalDevice}" and "${reportDevice}", ` +
+      `found ${kind ?? 'an interface'} that is not one of them`,
+    { hint: `Give it another name: ip link set dev ${name} name OTHER. Then do it again.` },
+  );
+}
+
+const isEndOf = (one: Link, other: Link): boolean =>
+  one.kind === 'veth' && one.lowerIndex === other.index && one.lowerNetnsId === undefined;
 
 /**
  * Route lookups of the program start at the loopback device, whose forwarding flag makes them work with ip_forward
