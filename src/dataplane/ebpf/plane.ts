@@ -175,9 +175,17 @@ export function openEbpfPlane(options: EbpfOptions): DataPlane {
   async function* connections(filter: ConnectionFilter = {}): ConnectionBatches {
     const slotsFrom = (first: number) =>
       inPlane('read the connections', async () => {
-        // A plane that was closed meanwhile is not opened again.
         const plane = first === firstSlot ? await find() : open;
-        if (!plane) return { found: [] };
+        if (!plane) {
+          if (first === firstSlot) return { found: [] };
+          throw new HeadgateError(
+            'HG_CHANGED',
+            'Cannot read the connections to the end: the data plane was closed',
+            {
+              hint: 'Ask again: headgate get connections',
+            },
+          );
+        }
         plane.table ??= mapConnections(plane.instance);
         return readSlots(plane.instance, plane.maps, plane.table, first, filter);
       });
