@@ -118,6 +118,7 @@ __noinline __u32 enter_template(__u32 service_slot, const struct packet *packet,
 	if (!write_entry(template, slot, &key, destination, destination_slot, now))
 		return 0;
 	if (key.source_port && !note_call(slot, 0)) {
+		count_event(EVENT_TABLE_FULL);
 		free_slot(slot, template);
 		return 0;
 	}

@@ -41,7 +41,7 @@ export const errorCatalogue = {
   },
   HG_NO_MEMORY: {
     title: 'The kernel has no memory for the data plane',
-    hint: 'Set HEADGATE_CONNECTIONS to a smaller connection table (146 bytes a connection).',
+    hint: 'Set HEADGATE_CONNECTIONS to a smaller connection table (158 bytes a connection).',
   },
   HG_SOCKET: {
     title: 'The control socket cannot be used',

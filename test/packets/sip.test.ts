@@ -228,6 +228,34 @@ requires(
     }
   });
 
+  it('calls take half of the table at most: further ones are refused and counted', async () => {
+    const room = 40;
+    const small = await openHarness('sip-full', room);
+    const feed = openConnectionFeed(small.instance);
+    try {
+      await small.apply(...additions([plan()]));
+      feed.begin({ packets: 'all' });
+      const told: SyncedConnection[] = [];
+      const call = (n: number) =>
+        small.receive('c0', udp(client(1000 + n), at, { payload: invite(`call-${n}@example.org`) })).verdict;
+      const most = room / 2 - 1;
+      for (let n = 0; n < most; n++) expect(call(n), `call ${n}`).toBe('redirect');
+      expect(call(most)).toBe('drop');
+      expect(small.event('EVENT_TABLE_FULL')).toBe(1);
+      expect(call(0)).toBe('redirect');
+      // What another director says of further ones is refused as well, and of those that are there it is taken.
+      feed.drain((one) => told.push(one));
+      const said = told.find(({ engine }) => engine)!;
+      const enter = (id: string) => feed.enter({ ...said, engine: { name: 'sip', data: Buffer.from(id) } });
+      expect(enter('another')).toBe('refused');
+      expect(enter('call-1@example.org')).toBe('bound');
+    } finally {
+      feed.end();
+      feed.close();
+      await small.close();
+    }
+  });
+
   describe('a masqueraded real server that sends first', () => {
     const from = (real: string, to: string, payload: Uint8Array) => {
       const { verdict, bytes } = harness.receive('r0', udp(real, to, { payload }));

@@ -161,7 +161,7 @@ function instanceOptions(
       buckets: { maxEntries: bucketCount(size) / bucketsPerLine },
       slices: { maxEntries: sliceCount(size) },
       local_ends: { maxEntries: size },
-      call_ids: { maxEntries: size + 1 },
+      call_ids: { maxEntries: Math.ceil(size / 2) },
       half_open: { maxEntries: Math.ceil(size / 2) },
       hash_tables: { maxEntries: hashTableCount(sizes.mhTableIndex) },
     },
@@ -203,6 +203,9 @@ function fillSettings(loaded: LoadedObject, { connections, mhTableIndex }: Sizes
     settings.set(0, 'build', word, index);
   });
   settings.close();
+  // Where Call-IDs of other directors pass through, which has to be there when the table is full of calls.
+  const callIds = loaded.maps.call_ids!;
+  callIds.update(0, Buffer.alloc(callIds.valueSize));
 }
 
 function hold(loaded: LoadedObject): void {

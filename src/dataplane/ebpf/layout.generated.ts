@@ -4,7 +4,7 @@
 export const layoutId = 0x09191b4a;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0x09c0bcb3, 0xf7a759e5] as const;
+export const buildId = [0xf140e18b, 0x2f4009d2] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
