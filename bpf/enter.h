@@ -221,6 +221,11 @@ __noinline __u32 enter_datagram(const struct packet *packet, __u32 destination_s
 	connection->hop_ifindex = ifindex;
 	__sync_lock_test_and_set(&connection->word, WORD_ONE_PACKET | STATE_UDP |
 						    method_of(destination, destination_slot) << WORD_METHOD_SHIFT);
+	/* IPVS counts it while it passes, which is long enough to overload a destination. */
+	if (destination->upper) {
+		count_in(destination, STATE_UDP | WORD_INACTIVE);
+		count_out(destination, STATE_UDP | WORD_INACTIVE);
+	}
 	return slot;
 }
 

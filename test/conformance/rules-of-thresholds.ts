@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import { change, counts, editDestination, shown } from './operations.ts';
+import { change, counts, editDestination, shown, virtualService } from './operations.ts';
 import type { Conversation } from './rig.ts';
 import { type Check, mustOpen, open, sameServer, site } from './site.ts';
 
@@ -56,6 +56,26 @@ export const thresholdRules = {
     for (let n = 0; n < 2; n++) await mustOpen(rig, id, family);
     expect(await counts(rig, id)).toEqual([[0, 2]]);
     expect(await open(rig, id, family)).toBeUndefined();
+  },
+
+  'a datagram of a one-packet service counts while it passes': async (rig, family) => {
+    const { id, servers } = await site(rig, family, 2, {}, 'udp');
+    await mustOpen(rig, id, family);
+    await mustOpen(rig, id, family);
+    await change(rig, editDestination(id, servers[0]!, { upperThreshold: 2, lowerThreshold: 1 }), {
+      kind: 'edit-service',
+      service: virtualService(id, { onePacket: true }),
+    });
+    const found: number[] = [];
+    for (let n = 0; n < 4; n++) {
+      const { server } = await mustOpen(rig, id, family);
+      found.push(servers.findIndex((one) => sameServer(one, server)));
+    }
+    expect(found.filter((n) => n === 0)).toHaveLength(1);
+    expect((await shown(rig, id)).destinations.map(({ overloaded }) => overloaded ?? false)).toEqual([
+      true,
+      false,
+    ]);
   },
 
   'an edit of the thresholds decides anew, and nothing else does': async (rig, family) => {

@@ -4,7 +4,7 @@
 export const layoutId = 0x09191b4a;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0xf140e18b, 0x2f4009d2] as const;
+export const buildId = [0xe67c8466, 0xabba36e5] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
