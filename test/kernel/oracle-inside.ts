@@ -1,13 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Director, openEbpfDirector, openIpvsDirector } from '../oracle/director.ts';
-import { randomScenario, type Scenario, shrink } from '../oracle/scenario.ts';
+import { randomScenario, type Scenario, type ScenarioKind, shrink } from '../oracle/scenario.ts';
 import { compareIn, Difference } from '../oracle/trial.ts';
 import { randomNumbers, startOf } from '../packets/random.ts';
 
 /* Runs in a guest, whose kernel has IPVS: oracle.test.ts. */
 
 const scenarios = Number(process.env.ORACLE_SCENARIOS);
+const kinds: readonly { readonly kind: ScenarioKind; readonly count: number }[] = [
+  { kind: 'usual', count: scenarios },
+  { kind: 'sctp', count: Math.ceil(scenarios / 10) },
+];
 const steps = 50;
 /** Runs that finding the least scenario with the same failure may take. */
 const tries = 80;
@@ -27,15 +31,16 @@ describe('the ebpf plane beside the IPVS of the kernel', () => {
     for (const director of directors ?? []) await director.close();
   });
 
-  it(
-    `does the same in ${scenarios} scenarios, step by step`,
-    async () => {
+  it.each(kinds)(
+    'does the same in $count scenarios, step by step: $kind',
+    async ({ kind, count }) => {
       const start = startOf('ORACLE_START');
       const found: string[] = [];
-      for (let run = 0; run < scenarios && found.length < mostFound; run++) {
+      await sleep(forgottenMs);
+      for (let run = 0; run < count && found.length < mostFound; run++) {
         const number = (start + run) >>> 0;
-        const difference = await differenceIn(number);
-        if (difference) found.push(`ORACLE_START=${number} ORACLE_SCENARIOS=1: ${difference}`);
+        const difference = await differenceIn(number, kind);
+        if (difference) found.push(`ORACLE_START=${number} ORACLE_SCENARIOS=1, ${kind}: ${difference}`);
       }
       // As the message: what is expected of a list, or of a long text, is cut short.
       expect(found.length, found.join('\n\n')).toBe(0);
@@ -44,7 +49,7 @@ describe('the ebpf plane beside the IPVS of the kernel', () => {
   );
 
   /** What differs in the scenario of a number, and in the least one like it that was found. */
-  async function differenceIn(number: number): Promise<string | undefined> {
+  async function differenceIn(number: number, kind: ScenarioKind): Promise<string | undefined> {
     const differs = async (scenario: Scenario): Promise<string | undefined> => {
       try {
         await compareIn(scenario, number, directors);
@@ -54,7 +59,7 @@ describe('the ebpf plane beside the IPVS of the kernel', () => {
         throw error;
       }
     };
-    const scenario = randomScenario(randomNumbers(number), steps);
+    const scenario = randomScenario(randomNumbers(number), steps, kind);
     const atFirst = await differs(scenario);
     if (!atFirst) return undefined;
     let told: string | undefined;

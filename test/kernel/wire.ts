@@ -76,7 +76,7 @@ function left(device: DeviceName, { bytes, outgoing }: Frame): Left[] {
   const type = packet[ip.transport] ?? 0;
   const isError = ip.protocol === 1 ? type === 3 || type === 11 : ip.protocol === 58 && type < 128;
   const isTunnelled = ip.protocol === 4 || ip.protocol === 41 || ip.protocol === 47;
-  return isError || isTunnelled || ip.protocol === 6 || ip.protocol === 17
+  return isError || isTunnelled || [6, 17, 132].includes(ip.protocol)
     ? [{ device, to: bytes.toString('hex', 0, 6), packet, ip }]
     : [];
 }

@@ -14,7 +14,7 @@ import type { Numbers } from '../packets/random.ts';
 
 /**
  * The services there can be. `anyPort`: port 0, which is a service with persistence; `mark`: of a firewall mark, for TCP at even
- * ports and UDP at odd ones.
+ * ports and UDP at odd ones. Those of SCTP have scenarios of their own.
  */
 export const places = [
   { protocol: 'tcp', family: 4 },
@@ -24,7 +24,10 @@ export const places = [
   { protocol: 'tcp', family: 4, anyPort: true },
   { mark: 1, family: 4 },
   { mark: 1, family: 6 },
+  { protocol: 'sctp', family: 4 },
+  { protocol: 'sctp', family: 6 },
 ] as const;
+const firstOfSctp = places.findIndex((place) => 'protocol' in place && place.protocol === 'sctp');
 
 /** Destinations there can be in each service, clients, and ports each has. */
 export const most = { destinations: 6, clients: 6, ports: 4 } as const;
@@ -64,7 +67,7 @@ export type Step =
       readonly flags: string;
       readonly bytes: number;
     }
-  /** TCP: the answers that make a connection established. */
+  /** TCP, SCTP: the answers that make a connection established. */
   | { readonly do: 'shake'; readonly talk: number }
   /** UDP: a datagram of a conversation in pieces. */
   | { readonly do: 'pieces'; readonly talk: number; readonly from: 'client' | 'server' }
@@ -104,6 +107,7 @@ export const sysctls: readonly (readonly [SysctlName, readonly number[]])[] = [
   ['nat_icmp_send', [0, 1, 1]],
   ['schedule_icmp', [0, 1, 1]],
 ];
+export const sctpSysctls: typeof sysctls = [['sloppy_sctp', [0, 1]]];
 const tunnels: readonly Tunnel[] = [
   { type: 'ipip', port: 0, checksum: 'none' },
   { type: 'ipip', port: 0, checksum: 'none' },
@@ -114,9 +118,13 @@ const tunnels: readonly Tunnel[] = [
   { type: 'gue', port: guePort, checksum: 'remote' },
 ];
 
+export type ScenarioKind = 'usual' | 'sctp';
+
 /** A scenario of `length` steps, before which a few services come into being. */
-export function randomScenario(random: Numbers, length: number): Scenario {
-  const chosen = Array.from({ length: 1 + random.below(3) }, () => random.below(places.length));
+export function randomScenario(random: Numbers, length: number, kind: ScenarioKind = 'usual'): Scenario {
+  const isSctp = kind === 'sctp';
+  const [first, count] = isSctp ? [firstOfSctp, places.length - firstOfSctp] : [0, firstOfSctp];
+  const chosen = Array.from({ length: 1 + random.below(3) }, () => first + random.below(count));
   const at = () => random.pick(chosen);
   const chance = (percent: number) => random.below(100) < percent;
 
@@ -127,12 +135,14 @@ export function randomScenario(random: Numbers, length: number): Scenario {
     onePacket: chance(15),
   });
   // One that changes its method under connections loses some in IPVS: docs/reference/differences-from-ipvs.md.
-  const methodOf = places.map(() => Array.from({ length: most.destinations }, () => random.pick(methods)));
+  const methodOf = Array.from({ length: count }, () =>
+    Array.from({ length: most.destinations }, () => random.pick(methods)),
+  );
   // IPVS knows one type of tunnel for each real server, whatever services it is in.
   const tunnelOf = Array.from({ length: most.destinations }, () => random.pick(tunnels));
   const member = (at: number) => {
     const to = random.below(most.destinations);
-    return { at, to, wish: destination(methodOf[at]![to]!, tunnelOf[to]!) };
+    return { at, to, wish: destination(methodOf[at - first]![to]!, tunnelOf[to]!) };
   };
   const destination = (method: ForwardingMethod, tunnel: Tunnel): DestinationWish => {
     const upper = chance(12) ? 1 + random.below(4) : 0;
@@ -186,7 +196,7 @@ export function randomScenario(random: Numbers, length: number): Scenario {
     [
       2,
       () => {
-        const [name, values] = random.pick(sysctls);
+        const [name, values] = random.pick(isSctp ? [...sysctls, ...sctpSysctls] : sysctls);
         return { do: 'sysctl', name, value: random.pick(values) };
       },
     ],

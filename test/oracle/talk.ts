@@ -1,7 +1,18 @@
 import type { Address } from '../../src/model/address.ts';
 import type { DestinationId } from '../../src/model/virtual-service.ts';
 import type { Left } from '../kernel/wire.ts';
-import { encode, fragments, icmp, type Packet, tcp, transportSum, udp } from '../packets/frame.ts';
+import {
+  chunkTypes,
+  encode,
+  fragments,
+  icmp,
+  type Packet,
+  protocolNumber,
+  sctp,
+  tcp,
+  transportSum,
+  udp,
+} from '../packets/frame.ts';
 import { at as endpointOf } from '../packets/services.ts';
 import { guePort, type Step } from './scenario.ts';
 
@@ -9,7 +20,7 @@ import { guePort, type Step } from './scenario.ts';
 export type Talk = {
   /** Which of the services it was begun with. */
   readonly at: number;
-  readonly protocol: 'tcp' | 'udp';
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
   readonly client: DestinationId;
   readonly virtual: DestinationId;
   /** The client's last packet as it left; nothing where it left for nobody. */
@@ -20,7 +31,7 @@ export type Talk = {
 export function serverOf({ request, virtual, protocol }: Talk): DestinationId | undefined {
   if (!request || request.ip.destination === virtual.address) return undefined;
   const { ip, packet } = request;
-  if (ip.protocol !== (protocol === 'tcp' ? 6 : 17)) return undefined;
+  if (ip.protocol !== protocolNumber[protocol]) return undefined;
   const port = packet.readUInt16BE(ip.transport + 2);
   return port === guePort ? undefined : { address: ip.destination, port };
 }
@@ -31,9 +42,19 @@ export const wentThroughTunnel = (talk: Talk): boolean =>
   talk.request.ip.destination !== talk.virtual.address &&
   serverOf(talk) === undefined;
 
-/** A segment with these flags or a datagram, with so many bytes in it. */
+/** What SCTP says where TCP has these flags; all else is data. */
+const chunkOf: Readonly<Record<string, keyof typeof chunkTypes>> = {
+  S: 'init',
+  SA: 'init-ack',
+  FA: 'shutdown',
+  R: 'abort',
+  RA: 'shutdown-ack',
+  P: 'shutdown-complete',
+};
+
+/** A segment with these flags, the chunk in its place or a datagram, with so many bytes in it. */
 export function make(
-  { protocol }: Talk,
+  { protocol, client }: Talk,
   from: DestinationId,
   to: DestinationId,
   flags: string,
@@ -41,6 +62,11 @@ export function make(
 ): Packet {
   const [source, destination] = [endpointOf(from.address, from.port), endpointOf(to.address, to.port)];
   const payload = Buffer.alloc(bytes, 'x');
+  if (protocol === 'sctp') {
+    const handshake = from === client ? 'cookie-echo' : 'cookie-ack';
+    const type = chunkTypes[flags === 'A' ? handshake : (chunkOf[flags] ?? 'data')];
+    return sctp(source, destination, [{ type, value: payload }]);
+  }
   return protocol === 'tcp'
     ? tcp(source, destination, flags, { payload })
     : udp(source, destination, { payload });
@@ -97,7 +123,7 @@ export function errorAbout(
 }
 
 export const shortly = ({ source, destination, body }: Packet): string =>
-  body.kind === 'tcp' || body.kind === 'udp'
+  body.kind === 'tcp' || body.kind === 'udp' || body.kind === 'sctp'
     ? `${body.kind} ${endpointOf(source, body.sourcePort)} to ${endpointOf(destination, body.destinationPort)}`
     : `${body.kind} ${source} to ${destination}`;
 
@@ -111,7 +137,7 @@ const own: readonly string[] = ['10.1.0.1', 'fd10::1'];
 export function told({ device, to, packet, ip }: Left): string {
   const bytes = Buffer.from(packet);
   const isGue = ip.protocol === 17 && !ip.fragment && bytes.readUInt16BE(ip.transport + 2) === guePort;
-  const isOwn = isGue || (ip.protocol !== 6 && ip.protocol !== 17);
+  const isOwn = isGue || ![6, 17, 132].includes(ip.protocol);
   // Flow label; identification and header checksum.
   if (ip.family === 6 && isOwn) bytes.writeUInt32BE(bytes.readUInt32BE() & 0x7ff00000);
   if (ip.family === 4 && isOwn) {

@@ -24,6 +24,7 @@ import {
   type Scenario,
   type ServiceWish,
   type Step,
+  sctpSysctls,
   sysctls,
 } from './scenario.ts';
 import {
@@ -199,9 +200,10 @@ export async function compareIn(
         return answer(talks[step.talk % talks.length], step.flags, step.bytes);
       case 'shake': {
         const talk = talks[step.talk % talks.length];
-        if (talk?.protocol !== 'tcp') return answer(talk, 'A', 10);
+        if (!talk || talk.protocol === 'udp') return answer(talk, 'A', 10);
         answer(talk, 'SA', 0);
-        return say(talk, 'A', 0);
+        say(talk, 'A', 0);
+        return talk.protocol === 'sctp' ? answer(talk, 'A', 0) : undefined;
       }
       case 'pieces': {
         const talk = talks[step.talk % talks.length];
@@ -317,7 +319,7 @@ export async function compareIn(
       const tied = findTied();
       if (!tied) return true;
       await sleep(untiedMs);
-      say(tied, 'A', 0);
+      say(tied, tied.protocol === 'sctp' ? 'PA' : 'A', 0);
       // Its destination is deleted: what is dropped does not start its time over (ip_vs_in_hook).
       if (!tied.request) return false;
       await sleep(tickMs);
@@ -330,7 +332,7 @@ export async function compareIn(
     const templates = shown.filter(({ template }) => template);
     hasLongTemplates ||= templates.some(({ expiresInMs }) => expiresInMs > shortLifeMs);
     const tied = shown.find((one) => {
-      const isShort = !hasLongTemplates && shortStates.includes(one.state);
+      const isShort = !hasLongTemplates && one.protocol !== 'sctp' && shortStates.includes(one.state);
       const apart = isShort ? tiedMs.short : tiedMs.long;
       return (
         !one.template &&
@@ -391,7 +393,9 @@ export async function compareIn(
   /** Ends every connection at once, and leaves everything else as it was before. */
   async function clear(inTheMiddle: boolean): Promise<void> {
     if (inTheMiddle) await sleep(summedUpMs);
-    const usual = Object.fromEntries(sysctls.map(([name]) => [name, sysctlDefaults[name]]));
+    const usual = Object.fromEntries(
+      [...sysctls, ...sctpSysctls].map(([name]) => [name, sysctlDefaults[name]]),
+    );
     await both([{ kind: 'set-sysctls', sysctls: { ...usual, expire_nodest_conn: 1 } }, { kind: 'flush' }]);
     for (const deadline = performance.now() + endsMs; ; await sleep(sweptMs)) {
       const lists = [await directors[0].connections(), await directors[1].connections()];
