@@ -18,6 +18,7 @@
 #include "leave.h"
 #include "mark.h"
 #include "persist.h"
+#include "reply.h"
 #include "sound.h"
 
 /* Rewrites a packet and sends it to its next hop. */
@@ -137,7 +138,7 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 	struct address address = {};
 	struct rewrite rewrite = { .address = &address, .reply = 1 };
 	struct hop hop = {};
-	int too_big = 0;
+	int too_big = 0, result;
 
 	if (!connection || !packet)
 		return VERDICT_DROP;
@@ -154,34 +155,17 @@ __noinline int forward_reply(struct __sk_buff *skb, struct packet *packet, __u32
 			return VERDICT_PASS;
 		hop_to_client(skb, packet, rewrite.translate ? &address : &packet->source, &packet->destination,
 			      connection, &hop, now);
-		/* What the kernel's ip_forward looks at before IPVS sees a reply. */
 		if (rewrite.translate && hop.kind != HOP_LOCAL) {
-			if (packet->ttl <= 1) {
-				count_event(EVENT_TTL);
-				return report(skb, packet, REPORT_TIME_EXCEEDED, 0);
-			}
-			if (hop.kind == HOP_UNKNOWN)
-				return drop(EVENT_NO_ROUTE);
-			too_big = is_too_big(skb, packet, hop.mtu);
-			if (too_big && !may_be_cut(packet, hop.mtu))
-				return refuse_too_big(skb, packet, hop.mtu);
+			result = may_forward(skb, packet, &hop, &too_big);
+			if (result != VERDICT_KEEP)
+				return result;
 			rewrite.forward = 1;
 		}
 	}
 	destination = destination_at(connection->destination);
-	if (!packet->again) {
-		if (destination && destination->flags & DESTINATION_AVAILABLE)
-			count_packet(connection->destination, packet->length, 1);
-		pass_state(connection, packet, DIRECTION_OUTPUT, slot, now);
-	}
-	if (packet->fragment == FRAGMENT_FIRST)
-		remember_fragment(packet, slot, 1);
-	if (too_big) {
-		if (!packet->again)
-			return send_to_be_cut(skb, packet);
-		if (!cut_to_fit(skb, packet, hop.mtu, slot, 1))
-			return VERDICT_DROP;
-	}
+	result = settle_reply(skb, packet, connection, slot, destination, &hop, too_big, now);
+	if (result != VERDICT_KEEP)
+		return result;
 	if (egress) {
 		if (rewrite.translate && !rewrite_packet(skb, packet, &rewrite, NULL))
 			return VERDICT_DROP;

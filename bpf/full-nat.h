@@ -15,6 +15,7 @@
 #include "icmp.h"
 #include "leave.h"
 #include "local.h"
+#include "reply.h"
 
 /* One end of a packet as it is to be. */
 struct end {
@@ -146,7 +147,7 @@ __noinline int forward_full_reply(struct __sk_buff *skb, struct packet *packet, 
 	struct address client = {};
 	struct end end = { .source = 1 };
 	struct hop hop = {};
-	int too_big = 0;
+	int too_big = 0, result;
 
 	if (!connection || !packet || !detail)
 		return VERDICT_DROP;
@@ -154,31 +155,15 @@ __noinline int forward_full_reply(struct __sk_buff *skb, struct packet *packet, 
 	client_address(connection, slot, &client);
 	hop_to_client(skb, packet, &end.address, &client, connection, &hop, now);
 	if (hop.kind != HOP_LOCAL) {
-		if (packet->ttl <= 1) {
-			count_event(EVENT_TTL);
-			return report(skb, packet, REPORT_TIME_EXCEEDED, 0);
-		}
-		if (hop.kind == HOP_UNKNOWN)
-			return drop(EVENT_NO_ROUTE);
-		too_big = is_too_big(skb, packet, hop.mtu);
-		if (too_big && !may_be_cut(packet, hop.mtu))
-			return refuse_too_big(skb, packet, hop.mtu);
+		result = may_forward(skb, packet, &hop, &too_big);
+		if (result != VERDICT_KEEP)
+			return result;
 		end.forward = 1;
 	}
 	destination = destination_at(connection->destination);
-	if (!packet->again) {
-		if (destination && destination->flags & DESTINATION_AVAILABLE)
-			count_packet(connection->destination, packet->length, 1);
-		pass_state(connection, packet, DIRECTION_OUTPUT, slot, now);
-	}
-	if (packet->fragment == FRAGMENT_FIRST)
-		remember_fragment(packet, slot, 1);
-	if (too_big) {
-		if (!packet->again)
-			return send_to_be_cut(skb, packet);
-		if (!cut_to_fit(skb, packet, hop.mtu, slot, 1))
-			return VERDICT_DROP;
-	}
+	result = settle_reply(skb, packet, connection, slot, destination, &hop, too_big, now);
+	if (result != VERDICT_KEEP)
+		return result;
 	if (destination && destination->full_nat & FULL_NAT_TCP_OPTION && !packet->again)
 		note_answer(skb, packet, detail);
 	end.port = connection->virtual_port;

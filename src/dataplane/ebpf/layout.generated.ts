@@ -4,7 +4,7 @@
 export const layoutId = 0x09191b4a;
 
 /** Identifies the object this build belongs to. */
-export const buildId = [0xe67c8466, 0xabba36e5] as const;
+export const buildId = [0x84d41871, 0xc841a099] as const;
 
 /** Where the fields of the shared records lie: bytes. */
 export const records = {
