@@ -4,6 +4,7 @@ import type { TableMaps } from '../../src/dataplane/ebpf/table-maps.ts';
 import { openTables } from '../../src/dataplane/ebpf/tables.ts';
 import { parseAddress } from '../../src/model/address.ts';
 import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../src/model/connection-states.ts';
+import { sysctlDefaults } from '../../src/model/sysctls.ts';
 import type { ForwardingMethod, Protocol } from '../../src/model/virtual-service.ts';
 import { type LoadedObject, loadObject, type MapOverride } from '../../src/sys/bpf/load.ts';
 import type { ObjectSpec } from '../../src/sys/bpf/object.ts';
@@ -183,6 +184,7 @@ export function loadDirector(
   settings.set(0, 'salt', 0x2545f491);
   settings.set(0, 'connections', connections);
   settings.set(0, 'pmtu_disc', 1);
+  settings.set(0, 'mh_tab_index', sysctlDefaults.mh_tab_index);
   tcpTimeoutsSeconds.forEach((seconds, state) => {
     settings.set(0, 'timeout', seconds * hertz, state);
   });
