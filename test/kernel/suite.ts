@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build, type Plugin } from 'esbuild';
+import { expect } from 'vitest';
 import { whyMissing } from '../requirements.ts';
 import { runInGuest } from './guest.ts';
 import type { FileResult } from './inside.ts';
@@ -16,7 +17,17 @@ export type Series = (typeof series)[number];
 export const guestNeeds = ['root', 'qemu', 'busybox', 'cpio', 'xz', 'depmod'] as const;
 
 /** What came out of a guest: results by file, and everything else for diagnosis. */
-export type SuiteRun = { readonly results: readonly FileResult[]; readonly said: string };
+type SuiteRun = { readonly results: readonly FileResult[]; readonly said: string };
+
+export type GuestSuite = {
+  /** Runs all files in a guest of each series, at the same time; waits for the one of `name`. */
+  readonly run: (name: Series) => Promise<unknown>;
+  /**
+   * Every test of the file passed there, `atLeast` of them, and none was left out. Asked again, which is what a second try of
+   * the asking test does, runs that file alone in a guest of its own.
+   */
+  readonly expectPassed: (name: Series, file: string, atLeast?: number) => Promise<void>;
+};
 
 export type SuiteOptions = {
   /** Default: all of them. */
@@ -32,43 +43,67 @@ export type SuiteOptions = {
 };
 
 /**
- * Runs test files (paths from the root of the checkout) in a guest of each series this machine has, at the same time
- * and with a processor each. Nothing starts before the result is first asked for a series.
+ * Test files (paths from the root of the checkout) for guests of each series this machine has, with a processor each.
+ * Nothing starts before the first `run` or question.
  */
 export function suiteInGuests(
   files: readonly string[],
   environment: () => Readonly<Record<string, string>>,
   options: SuiteOptions = {},
-): (name: Series) => Promise<SuiteRun> {
-  let runs: ReadonlyMap<Series, Promise<SuiteRun>> | undefined;
-  const start = () => {
+): GuestSuite {
+  const start = (
+    names: readonly Series[],
+    only: readonly string[],
+  ): ReadonlyMap<Series, Promise<SuiteRun>> => {
     const work = mkdtempSync(join(tmpdir(), 'headgate-suite-'));
     const program = join(work, 'suite.mjs');
-    const bundled = bundleSuite(files, program);
-    const run = async (name: Series): Promise<SuiteRun> => {
-      await bundled;
-      const modules = ['tun', 'veth', 'bridge', ...(options.modules ?? [])];
-      const command = `modprobe -a ${modules.join(' ')} && exec node --enable-source-maps ${program}`;
-      const { status, output, console } = await runInGuest(['sh', '-c', command], {
-        series: name,
-        cwd: root,
-        env: environment(),
-        processors: 1,
-        timeoutMs: options.timeoutMs ?? suiteTimeoutMs,
-        ...(options.place && { place: options.place }),
-        ...(options.countInstructions && { countInstructions: true }),
-      });
-      const text = output.toString();
-      return { results: resultsIn(text), said: `status ${status}\n${text.slice(-4000)}\n${console}` };
-    };
-    const there = (options.series ?? series).filter((name) => whyMissing(`kernel-${name}`) === undefined);
-    const started = new Map(there.map((name) => [name, run(name)]));
+    const bundled = bundleSuite(only, program);
+    const started = new Map(names.map((name) => [name, bundled.then(() => runProgram(name, program))]));
     Promise.allSettled(started.values()).then(() => rmSync(work, { recursive: true }));
     return started;
   };
-  return (name) => {
-    runs ??= start();
-    return runs.get(name) ?? Promise.reject(new Error(`run tests on Linux ${name}: there is no such kernel`));
+  const runProgram = async (name: Series, program: string): Promise<SuiteRun> => {
+    const modules = ['tun', 'veth', 'bridge', ...(options.modules ?? [])];
+    const command = `modprobe -a ${modules.join(' ')} && exec node --enable-source-maps ${program}`;
+    const { status, output, console } = await runInGuest(['sh', '-c', command], {
+      series: name,
+      cwd: root,
+      env: environment(),
+      processors: 1,
+      timeoutMs: options.timeoutMs ?? suiteTimeoutMs,
+      ...(options.place && { place: options.place }),
+      ...(options.countInstructions && { countInstructions: true }),
+    });
+    const text = output.toString();
+    return { results: resultsIn(text), said: `status ${status}\n${text.slice(-4000)}\n${console}` };
+  };
+
+  let together: ReadonlyMap<Series, Promise<SuiteRun>> | undefined;
+  const run = (name: Series): Promise<SuiteRun> => {
+    together ??= start(
+      (options.series ?? series).filter((one) => whyMissing(`kernel-${one}`) === undefined),
+      files,
+    );
+    return (
+      together.get(name) ?? Promise.reject(new Error(`run tests on Linux ${name}: there is no such kernel`))
+    );
+  };
+  const asked = new Set<string>();
+  return {
+    run,
+    async expectPassed(name, file, atLeast = 1) {
+      const question = `${name} ${file}`;
+      const again = asked.has(question);
+      asked.add(question);
+      const { results, said } = await (again ? start([name], [file]).get(name)! : run(name));
+      const result = results.find((one) => one.file === file);
+      expect(result, said).toBeDefined();
+      // As the message itself: the end of a run shows the first lines of one, and of a difference between lists nothing useful.
+      if (result!.failed.length > 0)
+        expect.fail(result!.failed.map((test) => `${test.name}: ${test.reason}`).join('\n\n'));
+      expect(result!.skipped).toEqual([]);
+      expect(result!.passed).toBeGreaterThanOrEqual(atLeast);
+    },
   };
 }
 
