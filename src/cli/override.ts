@@ -87,10 +87,10 @@ type Waited = {
   readonly servers: readonly OverrideStatus[];
 };
 
-/** How often is looked. */
-const lookMs = 1000;
+/** How often is looked, and the share of the time that looking may take: a table of millions is not counted all the time. */
+const [lookMs, lookShare] = [1000, 1 / 4];
 
-/** Looks every second, and holds nothing between two looks: other commands, and a daemon that starts or ends, go their way. */
+/** Looks every second or so, and holds nothing between two looks: other commands, and a daemon that starts or ends, go their way. */
 async function waitUntilNoneIsLeft(
   file: string | undefined,
   started: readonly OverrideStatus[],
@@ -103,7 +103,7 @@ async function waitUntilNoneIsLeft(
   const onSignal = () => interrupt.abort();
   process.once('SIGINT', onSignal);
   let servers = started;
-  let lookedMs = performance.now();
+  let dueMs = performance.now() + lookMs;
   const done = (end: Waited['end'], line?: string): Waited => {
     if (text && line !== undefined) stdout.write(`${line}\n`);
     return { end, servers };
@@ -114,15 +114,16 @@ async function waitUntilNoneIsLeft(
       if (left === 0) return done('none left', servers === started ? undefined : leftText(0));
       const leftMs = untilMs - performance.now();
       if (leftMs <= 0) return done('time', leftText(left));
-      const dueMs = Math.max(0, Math.min(lookedMs + lookMs - performance.now(), leftMs));
-      await sleep(dueMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
-      lookedMs = performance.now();
+      const waitsMs = Math.max(0, Math.min(dueMs - performance.now(), leftMs));
+      await sleep(waitsMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
+      const lookedMs = performance.now();
       if (interrupt.signal.aborted) {
         const back = started.map(readyCommand).join('; ');
         stderr.write(`Waits no longer: ${leftText(left)}; what is out stays out until: ${back}\n`);
         return done('signal');
       }
       const now = await look(file, started, stderr);
+      dueMs = lookedMs + Math.max(lookMs, (performance.now() - lookedMs) / lookShare);
       if (now === undefined) continue;
       const gone = started.find((one) => !now.some((other) => isSame(one, other)));
       servers = now;

@@ -324,6 +324,29 @@ describe('a real server that is taken out', () => {
     expect(await left()).toBe(0);
     expect((await gather(controller.connections())).length).toBe(3);
   });
+
+  test('has the connections left that have not ended among more than can be listed every second', async () => {
+    // A plane that counts, as ebpf does.
+    controller = {
+      ...controller,
+      connectionCounts: async () => (await gather(memory.connections())).map((like) => ({ like, count: 1 })),
+    };
+    await put(yaml({ web1: '10.0.0.1:80' }));
+    const virtual = { protocol: 'tcp', address: id.address, port: 80 } as const;
+    const [clients, ports, closed] = [11, 10_000, 40_000];
+    const each = (most: number, say: (at: { address: Address; port: number }) => void) => {
+      for (let i = 0; i < Math.min(most, clients * ports); i++)
+        say({ address: `203.0.113.${Math.floor(i / ports)}` as Address, port: 1 + (i % ports) });
+    };
+    each(Number.POSITIVE_INFINITY, (at) => {
+      memory.packet(at, virtual, { direction: 'in', bytes: 40, flags: tcpFlags.syn });
+    });
+    each(closed, (at) => {
+      memory.packet(at, virtual, { direction: 'out', bytes: 40, flags: tcpFlags.rst });
+    });
+    await ask('web1', 'drain', { yes: true });
+    expect((await listOverrides(controller, wanted))[0]!.connections).toBe(clients * ports - closed);
+  });
 });
 
 describe('names', () => {

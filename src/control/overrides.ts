@@ -1,4 +1,4 @@
-import { gather } from '../model/connection-batches.ts';
+import { type ConnectionCount, countEach } from '../model/connection-batches.ts';
 import { type Cover, coverTable, uncoverTable } from '../model/cover.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { memberKey, type Override, type OverrideRequest, type OverrideStatus } from '../model/override.ts';
@@ -168,7 +168,7 @@ async function statuses(
       return state ? [{ service, destination, state }] : [];
     }),
   );
-  const listed = await connectionsWhereNeeded(controller, observed, present.flat());
+  const found = await countsWhereNeeded(controller, observed, present.flat());
   return servers.map((server, i) => {
     const { state = 'ready', reason, since, by } = overrides.find((one) => isSame(one, server)) ?? {};
     return {
@@ -179,7 +179,7 @@ async function statuses(
       ...(since !== undefined && { since }),
       ...(by !== undefined && { by }),
       changed: isChanged(server),
-      connections: present[i]!.reduce((sum, one) => sum + connectionsLeft(one, listed), 0),
+      connections: present[i]!.reduce((sum, one) => sum + connectionsLeft(one, found), 0),
       members: server.members,
       weights: present[i]!.map(({ service, destination }) => {
         const weightIn = (some: Table) => {
@@ -199,29 +199,36 @@ async function statuses(
 
 type Present = Override['members'][number] & { readonly state: DestinationState };
 
-/** Above this the list of connections is too dear to be read every second. */
+/** Above this the list of connections is too dear to be read every second, where the plane does not count them itself. */
 const mostListed = 100_000;
 
 /** States of a connection that is over for both its ends and kept to catch late packets. */
 const endedStates = ['TIME_WAIT', 'CLOSE', 'CLOSED'];
 
-/** The connection table, where the counts alone do not tell what has ended; undefined: what is counted is left. */
-async function connectionsWhereNeeded(
+/** The connection table, where the counts of the rules do not tell what has ended; undefined: what they count is left. */
+async function countsWhereNeeded(
   controller: Controller,
   { services }: Observed,
   present: readonly Present[],
-): Promise<readonly Connection[] | undefined> {
+): Promise<readonly ConnectionCount[] | undefined> {
   if (present.every(({ state }) => state.inactiveConnections === 0)) return undefined;
+  if (controller.connectionCounts) return controller.connectionCounts();
   const all = services.flatMap(({ destinations }) => destinations);
   const total = all.reduce((sum, one) => sum + one.activeConnections + one.inactiveConnections, 0);
-  return total > mostListed ? undefined : gather(controller.connections());
+  if (total > mostListed) return undefined;
+  const counts: ConnectionCount[] = [];
+  for await (const one of countEach(controller.connections())) counts.push(one);
+  return counts;
 }
 
-function connectionsLeft(present: Present, listed: readonly Connection[] | undefined): number {
+function connectionsLeft(present: Present, found: readonly ConnectionCount[] | undefined): number {
   const counted = present.state.activeConnections + present.state.inactiveConnections;
-  if (listed === undefined) return counted;
-  const open = listed.filter((one) => isOf(present, one) && !endedStates.includes(one.state));
-  return Math.min(counted, open.length);
+  if (found === undefined) return counted;
+  const open = found.filter(({ like }) => isOf(present, like) && !endedStates.includes(like.state));
+  return Math.min(
+    counted,
+    open.reduce((sum, { count }) => sum + count, 0),
+  );
 }
 
 /** Whether a connection goes to this entry; those of a mark are told by their real server alone. */
