@@ -2,17 +2,17 @@ import { namedServices, ownersAmong } from '../control/named.ts';
 import type { RealServerReport } from '../control/real-server-report.ts';
 import type { ServiceReport, StatusReport } from '../control/status.ts';
 import { rowOf, type ServiceRow } from '../control/summary.ts';
-import { gather } from '../model/connection-batches.ts';
+import { inBatchesOf } from '../model/connection-batches.ts';
 import { HeadgateError } from '../model/errors.ts';
 import { destinationKey } from '../model/service-id.ts';
 import { span } from '../model/span.ts';
 import { suggest } from '../model/suggest.ts';
 import type { Connection } from '../model/table.ts';
-import { table } from './columns.ts';
+import { table, tableInPieces } from './columns.ts';
 import { connect } from './connect.ts';
 import type { Streams } from './context.ts';
 import { look } from './inspect.ts';
-import { type Output, write } from './output.ts';
+import { listWriterOf, type Output, write } from './output.ts';
 import { exitCodes } from './report-error.ts';
 
 export type GetOptions = { readonly output: Output; readonly file?: string };
@@ -32,8 +32,11 @@ export async function getTable(
   warnOfFile(report, streams);
   const services = wanted === undefined ? report.services : namedServices(report.services, wanted);
   if (kind === 'connections') {
-    const rows = ownedConnections(await readConnections(), report.services, services, wanted === undefined);
-    await write(streams, output, rows, () => connectionsText(rows));
+    const writer = await listWriterOf(streams, output, connectionsText());
+    await eachConnections((batch) =>
+      writer.add(ownedConnections(batch, report.services, services, wanted === undefined)),
+    );
+    writer.end();
     return exitCodes.done;
   }
   if (kind === 'services') {
@@ -55,10 +58,13 @@ function kindOf(word: string): Kind {
   });
 }
 
-async function readConnections(): Promise<readonly Connection[]> {
+/** What is sorted and aligned together; of tables that have more, no more is held than this. */
+const atOnce = 16_384;
+
+async function eachConnections(take: (batch: readonly Connection[]) => void): Promise<void> {
   const controller = await connect();
   try {
-    return await gather(controller.connections());
+    for await (const batch of inBatchesOf(atOnce, controller.connections())) take(batch);
   } finally {
     await controller.close();
   }
@@ -161,17 +167,21 @@ export function ownedConnections(
   return [...groups.keys()].sort().flatMap((name) => groups.get(name)!);
 }
 
-/** One row a connection. */
-export function connectionsText(rows: readonly ConnectionRow[]): string {
-  const heads = ['SERVICE', 'REAL SERVER', 'PROTOCOL', 'CLIENT', 'VIRTUAL', 'STATE', 'EXPIRES'] as const;
-  const cells = rows.map((row) => [
-    row.service ?? '-',
-    row.realServer ?? `${destinationKey(row.destination)} (gone)`,
-    row.protocol,
-    destinationKey(row.client),
-    destinationKey(row.virtual),
-    row.template ? 'template' : row.state,
-    span(row.expiresInMs),
-  ]);
-  return table(heads, cells, 'EXPIRES');
+/** One row a connection, batch by batch. */
+export function connectionsText(): (rows: readonly ConnectionRow[]) => string {
+  const add = tableInPieces(
+    ['SERVICE', 'REAL SERVER', 'PROTOCOL', 'CLIENT', 'VIRTUAL', 'STATE', 'EXPIRES'],
+    'EXPIRES',
+  );
+  return (rows) => add(rows.map(cellsOf));
 }
+
+const cellsOf = (row: ConnectionRow): string[] => [
+  row.service ?? '-',
+  row.realServer ?? `${destinationKey(row.destination)} (gone)`,
+  row.protocol,
+  destinationKey(row.client),
+  destinationKey(row.virtual),
+  row.template ? 'template' : row.state,
+  span(row.expiresInMs),
+];

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { projectFiles, withoutComments } from '../../test/unit/project.ts';
+import { tableInPieces } from './columns.ts';
 import { main } from './main.ts';
-import { dataText, write } from './output.ts';
+import { dataText, listWriterOf, write } from './output.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'headgate-output-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -25,6 +26,36 @@ test('write() gives text as it is, JSON on one line, and YAML', async () => {
   for (const output of ['text', 'json', 'yaml'] as const)
     await write({ stdout }, output, { a: [1, { b: 'c' }] }, () => 'for a person\n');
   expect(said).toEqual(['for a person\n', '{"a":[1,{"b":"c"}]}\n', 'a:\n  - 1\n  - b: c\n']);
+});
+
+test.each([
+  [[]],
+  [[[]]],
+  [[[{ a: 1 }]]],
+  [[[{ a: 1 }, { b: ['c'] }], [], [{ long: 'word '.repeat(50) }, 'on']]],
+])('a list that is written piece by piece is what it is in one: %j', async (pieces) => {
+  for (const output of ['json', 'yaml'] as const) {
+    const [inPieces, whole]: string[][] = [[], []];
+    const list = await listWriterOf({ stdout: { write: (text) => inPieces!.push(text) } }, output, String);
+    for (const piece of pieces) list.add(piece);
+    list.end();
+    await write({ stdout: { write: (text) => whole!.push(text) } }, output, pieces.flat(), String);
+    expect(inPieces!.join('')).toBe(whole!.join(''));
+  }
+});
+
+test('a table that is written piece by piece has its heads once, and its columns only widen', async () => {
+  const said: string[] = [];
+  const columns = tableInPieces(['NAME', 'N'], 'N');
+  const list = await listWriterOf({ stdout: { write: (text) => said.push(text) } }, 'text', columns);
+  list.add([['longest', '1']]);
+  list.add([]);
+  list.add([['a', '100']]);
+  list.end();
+  expect(said.join('')).toBe('NAME     N\nlongest  1\na        100\n');
+  const none: string[] = [];
+  (await listWriterOf({ stdout: { write: (text) => none.push(text) } }, 'text', tableInPieces(['A']))).end();
+  expect(none).toEqual(['A\n']);
 });
 
 test('the text is not made when nobody wants it', async () => {

@@ -31,6 +31,33 @@ export async function writerOf<Item>(
 }
 
 /**
+ * The same for a list that is too long to be held: `add` writes the next items, `end` what closes it. Together they are what
+ * `write` makes of all of them.
+ */
+export async function listWriterOf<Item>(
+  { stdout }: Pick<Streams, 'stdout'>,
+  output: Output,
+  text: (items: readonly Item[]) => string,
+): Promise<{ readonly add: (items: readonly Item[]) => void; readonly end: () => void }> {
+  let isEmpty = true;
+  const yaml = output === 'yaml' ? await yamlWriter() : undefined;
+  const before = () => (output !== 'json' ? '' : isEmpty ? '[' : ',');
+  const form = (items: readonly Item[]) =>
+    output === 'text' ? text(items) : (yaml?.(items) ?? JSON.stringify(items).slice(1, -1));
+  return {
+    add(items) {
+      if (items.length === 0) return;
+      stdout.write(before() + form(items));
+      isEmpty = false;
+    },
+    end() {
+      if (isEmpty) stdout.write(output === 'json' ? '[]\n' : form([]));
+      else if (output === 'json') stdout.write(']\n');
+    },
+  };
+}
+
+/**
  * A value as JSON or YAML. YAML is made of the JSON, so both hold the same; strings that YAML 1.1 takes for something
  * else (`on`, `10:30`) are quoted, because half of the readers there are still read 1.1.
  */

@@ -168,7 +168,7 @@ web22  tcp 192.0.2.10:22  changed        carrying     1/1       3      1    2  1
       ['web80', undefined],
     ]);
     expect(ownedConnections(rows, all, [all[0]!], false)).toHaveLength(1);
-    expect(connectionsText(owned).split('\n').slice(1, 3)).toEqual([
+    expect(connectionsText()(owned).split('\n').slice(1, 3)).toEqual([
       '-        10.0.0.9:80 (gone)  tcp       203.0.113.9:4000  198.51.100.1:80  ESTABLISHED    1m30s',
       'any      one                 tcp       203.0.113.9:4000  192.0.2.10:443   ESTABLISHED    1m30s',
     ]);

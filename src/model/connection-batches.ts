@@ -33,6 +33,18 @@ export async function gather(batches: ConnectionBatches): Promise<Connection[]> 
   return all;
 }
 
+/** The same rows in batches of at least so many, but for the last one. */
+export async function* inBatchesOf(least: number, batches: ConnectionBatches): ConnectionBatches {
+  let rows: Connection[] = [];
+  for await (const batch of batches) {
+    for (const one of batch) rows.push(one);
+    if (rows.length < least) continue;
+    yield rows;
+    rows = [];
+  }
+  yield* oneBatch(rows);
+}
+
 /** How many entries have the same virtual address, destination and state; `like` is one of them. */
 export type ConnectionCount = { readonly like: Connection; readonly count: number };
 
