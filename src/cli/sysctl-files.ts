@@ -1,8 +1,15 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** A line `name = value` of a file of sysctl(8), the name with dots. */
-export type SysctlLine = { readonly name: string; readonly value: string; readonly place: string };
+/** A line of a file of sysctl(8): `name = value`, the name with dots. */
+export type SysctlLine = {
+  readonly name: string;
+  /** There is none where `-name` keeps a parameter from patterns. */
+  readonly value?: string;
+  /** A dash before the name: what cannot be set is passed over. */
+  readonly optional: boolean;
+  readonly place: string;
+};
 
 /** Where sysctl(8) looks; of files with one name the first counts (sysctl.d(5)). */
 const folders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map((one) => `${one}/sysctl.d`);
@@ -21,16 +28,61 @@ function namesIn(folder: string): string[] {
   return ifThere(() => readdirSync(folder)) ?? [];
 }
 
-/** The lines of a file that are about a prefix (`net.ipv4.vs.`), in their order; of none where the file is not there. */
+const isPattern = (name: string): boolean => /[*?[]/.test(name);
+
+/**
+ * The lines of a file that are about a prefix (`net.ipv4.vs.`), or may be since their name is a pattern, in their order; of none
+ * where the file is not there.
+ */
 export function linesAbout(file: string, prefixes: readonly string[]): SysctlLine[] {
   const text = ifThere(() => readFileSync(file, 'utf8')) ?? '';
   return text.split('\n').flatMap((line, i): SysctlLine[] => {
-    // A dash before a name lets sysctl(8) go on where there is no such parameter.
-    const [, typed, value] = /^\s*-?([^#;=\s][^=]*?)\s*=\s*(.*?)\s*$/.exec(line) ?? [];
-    if (typed === undefined || value === undefined) return [];
+    const [, dash, typed, value] = /^\s*(-?)([^#;=\s][^=]*?)\s*(?:=\s*(.*?)\s*)?$/.exec(line) ?? [];
+    if (typed === undefined || (value === undefined && dash === '')) return [];
     const name = typed.replaceAll('/', '.');
-    return prefixes.some((one) => name.startsWith(one)) ? [{ name, value, place: `${file}:${i + 1}` }] : [];
+    if (!isPattern(name) && !prefixes.some((one) => name.startsWith(one))) return [];
+    return [
+      { name, ...(value !== undefined && { value }), optional: dash !== '', place: `${file}:${i + 1}` },
+    ];
   });
+}
+
+/**
+ * Lines with a value for one name each: a pattern (glob(7)) stands for those of `titles` that it matches, but for the ones that a line
+ * of any file names itself (sysctl.d(5)). One that matches none stays where it is about a prefix.
+ */
+export function resolvePatterns(
+  lines: readonly SysctlLine[],
+  titles: readonly string[],
+  prefixes: readonly string[],
+): (SysctlLine & { readonly value: string })[] {
+  const named = new Set(lines.map(({ name }) => name));
+  return lines.flatMap((line) => {
+    const { name, value } = line;
+    if (value === undefined) return [];
+    if (!isPattern(name)) return [{ ...line, value }];
+    const pattern = patternOf(name);
+    const matched = titles.filter((title) => pattern.test(title));
+    const ours = prefixes.some((prefix) => name.startsWith(prefix));
+    if (matched.length === 0) return ours ? [{ ...line, value }] : [];
+    return matched.filter((title) => !named.has(title)).map((title) => ({ ...line, name: title, value }));
+  });
+}
+
+function patternOf(name: string): RegExp {
+  const pieces = name.match(/\[[!^]?\]?[^\]]*\]|./gs) ?? [];
+  const source = pieces.map((piece) => {
+    if (piece === '*') return '[^.]*';
+    if (piece === '?') return '[^.]';
+    const [, not, members] = /^\[([!^]?)(.+)\]$/s.exec(piece) ?? [];
+    if (members === undefined) return piece.replace(/[\\^$.*+?()[\]{}|]/, '\\$&');
+    return `[${not ? '^' : ''}${members.replace(/[\\\]^[]/g, '\\$&')}]`;
+  });
+  try {
+    return new RegExp(`^${source.join('')}$`);
+  } catch {
+    return /(?!)/; // a range that runs backwards is of no character
+  }
 }
 
 function ifThere<T>(read: () => T): T | undefined {

@@ -15,7 +15,7 @@ import {
 import { connect, connectForRuntime } from './connect.ts';
 import type { Streams } from './context.ts';
 import { type Output, write } from './output.ts';
-import { linesAbout, systemFiles } from './sysctl-files.ts';
+import { linesAbout, resolvePatterns, type SysctlLine, systemFiles } from './sysctl-files.ts';
 
 const prefixes = ['net.ipv4.vs.', 'headgate.'];
 
@@ -48,9 +48,7 @@ export async function runSysctl(
       'HG_USAGE',
       `Cannot read files and take "${words[0]}" at once: wanted one of them`,
     );
-  const wishes = fromFiles
-    ? (load ?? systemFiles()).flatMap((file) => wishesOf(file, streams))
-    : words.map((word) => readWish(word));
+  const wishes = fromFiles ? wishesOf(load ?? systemFiles(), streams) : words.map((word) => readWish(word));
   const changes = wishes.flatMap((wish) =>
     'name' in wish && wish.values ? Object.entries(wish.values) : [],
   );
@@ -88,23 +86,35 @@ export async function runSysctl(
   }
 }
 
-/** What a file says of our parameters. A line about one that cannot be set is passed over with a word; a bad value ends it. */
-function wishesOf(file: string, { stderr }: Streams): Wish[] {
-  return linesAbout(file, prefixes).flatMap(({ name, value, place }): Wish[] => {
-    const plain = plainName(name);
-    if (!isName(plain)) {
-      const { value: only, because } = fixedSysctls[plain] ?? { because: 'there is no such parameter' };
-      if (value !== only) stderr.write(`headgate: ${place}: ${name} stays as it is: ${because}\n`);
-      return [];
-    }
-    try {
-      return [{ name: plain, values: valuesIn(plain, value) }];
-    } catch (error) {
-      throw error instanceof HeadgateError
-        ? new HeadgateError(error.code, `${place}: ${error.message}`)
-        : error;
-    }
-  });
+const titles = [
+  ...names.map(sysctlTitle),
+  ...Object.keys(fixedSysctls).map((name) => `${prefixes[0]}${name}`),
+];
+
+/** What files say of our parameters. */
+function wishesOf(files: readonly string[], streams: Streams): Wish[] {
+  const lines = files.flatMap((file) => linesAbout(file, prefixes));
+  return resolvePatterns(lines, titles, prefixes).flatMap((line) => wishOf(line, streams));
+}
+
+/** A line about what cannot be set is passed over with a word; a bad value ends it, but for one behind a dash. */
+function wishOf(line: SysctlLine & { readonly value: string }, { stderr }: Streams): Wish[] {
+  const { name, value, optional, place } = line;
+  const plain = plainName(name);
+  if (!isName(plain)) {
+    const { value: only, because } = fixedSysctls[plain] ?? { because: 'there is no such parameter' };
+    if (value.split(/\s/, 1)[0] !== only)
+      stderr.write(`headgate: ${place}: ${name} stays as it is: ${because}\n`);
+    return [];
+  }
+  try {
+    return [{ name: plain, values: valuesIn(plain, value) }];
+  } catch (error) {
+    if (!(error instanceof HeadgateError)) throw error;
+    if (!optional) throw new HeadgateError(error.code, `${place}: ${error.message}`);
+    stderr.write(`headgate: ${place}: ${error.message}\n`);
+    return [];
+  }
 }
 
 const isName = (name: string): name is SysctlName => (names as readonly string[]).includes(name);
@@ -139,7 +149,7 @@ function valuesIn(name: SysctlName, text: string): Partial<Sysctls> {
   if (name === 'ftp_ports') return { ftp_ports: portsIn(text) };
   if (name !== pair[0]) return { [name]: valueIn(name, text) };
   const words = text.trim().split(/\s+/);
-  if (words.length === pair.length)
+  if (words.length >= pair.length)
     return Object.fromEntries(pair.map((one, i) => [one, valueIn(one, words[i]!)]));
   throw new HeadgateError(
     'HG_USAGE',
@@ -158,10 +168,12 @@ function portsIn(text: string): number[] {
   );
 }
 
+/** A number as the kernel reads one (proc_get_long): `010` and `0x8` are 8, and what stands behind a blank is not looked at. */
 function valueIn(name: NumberSysctlName, text: string): number {
   const [least, most] = sysctlRanges[name];
-  const value = Number(text.trim());
-  if (text.trim() !== '' && Number.isInteger(value) && value >= least && value <= most) return value;
+  const word = /^\s*(0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)(?:\s|$)/i.exec(text)?.[1];
+  const value = Number(word?.replace(/^0(?=[0-7])/, '0o'));
+  if (value >= least && value <= most) return value;
   throw new HeadgateError(
     'HG_USAGE',
     `Cannot set ${sysctlTitle(name)}: wanted a whole number from ${least} to ${most}, found "${text}"`,

@@ -105,6 +105,19 @@ requires(
     director.shell('headgate sysctl conn_reuse_mode=1 half_open_share=25');
   });
 
+  it('reads patterns as sysctl(8) does, and numbers as the kernel', () => {
+    director.shell(
+      'printf "net.ipv4.vs.sloppy_* = 1 # both\\nnet.ipv4.vs.am_droprate = 010\\n-net.ipv4.vs.sync_ports = 3x\\nnet.ipv4.vs.conntrack = 0 # never\\n" >odd.conf',
+    );
+    expect(director.shell('headgate sysctl -p odd.conf 2>&1')).toBe(
+      'headgate: odd.conf:3: Cannot set net.ipv4.vs.sync_ports: wanted a whole number from 1 to 64, found "3x"\n' +
+        'net.ipv4.vs.am_droprate = 8\nnet.ipv4.vs.sloppy_tcp = 1\nnet.ipv4.vs.sloppy_sctp = 1\n',
+    );
+    expect(director.shell('headgate sysctl am_droprate=0xa sloppy_tcp=0 sloppy_sctp="0 1"')).toBe(
+      'net.ipv4.vs.am_droprate = 10\nnet.ipv4.vs.sloppy_tcp = 0\nnet.ipv4.vs.sloppy_sctp = 0\n',
+    );
+  });
+
   it.each([
     ['expire_nodest_con=1', /did you mean "expire_nodest_conn"\?/],
     ['sync_threshold=3', /sync_threshold: wanted two whole numbers, as "3 50", found "3"/],
@@ -132,6 +145,8 @@ requires(
     ['sync_treshold', /did you mean "sync_threshold"\?/],
     ['pmtu_disc=2', /net\.ipv4\.vs\.pmtu_disc: wanted a whole number from 0 to 1, found "2"/],
     ['pmtu_disc=', /found ""/],
+    ['am_droprate=1e1', /found "1e1"/],
+    ['am_droprate=08', /found "08"/],
   ])('refuses %s', (word, said) => {
     const before = director.shell('headgate sysctl');
     expect(() => director.shell(`headgate sysctl expire_quiescent_template=1 ${word}`)).toThrow(said);
