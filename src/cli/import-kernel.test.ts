@@ -2,8 +2,8 @@ import { expect, test } from 'vitest';
 import { openMemoryPlane } from '../dataplane/memory/plane.ts';
 import type { Address } from '../model/address.ts';
 import type { Destination, VirtualService } from '../model/virtual-service.ts';
-import { rulesOf } from './import-kernel.ts';
 import type { Names } from './ipvsadm/names.ts';
+import { rulesOf } from './ipvsadm/save.ts';
 
 const id = { kind: 'address', protocol: 'tcp', address: '192.0.2.10' as Address, port: 80 } as const;
 const service: VirtualService = {

@@ -22,7 +22,8 @@ const fromKernel = 'kernel';
 /** `import --from kernel`: the same for the table that is in the kernel now, whichever program made it. */
 async function importKernel(names: Names): Promise<{ readonly found: Imported; readonly file: string }> {
   const { readKernelTable } = await import('../control/kernel-table.ts');
-  const { filesOf, kernelTable, rulesOf } = await import('./import-kernel.ts');
+  const { filesOf, kernelTable } = await import('./import-kernel.ts');
+  const { rulesOf } = await import('./ipvsadm/save.ts');
   const rules = await rulesOf(await readKernelTable(), names);
   if (rules.trim() === '')
     throw new HeadgateError(

@@ -1,13 +1,12 @@
 import { fullNatWords } from '../../config/ipvsadm/full-nat-words.ts';
-import type { DestinationState, ServiceState } from '../../model/table.ts';
-import type { ForwardingMethod, Tunnel, VirtualService } from '../../model/virtual-service.ts';
+import type { DestinationState, Observed, ServiceState } from '../../model/table.ts';
+import type { ForwardingMethod, Timeouts, Tunnel, VirtualService } from '../../model/virtual-service.ts';
 import { flagWords, type Label, labels, maskText, portProtocol } from './labels.ts';
 import type { Names } from './names.ts';
 import { destinationsInOrder, inOrder, lookUpAll } from './print.ts';
 
 /**
- * The table as command lines which `-R` reads. Thresholds, timeouts and daemons have no place in this format. Unlike
- * ipvsadm's, all lines can be read again: marks from 2^31 on are not negative, and no flag is lost.
+ * The table as command lines which `-R` reads. As ipvsadm does it, without thresholds, timeouts and daemons. Unlike ipvsadm's, all lines can be read again: marks from 2^31 on are not negative, and no flag is lost.
  */
 export async function printRules(
   services: readonly ServiceState[],
@@ -26,6 +25,25 @@ export async function printRules(
     }
   }
   return lines.join('');
+}
+
+/** The kernel's (ip_vs_proto_tcp.c, ip_vs_proto_udp.c). */
+const usualTimeouts: Timeouts = { tcp: 900, tcpFin: 120, udp: 300 };
+
+/** A table as rules of ipvsadm, numeric, with the thresholds and timeouts that ipvsadm-save leaves out and `-R` reads. */
+export async function rulesOf({ services, timeouts }: Observed, names: Names): Promise<string> {
+  const rules: string[] = [];
+  for (const state of inOrder(services, true)) {
+    const [service, ...members] = (await printRules([state], true, names)).trimEnd().split('\n');
+    const thresholds = destinationsInOrder(state, true).map(({ destination }) => {
+      const { upperThreshold: upper, lowerThreshold: lower } = destination;
+      return upper > 0 || lower > 0 ? ` -x ${upper} -y ${lower}` : '';
+    });
+    rules.push(service!, ...members.map((line, i) => line + thresholds[i]));
+  }
+  const { tcp, tcpFin, udp } = timeouts;
+  const isUsual = tcp === usualTimeouts.tcp && tcpFin === usualTimeouts.tcpFin && udp === usualTimeouts.udp;
+  return [...rules, ...(isUsual ? [] : [`--set ${tcp} ${tcpFin} ${udp}`]), ''].join('\n');
 }
 
 const protocolOptions = { tcp: '-t', udp: '-u', sctp: '--sctp-service' } as const;

@@ -45,6 +45,21 @@ it('saves the table where the next start finds it', async () => {
   expect(await service('stop', after)).toMatchObject({ status: 0, table: '' });
 });
 
+it('saves thresholds and timeouts, which ipvsadm-save leaves out', async () => {
+  const kept = rules.replace('-w 3', '-w 3 -x 20 -y 5');
+  const before = memoryController();
+  await answer('ipvsadm -R', `${kept}--set 100 20 30\n`, before);
+  await service('save', before);
+  expect(readFileSync(join(folder, 'sub', 'rules'), 'utf8')).toBe(`${kept}--set 100 20 30\n`);
+  const after = memoryController();
+  expect(await service('start', after)).toMatchObject({ status: 0, stderr: '', table: rules });
+  const { services, timeouts } = await after.read();
+  expect(services[0]?.destinations[0]?.destination).toMatchObject({ upperThreshold: 20, lowerThreshold: 5 });
+  expect(timeouts).toEqual({ tcp: 100, tcpFin: 20, udp: 30 });
+  expect(await service('reload', after)).toMatchObject({ status: 0, stderr: '' });
+  expect((await after.read()).services).toEqual(services);
+});
+
 it('reloads without touching what stays as it is', async () => {
   const controller = memoryController();
   await answer('ipvsadm -R', `${rules}-a -t 192.0.2.1:80 -r 198.51.100.2:80 -m -w 1\n`, controller);

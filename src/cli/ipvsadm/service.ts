@@ -8,7 +8,7 @@ import { checkOperation } from '../../model/validate.ts';
 import { refusalText } from './messages.ts';
 import { parseRules, readRules } from './restore.ts';
 import { execute, type Io, type Open, runIpvsadm, withSession } from './run.ts';
-import { printRules } from './save.ts';
+import { rulesOf } from './save.ts';
 import { runRestore } from './scripts.ts';
 
 /** The files the init scripts of the distributions use; the first that exists, else the last. */
@@ -21,7 +21,7 @@ const notConfigured = 6;
 
 /**
  * The actions of ipvsadm's init script: `start` and `restart` replace the table by the saved rules, `reload` changes
- * only what differs from them, `stop` empties the table, `save` writes the rules file, `status` lists.
+ * only what differs from them, `stop` empties the table, `save` writes the rules file, with thresholds and timeouts, `status` lists.
  * IPVSADM_RULES names another rules file.
  */
 export async function runService(argv: readonly string[], io: Io, open: Open): Promise<number> {
@@ -99,8 +99,7 @@ function missing(program: string, file: string, io: Io): number {
 
 function save(program: string, file: string, io: Io, open: Open): Promise<number> {
   return withSession(program, io, open, async (session) => {
-    const { services } = await (await session.controller()).read();
-    const text = await printRules(services, true, session.names);
+    const text = await rulesOf(await (await session.controller()).read(), session.names);
     try {
       mkdirSync(dirname(file), { recursive: true });
       writeFileSync(`${file}.new`, text, { mode: 0o600, flush: true });
