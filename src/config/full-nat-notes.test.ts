@@ -48,3 +48,30 @@ test('nothing is said where it goes on, and on planes that say otherwise or keep
   expect(said({ dataPlane: 'proxy', fullNat: '{}' })).toEqual([]);
   expect(said({ dataPlane: 'ipvs' }).filter((line) => line.includes('take-over'))).toEqual([]);
 });
+
+test('a client address that the data plane does not tell is said where it is written', () => {
+  const going = { key: 'keyFile: /etc/key' };
+  const way = (word: string) => `{ localAddresses: [10.0.0.254], clientAddress: ${word} }`;
+  expect(said({ ...going, fullNat: way('proxy-protocol') })).toEqual([
+    '8: the ebpf data plane puts nothing before the first byte, and refuses real servers with clientAddress: proxy-protocol; take tcp-option, or dataPlane: proxy',
+  ]);
+  expect(said({ ...going, dataPlane: 'proxy', fullNat: way('tcp-option') })).toEqual([
+    '8: a socket cannot give segments an option: the proxy data plane refuses real servers with clientAddress: tcp-option; take proxy-protocol, or dataPlane: ebpf',
+  ]);
+  const own = `{}\n    sorryServer: { address: 10.0.0.12:80 }\n    realServers: [{ address: 10.0.0.11, fullNat: ${way('proxy-protocol')} }]`;
+  expect(loadText(oneWith(own), 'h.yaml').warnings.map(({ line }) => line)).toEqual([8]);
+  for (const [dataPlane, word] of [
+    ['ebpf', 'tcp-option'],
+    ['proxy', 'proxy-protocol'],
+    ['auto', 'proxy-protocol'],
+  ] as const)
+    expect(said({ ...going, dataPlane, fullNat: way(word) })).toEqual([]);
+});
+
+const oneWith = (fullNat: string): string => `dataPlane: ebpf
+virtualServices:
+  - name: web
+    address: 192.0.2.10:80
+    method: full-nat
+    fullNat: ${fullNat}
+`;
