@@ -3,7 +3,6 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, setPriority, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { compileBpf } from '../scripts/build-bpf.ts';
-import { type ObjectSpec, parseObject } from '../src/sys/bpf/object.ts';
 
 /** One line that says where figures come from. */
 export function machine(): string {
@@ -29,13 +28,13 @@ export function takePrecedence(): void {
   }
 }
 
-/** Compiles a program that exists for measuring only. `defines` are NAME=value. */
-export function compileBench(source: string, defines: readonly string[] = []): ObjectSpec {
+/** The object of a program that exists for measuring only. `defines` are NAME=value. */
+export function compileBench(source: string, defines: readonly string[] = []): Buffer {
   const folder = mkdtempSync(join(tmpdir(), 'headgate-bench-'));
   try {
     const output = join(folder, 'bench.o');
     compileBpf(resolve(import.meta.dirname, source), output, defines);
-    return parseObject(readFileSync(output));
+    return readFileSync(output);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,5 +1,5 @@
 /**
- * The process that is measured: `TCP HTTP SECONDS PORT` runs so many checks of each type a second, each of an address of its
+ * The process that is measured: `TCP HTTP SECONDS WARM-UP PORT` runs so many checks of each type a second, each of an address of its
  * own, and prints what became of them.
  */
 
@@ -8,10 +8,11 @@ import { openRunner, type Runner } from '../../src/checks/runner.ts';
 import { type Check, check as schema } from '../../src/config/schema/check.ts';
 import type { Address } from '../../src/model/address.ts';
 
-const [tcp, http, seconds, port] = process.argv.slice(2).map(Number) as [number, number, number, number];
+const given = process.argv.slice(2).map(Number);
+const [tcp, http, seconds, warmUp, port] = given as [number, number, number, number, number];
 const intervalMs = 1000;
 /** Until code is compiled, and every job has had its first turn. */
-const warmUpMs = 5000;
+const warmUpMs = warmUp * 1000;
 
 /** A check began so much later than it was due, milliseconds. */
 const lateness: number[] = [];

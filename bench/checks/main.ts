@@ -3,25 +3,29 @@
  * check of an address of its own, against one nginx on another processor. The processor time is measured as well, for a
  * machine that others load: where less of a processor is to be had, checks are late.
  *
- * Usage: npm run bench:checks [-- --seconds N]; needs nginx, taskset, and files: ulimit -n 20000
+ * Usage: npm run bench:checks [-- --seconds N --warm-up SECONDS --percent OF-THE-CHECKS]
+ * Needs nginx, taskset, and files: ulimit -n 20000
  */
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { readArguments } from '../arguments.ts';
 import { machine, printTable, takePrecedence } from '../machine.ts';
 
-const { values: options } = parseArgs({ options: { seconds: { type: 'string', default: '30' } } });
+const options = readArguments(import.meta.filename, { seconds: 30, 'warm-up': 5, percent: 100 });
 const port = 18_097;
 const folder = mkdtempSync(join(tmpdir(), 'headgate-bench-checks-'));
 
+const share = (checks: number) => Math.ceil((checks * options.percent) / 100);
 const loads = [
-  { name: '10,000 tcp', tcp: 10_000, http: 0 },
-  { name: '5,000 tcp', tcp: 5000, http: 0 },
-  { name: '2,000 http', tcp: 0, http: 2000 },
-] as const;
+  { tcp: share(10_000), http: 0 },
+  { tcp: share(5000), http: 0 },
+  { tcp: 0, http: share(2000) },
+];
 
 type Result = {
   readonly good: number;
@@ -47,7 +51,8 @@ http { access_log off; ${paths.join(' ')} server { listen ${port} backlog=8192; 
 );
 
 function run({ tcp, http }: (typeof loads)[number]): Result {
-  const words = [join(import.meta.dirname, 'load.ts'), tcp, http, options.seconds, port].map(String);
+  const given = [tcp, http, options.seconds, options['warm-up'], port];
+  const words = [join(import.meta.dirname, 'load.ts'), ...given].map(String);
   const { stdout, stderr } = spawnSync(
     'taskset',
     ['-c', '1', process.execPath, '--import', 'tsx', ...words],
@@ -57,6 +62,20 @@ function run({ tcp, http }: (typeof loads)[number]): Result {
   return JSON.parse(stdout);
 }
 
+/** Whether nginx accepts connections. */
+async function answers(): Promise<boolean> {
+  if (nginx.exitCode !== null) throw new Error(`nginx ended with ${nginx.exitCode}`);
+  const socket = connect(port, '127.0.0.1');
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
 const percent = (share: number) => `${Math.round(share * 100)} %`;
 const number = (value: number) => value.toLocaleString('en-US');
 
@@ -64,7 +83,7 @@ takePrecedence();
 process.stdout.write(`${machine()}\n\n`);
 const nginx = spawn('nginx', ['-c', join(folder, 'nginx.conf')], { stdio: 'ignore' });
 try {
-  await sleep(1000);
+  while (!(await answers())) await sleep(50);
   printTable(
     [
       'Checks a second',
@@ -81,7 +100,13 @@ try {
     loads.map((load) => {
       const { perSecond, bad, cpuShare, userShare, cpuMicroseconds, lateness, memory } = run(load);
       return [
-        ...[load.name, number(perSecond), number(bad), percent(cpuShare), percent(1 - userShare / cpuShare)],
+        ...[
+          `${number(load.tcp || load.http)} ${load.tcp ? 'tcp' : 'http'}`,
+          number(perSecond),
+          number(bad),
+          percent(cpuShare),
+          percent(1 - userShare / cpuShare),
+        ],
         ...[String(Math.round(cpuMicroseconds)), ...[lateness.p50, lateness.p99, lateness.most].map(String)],
         memory.join(', '),
       ];

@@ -12,7 +12,6 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { openInstance } from '../../src/dataplane/ebpf/instance.ts';
 import { mapRecords } from '../../src/dataplane/ebpf/records.ts';
 import { bpffsDirectory } from '../../src/sys/mount.ts';
@@ -24,12 +23,10 @@ import {
   spawnInNetns,
   withNetns,
 } from '../../src/sys/netns.ts';
+import { readArguments } from '../arguments.ts';
 import { machine, printTable, sampleOf, takePrecedence } from '../machine.ts';
 
-const { values: options } = parseArgs({
-  options: { rounds: { type: 'string', default: '7' }, services: { type: 'string', default: '1000' } },
-});
-const [rounds, services] = [Number(options.rounds), Number(options.services)];
+const { rounds, services } = readArguments(import.meta.filename, { rounds: 7, services: 1000 });
 const realServers = 10;
 /** V8 gives back what was garbage when a process has done nothing for some 20 seconds. */
 const idleMs = 45_000;

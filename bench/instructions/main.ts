@@ -6,22 +6,15 @@
  *        npm run bench:instructions -- --parts [--series 6.12|6.1]    what the BPF program's are made of
  */
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { type GuestResult, nanosecondsPerInstruction, runInGuest } from '../../test/kernel/guest.ts';
+import { readArguments, refuse } from '../arguments.ts';
 import { printTable } from '../machine.ts';
 import { expectedConnections, mostPackets, plainRow, planRuns, type Row, rows, writeRuns } from './plan.ts';
 import { judge, type Outcome, type Point, readOutput, summarize } from './results.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    series: { type: 'string', default: '6.12' },
-    only: { type: 'string', default: '' },
-    rounds: { type: 'string', default: '3' },
-    packets: { type: 'string', default: '20000' },
-    object: { type: 'string' },
-    parts: { type: 'boolean', default: false },
-    output: { type: 'string', short: 'o', default: 'table' },
-  },
+const options = readArguments(import.meta.filename, {
+  ...{ series: '6.12', only: '', rounds: 3, packets: 20_000 },
+  ...{ object: '', parts: false, output: 'table' },
 });
 
 const project = resolve(import.meta.dirname, '../..');
@@ -39,10 +32,10 @@ type Line = {
 
 /** An argument that must be a whole number from 1 to `most`. */
 function whole(name: 'rounds' | 'packets', most: number): number {
-  const value = Number(options[name]);
+  const value = options[name];
   if (Number.isInteger(value) && value >= 1 && value <= most) return value;
-  throw new Error(
-    `Reading --${name} "${options[name]}": wanted a whole number from 1 to ${most}; leave it out for the usual one.`,
+  return refuse(
+    `--${name} "${value}": wanted a whole number from 1 to ${most}; leave it out for the usual one.`,
   );
 }
 
@@ -50,14 +43,14 @@ function chosenRows(): readonly Row[] {
   const chosen = rows.filter(({ name }) => name.includes(options.only));
   if (chosen.length > 0) return chosen;
   const names = rows.map(({ name }) => `"${name}"`).join(', ');
-  throw new Error(`Reading --only "${options.only}": wanted a part of ${names}; found none with it.`);
+  return refuse(`--only "${options.only}": wanted a part of ${names}; found none with it.`);
 }
 
 /** The command of the guest; another object is laid over the committed one, which the host keeps. */
 function commandOf(runs: string): string[] {
   const script = join(import.meta.dirname, 'guest.sh');
   const launch = ['bash', script, join(project, 'bin/ipvsadm.js'), String(tableBits), runs];
-  if (options.object === undefined) return launch;
+  if (options.object === '') return launch;
   const over = 'mount --bind "$1" "$2"; shift 2; exec "$@"';
   return [
     ...['bash', '-c', over, 'bash', resolve(options.object), join(project, 'bpf/headgate.bpf.o')],

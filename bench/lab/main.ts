@@ -4,25 +4,17 @@
  *
  * Usage: npm run bench:lab [-- --rounds N --only TEXT -o json]
  */
-import { parseArgs } from 'node:util';
+import { readArguments, refuse } from '../arguments.ts';
 import { machine, printTable, takePrecedence } from '../machine.ts';
 import { type Contestant, contestants } from './contestants.ts';
 import { type Figure, figureText, type Measure, measureNames, measures, summarize } from './figures.ts';
 import { newConnections, onOneCpu, requestsPerSecond, throughput } from './load.ts';
 import { openSite, type Site } from './site.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    only: { type: 'string', default: '' },
-    output: { type: 'string', short: 'o', default: 'text' },
-  },
-});
-const rounds = Number(options.rounds);
-if (!Number.isInteger(rounds) || rounds < 1)
-  throw new RangeError(`--rounds "${options.rounds}": wanted 1 or more`);
+const options = readArguments(import.meta.filename, { rounds: 5, only: '', output: 'text' });
+const { rounds } = options;
 if (options.output !== 'text' && options.output !== 'json')
-  throw new RangeError(`--output "${options.output}": wanted text or json`);
+  refuse(`--output "${options.output}": wanted text or json`);
 
 type Turn = Record<Measure, Figure>;
 
@@ -30,9 +22,7 @@ type Turn = Record<Measure, Figure>;
 function chosen(): Contestant[] {
   const named = contestants.filter(({ name }) => name.toLowerCase().includes(options.only.toLowerCase()));
   if (named.length === 0)
-    throw new RangeError(
-      `--only "${options.only}": wanted one of ${contestants.map(({ name }) => name).join(', ')}`,
-    );
+    refuse(`--only "${options.only}": wanted one of ${contestants.map(({ name }) => name).join(', ')}`);
   return contestants.filter((one) => named.includes(one) || named.some(({ base }) => base === one.name));
 }
 

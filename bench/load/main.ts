@@ -11,19 +11,13 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
 import { type Lab, up } from '../../src/lab/build.ts';
+import { readArguments } from '../arguments.ts';
 import { machine, printTable, takePrecedence } from '../machine.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    rate: { type: 'string', default: '110' },
-    warm: { type: 'string', default: '60' },
-    seconds: { type: 'string', default: '30' },
-    rounds: { type: 'string', default: '3' },
-    only: { type: 'string', default: '' },
-    output: { type: 'string', short: 'o', default: 'text' },
-  },
+const options = readArguments(import.meta.filename, {
+  ...{ rate: 110, warm: 60, seconds: 30, rounds: 3 },
+  ...{ only: '', output: 'text' },
 });
 
 const vip = '10.84.0.100';
@@ -151,7 +145,7 @@ async function takeTurn(lab: Lab, folder: string, contestant: Contestant): Promi
       process.execPath,
       [
         ...['--import', tsx, resolve(import.meta.dirname, 'client.ts')],
-        ...[vip, String(port), options.rate, options.warm, options.seconds],
+        ...[vip, String(port), ...[options.rate, options.warm, options.seconds].map(String)],
       ],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     );
@@ -189,7 +183,7 @@ const folder = mkdtempSync(join(tmpdir(), 'headgate-bench-load-'));
 const lab = build();
 const results: Result[] = [];
 try {
-  for (let round = 1; round <= Number(options.rounds); round++)
+  for (let round = 1; round <= options.rounds; round++)
     for (const contestant of chosen) {
       process.stderr.write(`round ${round}: ${contestant.name}\n`);
       results.push(await takeTurn(lab, folder, contestant));

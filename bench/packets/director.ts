@@ -1,9 +1,8 @@
-import { numbers } from '../../src/dataplane/ebpf/layout.generated.ts';
+import { fillSettings, type Sizes, sizedMaps } from '../../src/dataplane/ebpf/create.ts';
 import { mapRecords, type Records } from '../../src/dataplane/ebpf/records.ts';
 import type { TableMaps } from '../../src/dataplane/ebpf/table-maps.ts';
 import { openTables } from '../../src/dataplane/ebpf/tables.ts';
 import { parseAddress } from '../../src/model/address.ts';
-import { tcpTimeoutsSeconds, udpTimeoutsSeconds } from '../../src/model/connection-states.ts';
 import { sysctlDefaults } from '../../src/model/sysctls.ts';
 import type { ForwardingMethod, Protocol } from '../../src/model/virtual-service.ts';
 import { type LoadedObject, loadObject, type MapOverride } from '../../src/sys/bpf/load.ts';
@@ -141,28 +140,17 @@ export type Director = {
   close(): void;
 };
 
-/** Loads programs over fresh maps for `connections` connections, set up as the ebpf plane does it; no sweeper runs. */
+/** Loads programs over fresh maps for `connections` connections, filled as the ebpf plane fills its own; no sweeper runs. */
 export function loadDirector(
   spec: ObjectSpec,
   connections: number,
   programs: readonly string[],
   more: Readonly<Record<string, MapOverride>> = {},
 ): Director {
-  const buckets = 2 ** Math.max(4, Math.ceil(Math.log2(connections)) - 1);
-  const slices = Math.ceil((connections + 1) / 256);
-  const constants = { connection_limit: connections, bucket_mask: buckets - 1, slice_count: slices };
-  const loaded = loadObject(spec, {
-    maps: {
-      connections: { maxEntries: connections + 1 },
-      ...(spec.maps.connection_details && { connection_details: { maxEntries: connections + 1 } }),
-      connection_details: { maxEntries: connections + 1 },
-      buckets: { maxEntries: buckets / 16 },
-      slices: { maxEntries: slices },
-      ...more,
-    },
-    variables: constants,
-    programs,
-  });
+  const sizes: Sizes = { connections, mhTableIndex: sysctlDefaults.mh_tab_index };
+  const { maps, variables } = sizedMaps(sizes);
+  const loaded = loadObject(spec, { maps: { ...maps, ...more }, variables, programs });
+  fillSettings(loaded, sizes);
   const map = (name: string) => loaded.maps[name]!;
   const settings = mapRecords(map('.data.settings'), 'settings');
   const runtime = mapRecords(map('.data.runtime'), 'runtime');
@@ -179,21 +167,15 @@ export function loadDirector(
     serviceIndex: map('service_index'),
     localAddresses: map('local_addresses'),
   };
-  const hertz = ticksPerSecond();
-  settings.set(0, 'hz', hertz);
+  // The same chains in every sitting.
   settings.set(0, 'salt', 0x2545f491);
-  settings.set(0, 'connections', connections);
-  settings.set(0, 'pmtu_disc', 1);
-  settings.set(0, 'mh_tab_index', sysctlDefaults.mh_tab_index);
-  tcpTimeoutsSeconds.forEach((seconds, state) => {
-    settings.set(0, 'timeout', seconds * hertz, state);
-  });
-  settings.set(0, 'timeout', udpTimeoutsSeconds[0]! * hertz, numbers.state.STATE_UDP);
+  // Tables are filled by SYNs alone.
+  settings.set(0, 'half_open_share', 0);
   addServices(tables);
   const heads: Mapping = map('buckets').mmap('read-write');
   return {
     loaded,
-    constants,
+    constants: variables,
     runtime,
     tables,
     forgetConnections() {
@@ -201,7 +183,7 @@ export function loadDirector(
       for (const field of ['fresh', 'entries'] as const) runtime.set(0, field, 0);
       runtime.setBig(0, 'free', 0n);
     },
-    keepHops: (seconds) => settings.set(0, 'hz', hertz * seconds),
+    keepHops: (seconds) => settings.set(0, 'hz', ticksPerSecond() * seconds),
     close() {
       heads.close();
       for (const records of Object.values(tables)) records.close();

@@ -1,10 +1,11 @@
 /**
  * Nanoseconds a packet costs in the data plane, by BPF_PROG_TEST_RUN.
  *
- * Usage: npm run bench:packets [-- --rounds N --only TEXT --bpf FOLDER --parts] [--instruction NANOSECONDS]
+ * Usage: npm run bench:packets [-- --rounds N --only TEXT --bpf FOLDER --parts --instruction NANOSECONDS]
  */
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseObject } from '../../src/sys/bpf/object.ts';
+import { readArguments } from '../arguments.ts';
 import { compileBench, machine, printTable, type Sample, sampleOf, takePrecedence } from '../machine.ts';
 import {
   type BenchService,
@@ -19,17 +20,15 @@ import {
 import { buildFrame, type Frame } from './frames.ts';
 import { type Flows, firstPort, plan, run, verdicts } from './measure.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '40' },
-    only: { type: 'string', default: '' },
-    bpf: { type: 'string', default: resolve(import.meta.dirname, '../../bpf') },
-    parts: { type: 'boolean', default: false },
-    /** In a guest that counts instructions: how many nanoseconds each moves the clock on. Parts come in instructions. */
-    instruction: { type: 'string' },
-  },
+const options = readArguments(import.meta.filename, {
+  rounds: 40,
+  only: '',
+  bpf: resolve(import.meta.dirname, '../../bpf'),
+  parts: false,
+  /** In a guest that counts instructions: how many nanoseconds each moves the clock on. Parts come in instructions. */
+  instruction: 0,
 });
-const rounds = Number(options.rounds);
+const { rounds } = options;
 const manyFlows = 131_072;
 const tableSize = 1 << 20;
 
@@ -276,7 +275,7 @@ const steps = [
 
 /** Minimum of each step of the path over the step before it. */
 function measureSteps(director: Director, ifindex: number): string[][] {
-  const unit = Number(options.instruction ?? 1);
+  const unit = options.instruction || 1;
   const columns = [services.direct, services.nat].flatMap((service) =>
     [1, manyFlows].map((count) => {
       openConnections(director, service, count, ifindex);
@@ -330,7 +329,7 @@ function printSteps(director: Director, ifindex: number): void {
   const headings = ['DR, one flow', `DR, ${many}`, 'NAT in, one flow', `NAT in, ${many}`];
   printTable(
     [
-      `step at tc, ${options.instruction === undefined ? 'ns' : 'instructions'}`,
+      `step at tc, ${options.instruction === 0 ? 'ns' : 'instructions'}`,
       ...headings.flatMap((heading) => [heading, 'sum']),
     ],
     measureSteps(director, ifindex),
@@ -339,10 +338,8 @@ function printSteps(director: Director, ifindex: number): void {
 
 function main(): void {
   const source = join(resolve(options.bpf), 'headgate.bpf.c');
-  const spec = compileBench('packets/packets.bpf.c', [
-    `HEADGATE="${source}"`,
-    ...(options.parts ? ['BENCH_PARTS'] : []),
-  ]);
+  const parts = options.parts ? ['BENCH_PARTS'] : [];
+  const spec = parseObject(compileBench('packets/packets.bpf.c', [`HEADGATE="${source}"`, ...parts]));
   const wanted = /^(bench|bare|tunnel|empty|part|yardstick|xdp_(v|bare|empty))/;
   const programs = Object.keys(spec.programs).filter((name) => wanted.test(name));
   const chosen = scenarios.filter(({ name }) => name.includes(options.only));

@@ -4,7 +4,7 @@
  * figures of a round alike, so the ratios say more than the figures. Needs nginx and wrk; haproxy is left out where it
  * is missing.
  *
- * Usage: npx tsx bench/proxy/main.ts [--rounds N --seconds N --connections N]
+ * Usage: npm run bench:proxy [-- --rounds N --seconds N --connections N]
  */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,20 +12,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { readArguments } from '../arguments.ts';
 import { machine, printTable, sampleOf, takePrecedence } from '../machine.ts';
 import { type Contender, startContenders, startRealServer } from './contenders.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '7' },
-    seconds: { type: 'string', default: '2' },
-    connections: { type: 'string', default: '4000' },
-  },
-});
-const rounds = Number(options.rounds);
-const seconds = Number(options.seconds);
-const idleConnections = Number(options.connections);
+const options = readArguments(import.meta.filename, { rounds: 7, seconds: 2, connections: 4000 });
+const { rounds, seconds, connections: idleConnections } = options;
 
 type Load = {
   readonly name: string;

@@ -7,19 +7,17 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { nanosecondsPerInstruction, runInGuest } from '../../test/kernel/guest.ts';
+import { readArguments } from '../arguments.ts';
 import { machine, printTable, takePrecedence } from '../machine.ts';
 import { headings, roundsIn, rowsOf } from './figures.ts';
 import { contestants, sheets } from './plan.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    only: { type: 'string', default: contestants.join(',') },
-    files: { type: 'string', default: sheets.map(({ file }) => file).join(',') },
-  },
+const options = readArguments(import.meta.filename, {
+  rounds: 5,
+  only: contestants.join(','),
+  files: sheets.map(({ file }) => file).join(','),
 });
 
 takePrecedence();
@@ -38,7 +36,7 @@ try {
     logLevel: 'warning',
   });
   const launcher = join(project, 'bin/headgate.js');
-  const words = [options.rounds, import.meta.dirname, launcher, options.only, options.files];
+  const words = [String(options.rounds), import.meta.dirname, launcher, options.only, options.files];
   const { status, output, console, kernelRelease } = await runInGuest([process.execPath, program, ...words], {
     cwd: project,
     countInstructions: true,

@@ -1,12 +1,12 @@
 /**
  * What a full connection table and long lists of destinations cost: nanoseconds a packet of an established connection and
- * memory by connections, nanoseconds a new connection by scheduler and destinations. By BPF_PROG_TEST_RUN, as bench:packets.
+ * memory by connections, nanoseconds a new connection by scheduler and destinations. By BPF_PROG_TEST_RUN, as
+ * bench:packets. Beside that stands a lookup in a HASH of as many entries.
  *
- * Usage: npm run bench:scale [-- --rounds N --bpf FOLDER]
+ * Usage: npm run bench:scale [-- --rounds N --most CONNECTIONS --bpf FOLDER]
  */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { openTables, type Tables } from '../../src/dataplane/ebpf/tables.ts';
 import { parseAddress } from '../../src/model/address.ts';
 import type { Operation } from '../../src/model/table.ts';
@@ -15,11 +15,12 @@ import {
   type SchedulerName,
   schedulerNames,
 } from '../../src/model/virtual-service.ts';
-import type { ObjectSpec } from '../../src/sys/bpf/object.ts';
+import { type ObjectSpec, parseObject } from '../../src/sys/bpf/object.ts';
 import { addAddress } from '../../src/sys/netlink/address.ts';
 import { linkIndex } from '../../src/sys/netlink/link.ts';
 import { addRoute } from '../../src/sys/netlink/route.ts';
 import { withNetlink } from '../../src/sys/netlink/socket.ts';
+import { readArguments, refuse } from '../arguments.ts';
 import { compileBench, machine, printTable, type Sample, sampleOf, takePrecedence } from '../machine.ts';
 import {
   type Director,
@@ -31,15 +32,14 @@ import {
 import { buildFrame, type Frame } from '../packets/frames.ts';
 import { type Flows, firstPort, plan, run, verdicts } from '../packets/measure.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '30' },
-    bpf: { type: 'string', default: resolve(import.meta.dirname, '../../bpf') },
-  },
+const options = readArguments(import.meta.filename, {
+  rounds: 30,
+  most: 4 << 20,
+  bpf: resolve(import.meta.dirname, '../../bpf'),
 });
-const rounds = Number(options.rounds);
+const { rounds } = options;
 const packets = 32_768;
-const programs = ['bench_v4', 'bare_v4'];
+const programs = ['bench_v4', 'bare_v4', 'yardstick_fill', 'yardstick_find', 'yardstick_bare'];
 const [syn, ack] = [2, 16];
 const port = 80;
 const flags = { flag1: false, flag2: false, flag3: false };
@@ -98,12 +98,16 @@ const frameTo = (virtual: number, tcpFlags: number): Frame =>
   });
 
 /** Rounds with and without the call in turn; what is left after subtraction. */
-function inRounds(work: (program: string) => number, count: number): Sample {
+function inRounds(
+  work: (program: string) => number,
+  count: number,
+  [call, without]: readonly [string, string] = ['bench_v4', 'bare_v4'],
+): Sample {
   const full: number[] = [];
   const bare: number[] = [];
   for (let round = 0; round < count; round++) {
-    full.push(work('bench_v4'));
-    bare.push(work('bare_v4'));
+    full.push(work(call));
+    bare.push(work(without));
   }
   const [a, b] = [sampleOf(full), sampleOf(bare)];
   return { minimum: a.minimum - b.minimum, median: a.median - b.median };
@@ -137,6 +141,16 @@ function established(director: Director, virtual: number, count: number, ifindex
   return inRounds((program) => run(director, program, flows, ifindex, packets).nanoseconds, rounds);
 }
 
+/** A lookup in a HASH of `count` entries, in disorder. */
+function hashLookup(director: Director, count: number, ifindex: number): Sample {
+  const flows: Flows = { ...{ frame: frameTo(1, ack), count }, ...{ verdict: 0, order: 'scattered' } };
+  plan(director, { ...flows, order: 'rising' });
+  run(director, 'yardstick_fill', flows, ifindex, count);
+  plan(director, flows);
+  const lookUp = (program: string) => run(director, program, flows, ifindex, packets).nanoseconds;
+  return inRounds(lookUp, rounds, ['yardstick_find', 'yardstick_bare']);
+}
+
 /** Kernel memory of maps in bytes, as fdinfo tells it. */
 const memory = (director: Director, names: readonly string[]): number =>
   names.reduce((sum, name) => {
@@ -154,13 +168,16 @@ const whole = (value: number) => Math.round(value).toLocaleString('en');
 type Size = { readonly connections: number; readonly services: number; readonly destinations: number };
 
 const mi = 1 << 20;
-const sizes: readonly Size[] = [
+const allSizes: readonly Size[] = [
   { connections: mi / 8, services: 2, destinations: 2 },
   { connections: mi, services: 2, destinations: 2 },
   { connections: 4 * mi, services: 2, destinations: 2 },
   { connections: mi, services: 1024, destinations: 10_000 },
   { connections: 4 * mi, services: 1024, destinations: 10_000 },
 ];
+
+const sizes = allSizes.filter(({ connections }) => connections <= options.most);
+if (sizes.length === 0) refuse(`--most "${options.most}": wanted ${mi / 8} or more`);
 
 /**
  * A table as full as it gets: two services share most of the destinations, one masquerades and one routes directly; the others
@@ -171,8 +188,7 @@ function measureSize(
   { connections, services, destinations }: Size,
   ifindex: number,
 ): string[] {
-  const half = { half_open: { maxEntries: connections / 2 } };
-  const director = loadDirector(spec, connections, programs, half);
+  const director = loadDirector(spec, connections, programs, { yardstick: { maxEntries: connections } });
   try {
     const tables = openTables(director.tables);
     const share = (destinations - (services - 2)) / 2;
@@ -188,9 +204,11 @@ function measureSize(
     const opening = open(director, 2, connections, ifindex);
     const nat = established(director, 2, connections, ifindex);
     const bytes = memory(director, connectionMaps);
+    const hash = hashLookup(director, connections, ifindex);
     return [
       `${whole(connections)} connections, ${whole(services)} services, ${whole(destinations)} destinations`,
-      ...[direct.minimum, direct.median, nat.minimum, nat.median, opening].map(whole),
+      ...[direct.minimum, direct.median, nat.minimum, nat.median, opening, hash.minimum].map(whole),
+      (direct.minimum / hash.minimum).toFixed(2),
       (bytes / 1e6).toFixed(1),
       (bytes / connections).toFixed(0),
       (memory(director, tableMaps) / 1e6).toFixed(1),
@@ -225,11 +243,14 @@ function measureSchedulers(spec: ObjectSpec, ifindex: number): string[][] {
         ...{ frame: frameTo(virtual, syn), count: opened },
         ...{ verdict: verdicts.redirect, order: 'rising' },
       };
-      const { minimum, median } = inRounds((program) => {
-        director.forgetConnections();
-        plan(director, flows);
-        return run(director, program, flows, ifindex, opened).nanoseconds;
-      }, 8);
+      const { minimum, median } = inRounds(
+        (program) => {
+          director.forgetConnections();
+          plan(director, flows);
+          return run(director, program, flows, ifindex, opened).nanoseconds;
+        },
+        Math.min(rounds, 8),
+      );
       return [whole(minimum), whole(median)];
     });
     return schedulerNames.map((scheduler, row) => [
@@ -243,7 +264,7 @@ function measureSchedulers(spec: ObjectSpec, ifindex: number): string[][] {
 
 function main(): void {
   const source = join(resolve(options.bpf), 'headgate.bpf.c');
-  const spec = compileBench('packets/packets.bpf.c', [`HEADGATE="${source}"`]);
+  const spec = parseObject(compileBench('packets/packets.bpf.c', [`HEADGATE="${source}"`]));
   takePrecedence();
   inBenchNamespace((ifindex) => {
     prepare(ifindex, 1024);
@@ -256,6 +277,8 @@ function main(): void {
         'NAT in: min',
         'median',
         'opening',
+        'HASH: min',
+        'DR: x HASH',
         'connections MB',
         'bytes each',
         'services MB',

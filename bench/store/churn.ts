@@ -1,12 +1,12 @@
-/** The other CPU of the store bench: enters short-lived connections and sweeps them away until its input ends. */
-
+/** The other CPU of the store bench: enters short-lived connections and sweeps them away for a time. Its input is the object. */
+import { readFileSync } from 'node:fs';
 import { openById } from '../../src/sys/bpf/info.ts';
 import { loadObject } from '../../src/sys/bpf/load.ts';
-import { compileBench, sampleOf } from '../machine.ts';
+import { parseObject } from '../../src/sys/bpf/object.ts';
+import { sampleOf } from '../machine.ts';
 import { openWork } from './work.ts';
 
 type Order = {
-  readonly source: string;
   readonly maps: Readonly<Record<string, number>>;
   readonly variables: Readonly<Record<string, number>>;
   readonly enter: string;
@@ -17,8 +17,7 @@ type Order = {
 
 const order = JSON.parse(process.argv[2]!) as Order;
 const batch = 2048;
-const spec = compileBench('store/store.bpf.c', [`HEADGATE="${order.source}"`]);
-const loaded = loadObject(spec, {
+const loaded = loadObject(parseObject(readFileSync(0)), {
   maps: Object.fromEntries(
     Object.entries(order.maps).map(([name, id]) => [name, { fd: openById('map', id) }]),
   ),
@@ -33,11 +32,14 @@ const cell = new Int32Array(new SharedArrayBuffer(4));
 const end = Date.now() + order.forMs;
 const entered: number[] = [];
 let nextSweep = 0;
-while (Date.now() < end) {
+let sweeps = 0;
+// What the first sweep finds is too young to expire.
+while (Date.now() < end || sweeps < 2) {
   entered.push(work.run(order.enter, batch));
   const now = Date.now();
   if (now >= nextSweep) {
     work.run(order.sweep, 1);
+    sweeps++;
     nextSweep = work.get('unfinished') ? now : now + order.sweepEveryMs;
   }
   Atomics.wait(cell, 0, 0, 5);

@@ -1,28 +1,34 @@
 /**
  * The connection store against a plain HASH, with one CPU looking up and another one entering and expiring.
  *
- * Usage: npm run bench:store [-- --bpf FOLDER]
+ * Usage: npm run bench:store [-- --only TEXT --connections N --seconds N --bpf FOLDER]
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { parseArgs } from 'node:util';
-import type { ObjectSpec } from '../../src/sys/bpf/object.ts';
+import { type ObjectSpec, parseObject } from '../../src/sys/bpf/object.ts';
+import { readArguments, refuse } from '../arguments.ts';
 import { compileBench, machine, printTable, sampleOf, takePrecedence } from '../machine.ts';
 import { type Director, loadDirector } from '../packets/director.ts';
-import { type Flows, forever, openWork, type Work } from './work.ts';
+import { destination, type Flows, forever, openWork, type Work } from './work.ts';
 
-const { values: options } = parseArgs({
-  options: { bpf: { type: 'string', default: resolve(import.meta.dirname, '../../bpf') } },
+const options = readArguments(import.meta.filename, {
+  bpf: resolve(import.meta.dirname, '../../bpf'),
+  only: '',
+  connections: 1 << 20,
+  seconds: 2.5,
 });
 const source = join(resolve(options.bpf), 'headgate.bpf.c');
-const tableSize = 1 << 20;
+const object = compileBench('store/store.bpf.c', [`HEADGATE="${source}"`]);
+const tableSize = options.connections;
+if (Math.log2(tableSize) % 1 !== 0 || tableSize < 1 << 16)
+  refuse(`--connections "${tableSize}": wanted a power of two from ${1 << 16} on`);
 const noPrealloc = 1;
-const residents = [131_072, 524_288] as const;
+const residents = [tableSize / 8, tableSize / 2] as const;
 const base = 0x0a40_0000;
-const churnMs = 2500;
+const churnMs = options.seconds * 1000;
 
 type Store = {
   readonly name: string;
@@ -34,7 +40,10 @@ type Store = {
   readonly sweepEveryMs: number;
 };
 
-const hash = { find: 'hash_find', sweep: 'hash_sweep', flags: 0, sweepEveryMs: 1000 };
+/** Of one key, and with another for replies that goes with it. */
+const one = { find: 'hash_find', enter: 'hash_enter_one', sweep: 'hash_sweep_one', maps: ['requests'] };
+const two = { ...one, enter: 'hash_enter_two', sweep: 'hash_sweep_two', maps: ['requests', 'replies'] };
+const sweepEveryMs = Math.min(1000, churnMs / 2.5);
 const stores: Store[] = [
   {
     name: 'chained slots',
@@ -43,18 +52,16 @@ const stores: Store[] = [
     sweep: 'store_sweep',
     maps: ['connections', 'connection_details', 'buckets', 'slices'],
     flags: 0,
-    sweepEveryMs: 100,
+    sweepEveryMs: Math.min(100, sweepEveryMs),
   },
-  { ...hash, name: 'HASH, one key', enter: 'hash_enter_one', maps: ['forward'] },
-  { ...hash, name: 'HASH, two keys (NAT)', enter: 'hash_enter_two', maps: ['forward', 'backward'] },
-  {
-    ...hash,
-    name: 'HASH, one key, not preallocated',
-    enter: 'hash_enter_one',
-    maps: ['forward'],
-    flags: noPrealloc,
-  },
+  { ...one, name: 'HASH, one key', flags: 0, sweepEveryMs },
+  { ...two, name: 'HASH, two keys (NAT)', flags: 0, sweepEveryMs },
+  { ...one, name: 'HASH, one key, not preallocated', flags: noPrealloc, sweepEveryMs },
 ];
+/** The slots, and what they stand beside. */
+const [slots, ...hashes] = stores as [Store, ...Store[]];
+const chosen = [slots, ...hashes.filter(({ name }) => name.includes(options.only))];
+if (chosen.length === 1) refuse(`--only "${options.only}": no HASH has that in its name`);
 
 const programs = [
   'store_bare',
@@ -64,12 +71,13 @@ const programs = [
   'hash_find',
   'hash_enter_one',
   'hash_enter_two',
-  'hash_sweep',
+  'hash_sweep_one',
+  'hash_sweep_two',
 ];
 
 function open(spec: ObjectSpec, flags: number): { director: Director; work: Work } {
   const size = { maxEntries: tableSize, flags };
-  const director = loadDirector(spec, tableSize, programs, { forward: size, backward: size });
+  const director = loadDirector(spec, tableSize, programs, { requests: size, replies: size });
   return { director, work: openWork(director.loaded) };
 }
 
@@ -94,10 +102,11 @@ function find(work: Work, store: Store, count: number, forMs: number): number {
   work.begin(residentFlows(count, 'scattered'));
   const full: number[] = [];
   const bare: number[] = [];
-  for (const end = Date.now() + forMs; Date.now() < end; ) {
+  const end = Date.now() + forMs;
+  do {
     full.push(work.run(store.find, 16_384));
     bare.push(work.run('store_bare', 16_384));
-  }
+  } while (Date.now() < end);
   if (work.get('missing') > 0)
     throw new Error(
       `find in ${store.name}: ${work.get('missing')} lookups missed connections that were there`,
@@ -119,7 +128,6 @@ async function churn(director: Director, store: Store): Promise<{ done: Promise<
     ([name]) => name !== '.bss' && name !== '.rodata',
   );
   const order = {
-    source,
     maps: Object.fromEntries(shared.map(([name, map]) => [name, map.info().id])),
     variables: director.constants,
     enter: store.enter,
@@ -132,9 +140,10 @@ async function churn(director: Director, store: Store): Promise<{ done: Promise<
     'taskset',
     ['-c', '1', process.execPath, ...script, JSON.stringify(order)],
     {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['pipe', 'pipe', 'inherit'],
     },
   );
+  child.stdin!.end(object);
   const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
   const first = await lines.next();
   if (first.value !== 'ready') throw new Error(`the other process: wanted "ready", found "${first.value}"`);
@@ -150,8 +159,8 @@ async function churn(director: Director, store: Store): Promise<{ done: Promise<
 /** Counts of the destination and entries must agree after any storm. */
 function checkCounts(director: Director, store: Store): void {
   if (store.find !== 'store_find') return;
-  const record = director.loaded.maps.destinations!.lookup(2)!;
-  const counted = record.readUInt32LE(64) + record.readUInt32LE(68);
+  const { destinations } = director.tables;
+  const counted = destinations.get(destination, 'active') + destinations.get(destination, 'inactive');
   const entries = director.runtime.get(0, 'entries');
   if (counted !== entries)
     throw new Error(`${store.name}: ${counted} connections counted, ${entries} entries`);
@@ -165,7 +174,7 @@ function memory(director: Director, names: readonly string[]): number {
   }, 0);
 }
 
-/** The longest time in ms that one sweep holds a CPU, over a million connections that all stay or are all over. */
+/** The longest time in ms that one sweep holds a CPU, over a full table of connections that all stay or are all over. */
 function longestSweep(spec: ObjectSpec, store: Store, timeout: number): number {
   const { director, work } = open(spec, store.flags);
   try {
@@ -194,7 +203,9 @@ function pause(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
-async function measure(spec: ObjectSpec, store: Store): Promise<string[]> {
+type Row = { readonly cells: readonly string[]; readonly alone: readonly number[] };
+
+async function measure(spec: ObjectSpec, store: Store): Promise<Row> {
   const alone: number[] = [];
   const beside: number[] = [];
   const entering: number[] = [];
@@ -220,7 +231,7 @@ async function measure(spec: ObjectSpec, store: Store): Promise<string[]> {
   }
   const sweep = [forever, 1].map((timeout) => longestSweep(spec, store, timeout).toFixed(2));
   const pair = (values: readonly number[]) => values.map(String).join(' / ');
-  return [
+  const cells = [
     store.name,
     pair(alone),
     pair(beside),
@@ -229,17 +240,19 @@ async function measure(spec: ObjectSpec, store: Store): Promise<string[]> {
     bytes.toFixed(0),
     sweep.join(' / '),
   ];
+  return { cells, alone };
 }
 
 async function main(): Promise<void> {
-  const spec = compileBench('store/store.bpf.c', [`HEADGATE="${source}"`]);
+  const spec = parseObject(object);
   takePrecedence();
   spawnSync('taskset', ['-pc', '0', String(process.pid)]);
   process.stdout.write(
     `${machine()}\n${residents.map((count) => count.toLocaleString('en')).join(' / ')} connections; ns, minima\n\n`,
   );
-  const rows: string[][] = [];
-  for (const store of stores) rows.push(await measure(spec, store));
+  const rows: Row[] = [];
+  for (const store of chosen) rows.push(await measure(spec, store));
+  const times = (found: number, of: number) => (found / rows[0]!.alone[of]!).toFixed(2);
   printTable(
     [
       'store',
@@ -248,9 +261,10 @@ async function main(): Promise<void> {
       'enter',
       'enter beside finds',
       'bytes each',
-      'longest sweep of 1 Mi, ms: alive / over',
+      `longest sweep of ${tableSize.toLocaleString('en')}, ms: alive / over`,
+      'find, x slots',
     ],
-    rows,
+    rows.map(({ cells, alone }) => [...cells, alone.map(times).join(' / ')]),
   );
 }
 

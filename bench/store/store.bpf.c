@@ -18,7 +18,7 @@ struct {
 	__uint(max_entries, 65536);
 	__type(key, struct flow_key);
 	__type(value, struct connection);
-} forward SEC(".maps");
+} requests SEC(".maps");
 
 /* Masquerading with a HASH: the key of replies -> the key of requests. */
 struct {
@@ -26,7 +26,7 @@ struct {
 	__uint(max_entries, 65536);
 	__type(key, struct flow_key);
 	__type(value, struct flow_key);
-} backward SEC(".maps");
+} replies SEC(".maps");
 
 struct work {
 	__u32 base;                  /* client address of flow 0, host order */
@@ -63,7 +63,7 @@ static __always_inline void packet_of(__u32 flow, struct packet *packet)
 	packet->destination_port = bpf_htons(80);
 }
 
-static __always_inline void key_of(__u32 flow, struct flow_key *key, __be32 far, __u16 port)
+static __always_inline void flow_key_of(__u32 flow, struct flow_key *key, __be32 far, __u16 port)
 {
 	key->client = bpf_htonl(work.base + (flow & 0xffff));
 	key->client_port = bpf_htons(20000 + (flow >> 16));
@@ -100,7 +100,7 @@ int store_enter(struct __sk_buff *skb)
 	__u32 slot;
 
 	packet_of(next_flow(), &packet);
-	slot = enter_connection(&packet, work.destination, LOOPBACK_IFINDEX);
+	slot = enter_connection(&packet, work.destination, LOOPBACK_IFINDEX, bpf_htons(8080), 0);
 	connection = connection_at(slot);
 	if (!slot || !connection) {
 		work.missing++;
@@ -136,8 +136,8 @@ int hash_find(struct __sk_buff *skb)
 	struct connection *connection;
 	struct flow_key key;
 
-	key_of(flow, &key, VIRTUAL, 80);
-	connection = bpf_map_lookup_elem(&forward, &key);
+	flow_key_of(flow, &key, VIRTUAL, 80);
+	connection = bpf_map_lookup_elem(&requests, &key);
 	if (!connection || is_expired(connection, now))
 		work.missing++;
 	return 0;
@@ -150,7 +150,7 @@ static __always_inline int hash_enter(int both)
 	struct flow_key key, reply;
 	__u32 flow = next_flow();
 
-	key_of(flow, &key, VIRTUAL, 80);
+	flow_key_of(flow, &key, VIRTUAL, 80);
 	connection.client = key.client;
 	connection.virtual = key.far;
 	connection.real = REAL;
@@ -163,21 +163,21 @@ static __always_inline int hash_enter(int both)
 	connection.seen = now_jiffies();
 	connection.timeout = work.timeout;
 	connection.destination = work.destination;
-	if (bpf_map_update_elem(&forward, &key, &connection, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&requests, &key, &connection, BPF_NOEXIST)) {
 		work.missing++;
 		return 0;
 	}
 	if (both) {
-		key_of(flow, &reply, REAL, 8080);
-		if (bpf_map_update_elem(&backward, &reply, &key, BPF_NOEXIST)) {
-			bpf_map_delete_elem(&forward, &key);
+		flow_key_of(flow, &reply, REAL, 8080);
+		if (bpf_map_update_elem(&replies, &reply, &key, BPF_NOEXIST)) {
+			bpf_map_delete_elem(&requests, &key);
 			work.missing++;
 			return 0;
 		}
 	}
 	destination = destination_at(work.destination);
 	if (destination)
-		count_connection(destination, connection.word, 1);
+		count_in(destination, connection.word);
 	return 0;
 }
 
@@ -193,29 +193,57 @@ int hash_enter_two(struct __sk_buff *skb)
 	return hash_enter(1);
 }
 
-static long hash_visit(void *map, struct flow_key *key, struct connection *connection, __u32 *now)
+static __always_inline int hash_leave(struct flow_key *key, struct connection *connection, __u32 now, int both)
 {
 	struct destination *destination;
+	struct flow_key reply;
 
-	if (!is_expired(connection, *now))
+	if (!is_expired(connection, now))
 		return 0;
 	destination = destination_at(connection->destination);
 	if (destination)
-		count_connection(destination, connection->word, -1);
-	bpf_map_delete_elem(&forward, key);
+		count_out(destination, connection->word);
+	if (both) {
+		reply = *key;
+		reply.far = REAL;
+		reply.far_port = bpf_htons(8080);
+		bpf_map_delete_elem(&replies, &reply);
+	}
+	bpf_map_delete_elem(&requests, key);
 	work.expired++;
 	return 0;
 }
 
-SEC("tc")
-int hash_sweep(struct __sk_buff *skb)
+static long hash_visit_one(void *map, struct flow_key *key, struct connection *connection, __u32 *now)
+{
+	return hash_leave(key, connection, *now, 0);
+}
+
+static long hash_visit_two(void *map, struct flow_key *key, struct connection *connection, __u32 *now)
+{
+	return hash_leave(key, connection, *now, 1);
+}
+
+static __always_inline int hash_sweep(void *visit)
 {
 	__u64 start = bpf_ktime_get_ns(), taken;
 	__u32 now = now_jiffies();
 
-	bpf_for_each_map_elem(&forward, hash_visit, &now, 0);
+	bpf_for_each_map_elem(&requests, visit, &now, 0);
 	taken = bpf_ktime_get_ns() - start;
 	if (taken > work.longest)
 		work.longest = taken;
 	return 0;
+}
+
+SEC("tc")
+int hash_sweep_one(struct __sk_buff *skb)
+{
+	return hash_sweep(hash_visit_one);
+}
+
+SEC("tc")
+int hash_sweep_two(struct __sk_buff *skb)
+{
+	return hash_sweep(hash_visit_two);
 }

@@ -28,7 +28,7 @@ export type Flows = {
 /** Never, within a bench. */
 export const forever = 0x3fffffff;
 /** Slot of the destination that all connections belong to. */
-const destination = 2;
+export const destination = 2;
 const frame = Buffer.alloc(64);
 
 /** The work order of one process's programs. */

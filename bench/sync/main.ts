@@ -2,11 +2,10 @@
  * Connection sync of two directors on this machine: new connections at a rate, each opened, established at once and ended a
  * second later. What the processes that tell and hear of them take of a processor, and what arrives.
  *
- * Usage: npx tsx bench/sync/main.ts [--rate N] [--seconds N] [--key TEXT]
+ * Usage: npm run bench:sync [-- --rate N --seconds N --key TEXT]
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import type { RunningSync } from '../../src/model/connection-sync.ts';
 import { listLinks } from '../../src/sys/netlink/link.ts';
 import { withNetlink } from '../../src/sys/netlink/socket.ts';
@@ -14,17 +13,10 @@ import { type FrameSocket, openFrameSocket } from '../../src/sys/raw.ts';
 import { headgateLauncher } from '../../test/agent/site.ts';
 import { type Director, rules, type SyncSite, standUpSync } from '../../test/ha/sync-site.ts';
 import { encode, ethernet, tcp } from '../../test/packets/frame.ts';
+import { readArguments } from '../arguments.ts';
 import { machine, printTable, takePrecedence } from '../machine.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    rate: { type: 'string', default: '20000' },
-    seconds: { type: 'string', default: '10' },
-    key: { type: 'string' },
-  },
-});
-const [rate, seconds] = [Number(options.rate), Number(options.seconds)];
-if (!(rate > 0) || !(seconds > 0)) throw new RangeError('--rate, --seconds: wanted numbers above 0');
+const { rate, seconds, key } = readArguments(import.meta.filename, { rate: 20_000, seconds: 10, key: '' });
 /** Connections a client's address has before the next one's turn. */
 const portsEach = 50_000;
 const firstPort = 10_000;
@@ -96,7 +88,7 @@ try {
     ['b', 'backup'],
   ] as const) {
     site.restore(director, rules);
-    if (options.key) await site.startEncrypted(director, role, options.key);
+    if (key) await site.startEncrypted(director, role, key);
     else site.ipvsadm(director, '--start-daemon', role, '--mcast-interface', 'back');
   }
   site.activate('a');

@@ -7,7 +7,7 @@
  *        npm run bench:takeover -- --minutes N [...]     load and no fault: how often roles change all the same
  */
 import { loadavg } from 'node:os';
-import { parseArgs } from 'node:util';
+import { readArguments, refuse } from '../arguments.ts';
 import { machine, printTable } from '../machine.ts';
 import {
   type Contestant,
@@ -21,26 +21,16 @@ import {
   openSite,
 } from './site.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    method: { type: 'string', default: '' },
-    contestant: { type: 'string', default: '' },
-    fault: { type: 'string', default: '' },
-    interval: { type: 'string', default: '100,10' },
-    streams: { type: 'string', default: '1000' },
-    'per-second': { type: 'string', default: '200' },
-    rounds: { type: 'string', default: '1' },
-    minutes: { type: 'string', default: '0' },
-    'no-sync': { type: 'boolean', default: false },
-    output: { type: 'string', short: 'o', default: 'text' },
-  },
+const options = readArguments(import.meta.filename, {
+  ...{ method: '', contestant: '', fault: '', interval: '100,10' },
+  ...{ streams: 1000, 'per-second': 200, rounds: 1, minutes: 0 },
+  ...{ 'no-sync': false, output: 'text' },
 });
 function among<Word extends string>(words: readonly Word[], text: string): readonly Word[] {
   if (text === '') return words;
   const wanted = text.split(',');
   const unknown = wanted.find((word) => !words.some((one) => one === word));
-  if (unknown !== undefined)
-    throw new RangeError(`"${unknown}" is none of them; wanted some of ${words.join(', ')}`);
+  if (unknown !== undefined) refuse(`"${unknown}" is none of them; wanted some of ${words.join(', ')}`);
   return words.filter((word) => wanted.includes(word));
 }
 
@@ -84,8 +74,8 @@ function note(row: Row): void {
   if (options.output === 'text') process.stderr.write(`${lines.at(-1)!.join('  ')}\n`);
 }
 
-const minutes = Number(options.minutes);
-const load = { streams: Number(options.streams), perSecond: Number(options['per-second']) };
+const { minutes } = options;
+const load = { streams: options.streams, perSecond: options['per-second'] };
 for (const contestant of among(contestants, options.contestant)) {
   if (contestant === 'keepalived' && !hasKeepalived()) continue;
   for (const intervalMs of options.interval.split(',').map(Number))
@@ -102,7 +92,7 @@ for (const contestant of among(contestants, options.contestant)) {
         }
         for (const fault of among(faults, options.fault)) {
           if (!canMake(contestant, fault)) continue;
-          for (let round = 0; round < Number(options.rounds); round++) {
+          for (let round = 0; round < options.rounds; round++) {
             const result = await site
               .measure(fault, load)
               .catch((error: unknown) => (error instanceof Error ? error.message : String(error)));

@@ -10,7 +10,13 @@ import { HeadgateError } from '../../model/errors.ts';
 import { mhTableSize } from '../../model/schedulers/mh.ts';
 import { sysctlDefaults, tableSysctlNames } from '../../model/sysctls.ts';
 import { structLayout } from '../../sys/bpf/layout.ts';
-import { type LoadedObject, type LoadOptions, loadObject, loadObjectAside } from '../../sys/bpf/load.ts';
+import {
+  type LoadedObject,
+  type LoadOptions,
+  loadObject,
+  loadObjectAside,
+  type MapOverride,
+} from '../../sys/bpf/load.ts';
 import { type ObjectSpec, parseObject } from '../../sys/bpf/object.ts';
 import { pin } from '../../sys/bpf/pin.ts';
 import type { ProgramHandle } from '../../sys/bpf/program.ts';
@@ -153,6 +159,14 @@ function instanceOptions(
   sizes: Sizes,
   more: readonly AttachedProgram[],
 ): LoadOptions & { readonly programs: readonly string[] } {
+  return { ...sizedMaps(sizes), programs: [...ethernetPrograms, ...more, 'headgate_start'] };
+}
+
+/** How large the maps of new tables are, and what the verifier gets to know of that. `fillSettings` does the rest. */
+export function sizedMaps(sizes: Sizes): {
+  readonly maps: Readonly<Record<string, MapOverride>>;
+  readonly variables: Readonly<Record<string, number>>;
+} {
   const size = sizes.connections;
   return {
     maps: {
@@ -166,7 +180,6 @@ function instanceOptions(
       hash_tables: { maxEntries: hashTableCount(sizes.mhTableIndex) },
     },
     variables: constants(sizes),
-    programs: [...ethernetPrograms, ...more, 'headgate_start'],
   };
 }
 
@@ -181,7 +194,11 @@ export function pinInstance(loaded: LoadedObject, directory: string): void {
   }
 }
 
-function fillSettings(loaded: LoadedObject, { connections, mhTableIndex }: Sizes): void {
+/**
+ * Everything that programs expect in maps that were made as `sizedMaps` says, before the first packet: settings with the values
+ * they have in a new data plane, and what must be there already when the maps are full. Throws SystemError.
+ */
+export function fillSettings(loaded: Pick<LoadedObject, 'maps'>, { connections, mhTableIndex }: Sizes): void {
   const settings = mapRecords(loaded.maps['.data.settings']!, 'settings');
   const hertz = ticksPerSecond();
   settings.set(0, 'layout', layoutId);
