@@ -25,8 +25,8 @@ static __always_inline int may_forward(struct __sk_buff *skb, struct packet *pac
 
 /* Counts a reply, moves its connection on and cuts what is too big for its next hop. VERDICT_KEEP: it goes on. */
 static __always_inline int settle_reply(struct __sk_buff *skb, struct packet *packet, struct connection *connection,
-				      __u32 slot, struct destination *destination, const struct hop *hop, int too_big,
-				      __u32 now)
+					__u32 slot, struct destination *destination, const struct hop *hop, int too_big,
+					__u32 now)
 {
 	if (!packet->again) {
 		if (destination && destination->flags & DESTINATION_AVAILABLE)

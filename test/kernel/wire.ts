@@ -1,7 +1,7 @@
 import { withNetns } from '../../src/sys/netns.ts';
 import { type Frame, type FrameSocket, openFrameSocket } from '../../src/sys/raw.ts';
 import { waitAnyReadable } from '../../src/sys/socket.ts';
-import { type Decoded, decode, type Packet } from '../packets/frame.ts';
+import { type Decoded, decode, isTransport, type Packet } from '../packets/frame.ts';
 import { inbound } from '../packets/harness.ts';
 import type { DeviceName, World } from '../packets/world.ts';
 
@@ -76,7 +76,7 @@ function left(device: DeviceName, { bytes, outgoing }: Frame): Left[] {
   const type = packet[ip.transport] ?? 0;
   const isError = ip.protocol === 1 ? type === 3 || type === 11 : ip.protocol === 58 && type < 128;
   const isTunnelled = ip.protocol === 4 || ip.protocol === 41 || ip.protocol === 47;
-  return isError || isTunnelled || [6, 17, 132].includes(ip.protocol)
+  return isError || isTunnelled || isTransport(ip.protocol)
     ? [{ device, to: bytes.toString('hex', 0, 6), packet, ip }]
     : [];
 }

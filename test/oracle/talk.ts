@@ -6,6 +6,7 @@ import {
   encode,
   fragments,
   icmp,
+  isTransport,
   type Packet,
   protocolNumber,
   sctp,
@@ -137,7 +138,7 @@ const own: readonly string[] = ['10.1.0.1', 'fd10::1'];
 export function told({ device, to, packet, ip }: Left): string {
   const bytes = Buffer.from(packet);
   const isGue = ip.protocol === 17 && !ip.fragment && bytes.readUInt16BE(ip.transport + 2) === guePort;
-  const isOwn = isGue || ![6, 17, 132].includes(ip.protocol);
+  const isOwn = isGue || !isTransport(ip.protocol);
   // Flow label; identification and header checksum.
   if (ip.family === 6 && isOwn) bytes.writeUInt32BE(bytes.readUInt32BE() & 0x7ff00000);
   if (ip.family === 4 && isOwn) {

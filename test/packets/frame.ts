@@ -16,6 +16,9 @@ import { sctpChecksum } from './crc32c.ts';
 const tcpFlags = { F: 1, S: 2, R: 4, P: 8, A: 16 } as const;
 
 export const protocolNumber = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const;
+/** Whether packets of a protocol are forwarded, and not told about or wrapped around others. */
+export const isTransport = (protocol: number): boolean =>
+  protocol === protocolNumber.tcp || protocol === protocolNumber.udp || protocol === protocolNumber.sctp;
 const extensionNumber = { 'hop-by-hop': 0, routing: 43, destination: 60 } as const;
 const fragmentHeader = 44;
 
