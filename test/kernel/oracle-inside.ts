@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Difference } from '../oracle/compare.ts';
 import { type Director, openEbpfDirector, openIpvsDirector } from '../oracle/director.ts';
 import { randomScenario, type Scenario, type ScenarioKind, shrink } from '../oracle/scenario.ts';
-import { compareIn, Difference } from '../oracle/trial.ts';
+import { compareIn } from '../oracle/trial.ts';
 import { randomNumbers, startOf } from '../packets/random.ts';
 
 /* Runs in a guest, whose kernel has IPVS: oracle.test.ts. */

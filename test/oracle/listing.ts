@@ -58,5 +58,5 @@ export function listing({ services, timeouts }: Reading, withCounters: boolean):
   return [...lines, `timeouts ${timeouts.tcp} ${timeouts.tcpFin} ${timeouts.udp}`];
 }
 
-type Reading = Pick<Observed, 'services' | 'timeouts'>;
+export type Reading = Pick<Observed, 'services' | 'timeouts'>;
 type Counted = { readonly counters: Counters };

@@ -1,32 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Address } from '../../src/model/address.ts';
-import { normaliseDestination } from '../../src/model/real-server.ts';
-import { destinationKey } from '../../src/model/service-id.ts';
 import { sysctlDefaults } from '../../src/model/sysctls.ts';
 import type { Connection, Operation } from '../../src/model/table.ts';
-import type {
-  Destination,
-  DestinationId,
-  SchedulerName,
-  ServiceId,
-  VirtualService,
-} from '../../src/model/virtual-service.ts';
+import type { SchedulerName } from '../../src/model/virtual-service.ts';
 import type { Left } from '../kernel/wire.ts';
 import type { Packet } from '../packets/frame.ts';
-import { additions, destination, servicePlan } from '../packets/services.ts';
-import { firstRealServer, virtualAddresses } from '../packets/world.ts';
-import { crews, type Director, marked } from './director.ts';
-import { listing, row, rows } from './listing.ts';
-import {
-  type DestinationWish,
-  most,
-  places,
-  type Scenario,
-  type ServiceWish,
-  type Step,
-  sctpSysctls,
-  sysctls,
-} from './scenario.ts';
+import { additions } from '../packets/services.ts';
+import { compareConnections, compareListings, Difference, endsMs, same } from './compare.ts';
+import type { Director } from './director.ts';
+import { rows } from './listing.ts';
+import { places, type Scenario, type Step, sctpSysctls, sysctls } from './scenario.ts';
 import {
   briefly,
   errorAbout,
@@ -39,17 +21,8 @@ import {
   toldOfPieces,
   wentThroughTunnel,
 } from './talk.ts';
+import { clientAddress, guards, keyOf, termsOf } from './terms.ts';
 
-/** Entries whose end is nearer than this are waited out, so that it is the same moment for both. */
-const nearMs = 1000;
-/**
- * How far the two may be apart in what they say is left of an entry, one of them in whole seconds; and of a template that goes on
- * for the sake of its connections, from when the kernel's timer found it.
- */
-const apartMs = { usual: 1500, prolonged: 3600 };
-/** Between two looks at entries that are about to end; and how long such an end may take. */
-const lookMs = 250;
-const endsMs = 300_000;
 /** Both have summed up their counters after so long: IPVS does every two seconds (ip_vs_est.c). */
 const summedUpMs = 2200;
 /** A tick of the kernel's timers: entries that end at once are gone. */
@@ -75,9 +48,6 @@ const shortLifeMs = 16_000;
 const untiedMs = 600;
 const mostUntied = 16;
 
-/** Two directors did not do the same. */
-export class Difference extends Error {}
-
 /**
  * Does a scenario with both, step by step, and compares after each what left, what was refused, what is listed and every
  * connection. Throws Difference. Afterwards both are empty again. Its services' ports and its real servers go by its `number`. Returns
@@ -88,10 +58,9 @@ export async function compareIn(
   number: number,
   directors: readonly [Director, Director],
 ): Promise<number> {
-  const base = 1000 + 16 * (number % 3000);
-  const firstOfCrew = firstRealServer + most.destinations * (number % crews);
+  const { base, idOf, placeOf, destinationOf, serviceOf, talkOf } = termsOf(number);
   const talks: Talk[] = [];
-  let shown: Connection[] = [];
+  let shown: readonly Connection[] = [];
   let fresh = 0;
   let datagrams = base;
   let schedulesErrors = false;
@@ -227,21 +196,6 @@ export async function compareIn(
     }
   }
 
-  /** A client's first packet is on its way to a service. */
-  function talkOf(at: number, client: DestinationId, number: number): Talk {
-    const place = places[at]!;
-    const { address, port } = virtualOf(at);
-    if ('mark' in place)
-      return {
-        at,
-        client,
-        protocol: number % 2 === 0 ? 'tcp' : 'udp',
-        virtual: { address, port: marked.first + number },
-      };
-    // Every port there is.
-    return { at, client, protocol: place.protocol, virtual: { address, port: port || 7000 + number } };
-  }
-
   /** An entry that has ended counts in IPVS while what takes its place is scheduled: docs/reference/differences-from-ipvs.md. */
   function countsWhatEnded(talk: Talk): boolean {
     const key = keyOf(talk);
@@ -279,7 +233,7 @@ export async function compareIn(
   async function both(operations: readonly Operation[]): Promise<void> {
     const [first, second] = [await directors[0].apply(operations), await directors[1].apply(operations)];
     const reasons = (refusals: typeof first) => refusals.map((refusal) => refusal?.reason);
-    same('refused', reasons(first), reasons(second));
+    same(directors, 'refused', reasons(first), reasons(second));
   }
 
   function say(talk: Talk, flags: string, bytes: number): void {
@@ -306,7 +260,7 @@ export async function compareIn(
     ) as [Left[], Left[]];
     trail.push(`  ${shortly(packets[0]!)} -> ${first.map(briefly)}`);
     const tell = packets.length > 1 ? toldOfPieces : told;
-    same('what left', first.map(tell), second.map(tell));
+    same(directors, 'what left', first.map(tell), second.map(tell));
     return first;
   }
 
@@ -347,47 +301,15 @@ export async function compareIn(
   }
 
   async function compareTables(withCounters: boolean): Promise<void> {
-    for (const deadline = performance.now() + endsMs; ; ) {
-      const [first, second] = [await directors[0].connections(), await directors[1].connections()];
-      const near = [...first, ...second].map((one) => one.expiresInMs).filter((left) => left < nearMs);
-      if (near.length > 0) {
-        if (performance.now() > deadline)
-          throw new Difference(`entries do not end: ${rows(first)}\n-- ${rows(second)}`);
-        await sleep(Math.max(lookMs, Math.min(...near)));
-        continue;
-      }
-      same('connections', rows(first), rows(second));
-      const left = new Map(first.map((one) => [row(one), one.expiresInMs]));
-      for (const one of second) {
-        const isProlonged = one.template && hasLongTemplates;
-        const most = isProlonged ? apartMs.prolonged : apartMs.usual;
-        if (Math.abs(one.expiresInMs - left.get(row(one))!) > most)
-          same(`time left of ${row(one)}`, left.get(row(one)), one.expiresInMs);
-      }
-      // The ones that are told in milliseconds.
-      shown = [...second];
-      break;
-    }
-    let listings = await listed(withCounters);
-    if (String(listings[0]) !== String(listings[1])) {
-      // Ours counts an entry whose time is up until its timer has looked at it, ten times a second.
-      await sleep(lookMs);
-      listings = await listed(withCounters);
-    }
-    same('listing', ...listings);
-  }
-
-  async function listed(withCounters: boolean): Promise<readonly [string[], string[]]> {
-    const look = { counters: withCounters };
-    const [first, second] = [await directors[0].read(look), await directors[1].read(look)];
+    shown = await compareConnections(directors, hasLongTemplates);
+    const services = await compareListings(directors, withCounters);
     tunnels = new Set(
-      first.services.flatMap(({ destinations }) =>
+      services.flatMap(({ destinations }) =>
         destinations.flatMap(({ destination }) =>
           destination.method === 'tunnel' ? [destination.address] : [],
         ),
       ),
     );
-    return [listing(first, withCounters), listing(second, withCounters)];
   }
 
   /** Ends every connection at once, and leaves everything else as it was before. */
@@ -414,75 +336,4 @@ export async function compareIn(
       throw error;
     }
   }
-
-  function same(what: string, first: unknown, second: unknown): void {
-    const lines = [first, second].map((value) =>
-      (Array.isArray(value) ? value : [value]).map((one) =>
-        typeof one === 'string' ? one : (JSON.stringify(one) ?? 'nothing'),
-      ),
-    );
-    const [one, other] = lines as [string[], string[]];
-    if (one.join('\n') === other.join('\n')) return;
-    const differing = (of: string[], from: string[]) =>
-      of.filter((line) => !from.includes(line)).join('\n  ');
-    throw new Difference(
-      `${what}\n${directors[0].name}:\n  ${differing(one, other)}\n${directors[1].name}:\n  ${differing(other, one)}`,
-    );
-  }
-
-  function virtualOf(at: number): DestinationId {
-    const place = places[at]!;
-    const anyPort = 'anyPort' in place;
-    const name = anyPort ? 'otherIpv4' : place.family === 4 ? 'ipv4' : 'ipv6';
-    return { address: virtualAddresses[name] as Address, port: anyPort ? 0 : base + at };
-  }
-
-  function idOf(at: number): ServiceId {
-    const place = places[at]!;
-    if ('mark' in place) return { kind: 'fwmark', mark: place.mark, family: place.family };
-    return { kind: 'address', protocol: place.protocol, ...virtualOf(at) };
-  }
-
-  function placeOf(at: number, to: number): DestinationId {
-    const place = places[at]!;
-    const { port } = virtualOf(at);
-    const address = ((place.family === 4 ? '10.1.0.' : 'fd10::') + (firstOfCrew + to)) as Address;
-    const own = 'mark' in place ? 0 : port;
-    return { address, port: 'anyPort' in place ? 0 : to % 2 === 0 ? own : 8000 + to };
-  }
-
-  function destinationOf(at: number, to: number, wish: DestinationWish): Destination {
-    const { weight, method, tunnel, upper, lower } = wish;
-    const limits = { upperThreshold: upper, lowerThreshold: lower };
-    const wanted = { ...placeOf(at, to), method, ...(tunnel && { tunnel }), weight, ...limits };
-    return normaliseDestination(wanted, idOf(at));
-  }
-
-  function serviceOf(at: number, { scheduler, flags, persistence, onePacket }: ServiceWish): VirtualService {
-    const place = places[at]!;
-    const { seconds, bits } = persistence ?? { seconds: 12, bits: 32 };
-    const netmask = place.family === 6 ? (bits === 32 ? 128 : 64) : (-1 << (32 - bits)) >>> 0;
-    return {
-      id: idOf(at),
-      scheduler,
-      schedulerFlags: { ...flags, flag3: false },
-      ...((persistence || 'anyPort' in place) && { persistence: { timeoutSeconds: seconds, netmask } }),
-      onePacket: onePacket && ('mark' in place || place.protocol === 'udp'),
-    };
-  }
 }
-
-/**
- * Without a service of its family IPVS does not see packets: docs/reference/differences-from-ipvs.md. Of a service without
- * destinations it is asked twice whether it is still there.
- */
-const guards = {
-  4: servicePlan(`tcp ${virtualAddresses.ipv4}:9`, 'rr', destination('10.1.0.9:9')),
-  6: servicePlan(`tcp [${virtualAddresses.ipv6}]:9`, 'rr', destination('[fd10::9]:9')),
-};
-
-const clientAddress = (family: 4 | 6, n: number): Address =>
-  (family === 4 ? `203.0.${n >> 1}.${7 + 31 * n}` : `2001:db8:c${n >> 1}::${7 + 31 * n}`) as Address;
-
-const keyOf = ({ protocol, client, virtual }: Talk | Connection): string =>
-  `${protocol} ${destinationKey(client)} ${destinationKey(virtual)}`;
