@@ -20,7 +20,7 @@ import { most } from './scenario.ts';
 /** What the kernel takes to find out how many counters it can sum up at once (ip_vs_est_calc_phase, ip_vs_est.c). */
 const measuredMs = 6000;
 
-/** Ports of the virtual addresses at which packets are marked, TCP and UDP; and with what. */
+/** Ports of the virtual addresses at which packets are marked, of each protocol; and with what. */
 export const marked = { first: 7100, last: 7103, mark: 1 } as const;
 
 /**
@@ -139,7 +139,7 @@ function mark(): void {
     ['ip', virtualAddresses.ipv4],
     ['ip6', virtualAddresses.ipv6],
   ].flatMap(([family, address]) =>
-    ['tcp', 'udp'].map(
+    ['tcp', 'udp', 'sctp'].map(
       (protocol) =>
         `${family} daddr ${address} ${protocol} dport ${marked.first}-${marked.last} meta mark set ${marked.mark}`,
     ),

@@ -13,8 +13,8 @@ import type { Numbers } from '../packets/random.ts';
  */
 
 /**
- * The services there can be. `anyPort`: port 0, which is a service with persistence; `mark`: of a firewall mark, for TCP at even
- * ports and UDP at odd ones. Those of SCTP have scenarios of their own.
+ * The services there can be. `anyPort`: port 0, which is a service with persistence; `mark`: of a firewall mark, where no protocol is
+ * said for TCP at even ports and UDP at odd ones. Those of SCTP come last: they have scenarios of their own.
  */
 export const places = [
   { protocol: 'tcp', family: 4 },
@@ -26,6 +26,8 @@ export const places = [
   { mark: 1, family: 6 },
   { protocol: 'sctp', family: 4 },
   { protocol: 'sctp', family: 6 },
+  { mark: 1, protocol: 'sctp', family: 4 },
+  { mark: 1, protocol: 'sctp', family: 6 },
 ] as const;
 const firstOfSctp = places.findIndex((place) => 'protocol' in place && place.protocol === 'sctp');
 

@@ -77,13 +77,10 @@ export function termsOf(number: number): Terms {
   function talkOf(at: number, client: DestinationId, number: number): Talk {
     const place = places[at]!;
     const { address, port } = virtualOf(at);
-    if ('mark' in place)
-      return {
-        at,
-        client,
-        protocol: number % 2 === 0 ? 'tcp' : 'udp',
-        virtual: { address, port: marked.first + number },
-      };
+    if ('mark' in place) {
+      const protocol = 'protocol' in place ? place.protocol : number % 2 === 0 ? 'tcp' : 'udp';
+      return { at, client, protocol, virtual: { address, port: marked.first + number } };
+    }
     // Every port there is.
     return { at, client, protocol: place.protocol, virtual: { address, port: port || 7000 + number } };
   }
