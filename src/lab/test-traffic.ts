@@ -6,6 +6,7 @@ import { spawnInNetns } from '../sys/netns.ts';
 import { patternBytes } from './pattern.ts';
 import { probe } from './probe.ts';
 import { findNginx } from './real-servers.ts';
+import { run } from './run.ts';
 import { labDirectory } from './store.ts';
 
 /** Traffic of `lab test`, by the programs this machine has. All of it starts in the client's namespace. */
@@ -15,30 +16,6 @@ const chunkBytes = 1 << 20;
 
 export function isInstalled(program: string): boolean {
   return (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
-}
-
-/** Runs a program to its end. */
-async function run(
-  netns: string,
-  program: string,
-  args: readonly string[],
-  timeoutMs: number,
-): Promise<{ status: number; stdout: string; stderr: string }> {
-  const child = spawnInNetns(netns, program, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: timeoutMs,
-    killSignal: 'SIGKILL',
-  });
-  let stdout = '';
-  let stderr = '';
-  child.stdout!.on('data', (text) => {
-    stdout += text;
-  });
-  child.stderr!.on('data', (text) => {
-    stderr += text;
-  });
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { status: code ?? 1, stdout, stderr };
 }
 
 /**
@@ -60,7 +37,7 @@ export async function askInTurn(
         ...['-sS', '--max-time', seconds, '-H', 'Connection: close'],
         ...['-w', '%{exitcode} %{http_code}\\n', `http://${address}:${port}/[1-${connections}]`],
       ],
-      connections * connectionTimeoutMs + 10_000,
+      { timeoutMs: connections * connectionTimeoutMs + 10_000 },
     );
     return readAnswers(stdout);
   }
@@ -103,7 +80,7 @@ export async function load(
     netns,
     'wrk',
     ['-t1', '-c8', `-d${seconds}s`, `http://${address}:${port}/`],
-    (seconds + 10) * 1000,
+    { timeoutMs: (seconds + 10) * 1000 },
   );
   if (status !== 0) throw new Error(`wrk ended with status ${status}: ${stderr.trim() || stdout.trim()}`);
   return readLoad(stdout);
