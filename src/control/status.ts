@@ -88,15 +88,11 @@ export type StatusReport = {
 };
 
 /** What a report is made from. */
-export type Findings = {
-  readonly host: string;
-  readonly daemon?: DaemonReport;
-  readonly vrrp?: readonly VrrpStatus[];
-  readonly sync?: readonly RunningSync[];
-  readonly peers?: readonly PeerStatus[];
-  readonly aloneMs?: number;
+export type Findings = Pick<
+  StatusReport,
+  'host' | 'daemon' | 'vrrp' | 'sync' | 'peers' | 'aloneMs' | 'dataPlane'
+> & {
   readonly source: Source;
-  readonly dataPlane: Capabilities;
   readonly observed: Observed;
   readonly applied?: Applied;
   /** Where packets go; absent where the plane does not say: then nobody is called unreachable. */
@@ -171,7 +167,7 @@ function addressesOf(services: readonly ServiceState[]): Address[] {
 }
 
 /** The same from what was read before. Pure. */
-export function reportOf(findings: Findings): StatusReport {
+function reportOf(findings: Findings): StatusReport {
   const { host, daemon, source, dataPlane, observed, outlook } = findings;
   const index = indexOf(findings);
   const judged = observed.services.map((state) => judge(state, findings, index));
