@@ -61,6 +61,7 @@ export async function takeLock(instance: string): Promise<Lock> {
   }
 }
 
+/** Removes what a plane keeps of an instance in its folder; nothing where there is none. */
 export const removePlaneDirectory = (instance: string) =>
   rmSync(planeDirectory(instance), { recursive: true, force: true });
 

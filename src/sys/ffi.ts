@@ -221,6 +221,7 @@ export function openPath(path: string, flags: number, mode = 0): number {
   return checked(cOpen(path, flags, mode), 'open', `"${path}"`);
 }
 
+/** Closes a descriptor. Throws SystemError, EBADF where it is closed already. */
 export function closeFd(fd: number): void {
   checked(cClose(fd), 'close', `descriptor ${fd}`);
 }

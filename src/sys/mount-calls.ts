@@ -9,6 +9,7 @@ const noFollow = 8;
 const cMount = bindLibc('mount', 'int', ['str', 'str', 'str', 'ulong', 'str']);
 const cUmount = bindLibc('umount2', 'int', ['str', 'int']);
 
+/** Shows `source` at `target` as well; `recursive`: with what is mounted below it. Throws SystemError. */
 export function bindMount(source: string, target: string, { recursive = false } = {}): void {
   const bits = flags.bind | (recursive ? flags.recursive : 0);
   checked(cMount(source, target, null, bits, null), 'mount', `"${source}" on "${target}"`);
@@ -25,6 +26,7 @@ export function mountVirtual(type: string, target: string, data: string): void {
   checked(cMount(type, target, type, bits, data), 'mount', `${type} on "${target}"`);
 }
 
+/** Unmounts, following no symbolic link; `detach`: also what is in use, as soon as it is no more. Throws SystemError. */
 export function unmount(target: string, { detach = false } = {}): void {
   checked(cUmount(target, noFollow | (detach ? detachFlag : 0)), 'umount', `"${target}"`);
 }

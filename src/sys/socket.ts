@@ -30,6 +30,7 @@ export function openSocket(family: number, type: number, protocol: number): numb
   );
 }
 
+/** Binds a socket to an address of its family (struct sockaddr). Throws SystemError. */
 export function bindSocket(fd: number, address: Buffer): void {
   checked(cBind(fd, address, address.length), 'bind');
 }
@@ -67,6 +68,7 @@ export function receiveDatagram(
   }
 }
 
+/** Sets an option of setsockopt(2), of which a number is an int. Throws SystemError. */
 export function setSocketOption(fd: number, level: number, option: number, value: Buffer | number): void {
   let bytes = value;
   if (typeof bytes === 'number') {
@@ -76,6 +78,7 @@ export function setSocketOption(fd: number, level: number, option: number, value
   checked(cSetsockopt(fd, level, option, bytes, bytes.length), 'setsockopt', `${level}/${option}`);
 }
 
+/** The value of an option in at most `length` bytes (getsockopt(2)). Throws SystemError. */
 export function getSocketOption(fd: number, level: number, option: number, length: number): Buffer {
   const value = Buffer.alloc(length);
   const size = Buffer.alloc(4);

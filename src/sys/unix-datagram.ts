@@ -27,6 +27,7 @@ export type DatagramSender = {
   close(): void;
 };
 
+/** Opens a socket that sends to an address; nobody need listen there yet. */
 export function openDatagramSender(path: string): DatagramSender {
   const address = unixAddress(path);
   const fd = openSocket(families.unix, socketTypes.datagram, 0);
@@ -40,6 +41,7 @@ export type DatagramReceiver = {
   close(): void;
 };
 
+/** Listens at an address. Throws SystemError, EADDRINUSE where there is a socket already. */
 export function openDatagramReceiver(path: string): DatagramReceiver {
   const fd = openSocket(families.unix, socketTypes.datagram, 0);
   const into = Buffer.alloc(64 * 1024);

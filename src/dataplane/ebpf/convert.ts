@@ -84,6 +84,7 @@ export type Converter = {
   copy(source: Uint8Array, sourceOffset: number, target: Uint8Array, targetOffset: number): void;
 };
 
+/** Copies records of one layout into another one by the names of their fields; what only the new one has is left as it is. */
 export function converter(from: Layout, to: Layout): Converter {
   const moves = Object.entries(to.fields).flatMap(([name, { offset, size }]) => {
     const source = from.fields[name];

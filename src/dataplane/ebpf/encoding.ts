@@ -20,6 +20,7 @@ export function encodeAddress(address: Address): Uint8Array {
   return encoded;
 }
 
+/** The address in 16 bytes of a record, `family` 4 or 6. */
 export function decodeAddress(bytes: Uint8Array, family: number): Address {
   return addressFromBytes(family === 6 ? bytes : bytes.subarray(12));
 }

@@ -14,6 +14,7 @@ export function countEvent(instance: Instance, name: keyof typeof numbers.event)
   return value ? splitPerCpu(map, value).reduce((sum, cpu) => sum + cpu.readBigUInt64LE(0), 0n) : 0n;
 }
 
+/** Entries of the connection table now, and how often each thing has happened since the instance is there. */
 export function readActivity(instance: Instance): Activity {
   return {
     entries: instance.runtime.get(0, 'entries'),

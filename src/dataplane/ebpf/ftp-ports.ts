@@ -12,6 +12,7 @@ export function writeFtpPorts(settings: Records<'settings'>, ports: readonly num
   );
 }
 
+/** The ports of FTP in settings, in the order they were written in. */
 export function readFtpPorts(settings: Records<'settings'>): number[] {
   const ports = Array.from({ length: mostFtpPorts }, (_, i) => swapPort(settings.get(0, 'ftp_ports', i)));
   return ports.filter((port) => port !== 0);

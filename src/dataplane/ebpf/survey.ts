@@ -69,6 +69,7 @@ type Concerned = {
   readonly marks: readonly Mark[];
 };
 
+/** What services and their destinations have to do with the host, each address and mark once. */
 export function addressesOf(
   services: readonly {
     readonly service: Pick<VirtualService, 'id'>;

@@ -15,6 +15,7 @@ export type Traffic = {
 /** How often rates are estimated (net/netfilter/ipvs/ip_vs_est.c). */
 export const estimationMs = 2000;
 
+/** Of what has just come into being: counters and rates of 0. */
 export function newTraffic(): Traffic {
   return { counters: noAmounts(), sampled: noAmounts(), rates: noAmounts() };
 }

@@ -209,6 +209,7 @@ const transparentKinds: ReadonlySet<BtfKind> = new Set([
   'type-tag',
 ]);
 
+/** The type of a number. Throws BpfObjectError where there is none. */
 export function typeById(btf: Btf, id: number): BtfType {
   const type = btf.types[id];
   if (!type) throw new BpfObjectError(`read BTF: there is no type ${id}`);

@@ -40,6 +40,7 @@ export function bpf(command: BpfCommand, attributes: Buffer, context: string, he
   return result;
 }
 
+/** The error of a bpf(2) that was called by other means than `bpf`; `context` says what it was for. */
 export function bpfError(command: BpfCommand, errno: number, context: string): SystemError {
   return new SystemError(`bpf(${command})`, errno, context);
 }

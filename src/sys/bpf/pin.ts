@@ -20,10 +20,12 @@ export function openPinned(path: string): number {
   return bpf('OBJ_GET', attributes, `open "${path}"`, name);
 }
 
+/** Opens a pinned map. Throws SystemError, ENOENT where nothing is pinned. */
 export function openPinnedMap(path: string): MapHandle {
   return openMap(openPinned(path));
 }
 
+/** Opens a pinned program. Throws as `openPinnedMap`. */
 export function openPinnedProgram(path: string): ProgramHandle {
   return openProgram(openPinned(path));
 }

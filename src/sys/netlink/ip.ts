@@ -79,4 +79,5 @@ export function parseMac(mac: string): Buffer {
   return Buffer.from(mac.replaceAll(':', ''), 'hex');
 }
 
+/** Six bytes as xx:xx:xx:xx:xx:xx. */
 export const formatMac = (bytes: Buffer): string => bytes.toString('hex').replace(/(..)(?=.)/g, '$1:');

@@ -65,8 +65,10 @@ export function attribute(type: number, payload: Buffer): Buffer {
   return buffer;
 }
 
+/** An attribute of 8 bits. */
 export const u8 = (type: number, value: number): Buffer => attribute(type, Buffer.from([value]));
 
+/** A 16-bit attribute in the byte order of the host. */
 export function u16(type: number, value: number): Buffer {
   const buffer = Buffer.alloc(2);
   buffer.writeUInt16LE(value);
@@ -80,6 +82,7 @@ export function be16(type: number, value: number): Buffer {
   return attribute(type, buffer);
 }
 
+/** A 32-bit attribute in the byte order of the host. */
 export function u32(type: number, value: number): Buffer {
   const buffer = Buffer.alloc(4);
   buffer.writeUInt32LE(value >>> 0);

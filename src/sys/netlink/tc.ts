@@ -106,6 +106,7 @@ export function attachBpfFilter(
   );
 }
 
+/** Takes a filter off. Throws NetlinkError, ENOENT where there is none. */
 export function deleteBpfFilter(netlink: Netlink, place: FilterPlace): void {
   netlink.request(`delete BPF filter from ${place.direction} of interface ${place.index}`, deleteFilter, 0, [
     tcmsg(place.index, place.handle, filterParents[place.direction], filterInfo(place.priority)),
