@@ -8,7 +8,7 @@ import {
 } from '../model/address.ts';
 import { HeadgateError } from '../model/errors.ts';
 
-export const agentMethods = ['direct-routing', 'tunnel', 'masquerade'] as const;
+const agentMethods = ['direct-routing', 'tunnel', 'masquerade'] as const;
 export type AgentMethod = (typeof agentMethods)[number];
 
 /** What this host is to be set up as. */

@@ -65,7 +65,7 @@ function collector({ output }: Options, changes: Change[], { stdout }: Streams):
 }
 
 /** One change on one line. */
-export function changeLine({ what, before, after, wanted }: Change): string {
+function changeLine({ what, before, after, wanted }: Change): string {
   return wanted === undefined
     ? `${what}: ${before} -> ${after}`
     : `${what}: left at ${after}, which somebody else has set; it was ${wanted} before the agent came`;

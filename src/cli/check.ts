@@ -42,7 +42,7 @@ async function checkedBy(name: string, file: string | undefined): Promise<readon
 const marks = { sent: '>', received: '<', note: '*' } as const;
 
 /** `web/web1  http: 200 OK (3 ms)`, with the dialogue before it where that is wanted. */
-export function checkedText(
+function checkedText(
   { service, realServer, type, target, result, dialogue }: Checked,
   verbose: boolean,
 ): string {

@@ -27,7 +27,7 @@ export async function describeObject(
 }
 
 /** Everything about one object for a person: rows of what it is, then its real servers, then what is wrong. */
-export function descriptionText(description: Description): string {
+function descriptionText(description: Description): string {
   const isService = description.kind === 'service';
   const rows = isService ? serviceRows(description) : realServerRows(description);
   const { differences, runtimeChanges, problems, file, ignored } = description;

@@ -27,7 +27,7 @@ async function diagnoseHere(): Promise<Diagnosis | undefined> {
 }
 
 /** The diagnosis for a person: a paragraph each, and the count. */
-export function diagnosisText({ findings, counts }: Diagnosis): string {
+function diagnosisText({ findings, counts }: Diagnosis): string {
   const paragraphs = findings.map(({ id, severity, what, why, fix, next }) =>
     [
       `${severity.padEnd(6)}  ${what}`,

@@ -12,7 +12,7 @@ import { HeadgateError } from '../model/errors.ts';
 import { connect, openDaemon } from './connect.ts';
 
 /** The configuration where none is named. */
-export const usualFile = '/etc/headgate/headgate.yaml';
+const usualFile = '/etc/headgate/headgate.yaml';
 
 /** How everything stands: what the daemon says, or held against `file` where one is named. Rejects with a HeadgateError. */
 export function look(file: string | undefined): Promise<StatusReport> {

@@ -40,7 +40,7 @@ function agentVerdict({ factor, down, whenDown, admission, maxConnections }: Mem
 }
 
 /** What all checks of an entry come to: it is up while all are good, and the least weight that one asks for is its own. */
-export function verdictsIn(members: readonly MemberHealth[]): ReadonlyMap<string, Verdict> {
+function verdictsIn(members: readonly MemberHealth[]): ReadonlyMap<string, Verdict> {
   const verdicts = new Map<string, Verdict>();
   for (const one of members) {
     const key = memberKey(one.service, one.destination);

@@ -104,7 +104,7 @@ export async function describe(
 type Candidate = Named & { readonly id: ServiceId; readonly state?: ServiceState };
 
 /** The services that are there, and those that only the configuration has. */
-export function candidatesOf(services: readonly ServiceState[], { wanted }: Source): Candidate[] {
+function candidatesOf(services: readonly ServiceState[], { wanted }: Source): Candidate[] {
   const names = wanted?.names ?? plainNames;
   const candidate = (id: ServiceId, destinations: readonly Destination[], state?: ServiceState) => ({
     ...{ id, name: names.service(id), address: serviceKey(id) },
@@ -160,7 +160,7 @@ async function tally(
 }
 
 /** The same from what was read before. Pure. */
-export function descriptionsOf(
+function descriptionsOf(
   findings: Findings,
   objects: readonly Subject[],
   tallies: readonly Tally[],

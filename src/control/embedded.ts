@@ -127,7 +127,7 @@ export async function removePlane(): Promise<void> {
 }
 
 /** HEADGATE_PLANE. Throws HG_USAGE. */
-export function planeFromEnvironment(): Wish['dataPlane'] {
+function planeFromEnvironment(): Wish['dataPlane'] {
   const text = process.env.HEADGATE_PLANE;
   if (text === undefined || text === '') return undefined;
   if (text === 'auto' || text === 'ebpf' || text === 'ipvs') return text;

@@ -164,7 +164,7 @@ export function openConnectionSync({ controller, log, vrrp, awaits }: Connection
 }
 
 /** `auto`: whoever holds addresses tells, whoever does not listens; without VRRP both. */
-export function rolesOf(role: Wanted['role'], states: readonly VrrpState[]): readonly SyncRole[] {
+function rolesOf(role: Wanted['role'], states: readonly VrrpState[]): readonly SyncRole[] {
   if (role === 'master' || role === 'backup') return [role];
   if (role === 'both' || states.length === 0) return roles;
   return roles.filter((one) => states.some((state) => (state === 'master') === (one === 'master')));

@@ -61,7 +61,7 @@ function sourceOf({ file, wanted, generation, at, refused }: Inspected): Source 
 }
 
 /** What keeps a file from being in force, and the next step. */
-export function refusalProblem(file: string, refused: unknown): Problem {
+function refusalProblem(file: string, refused: unknown): Problem {
   const message = refused instanceof Error ? refused.message : String(refused);
   const what = `what it said before stays in force: ${message}`;
   if (!(refused instanceof HeadgateError)) return { what, remedy: 'headgate reload' };

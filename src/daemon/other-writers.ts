@@ -99,7 +99,7 @@ export function noticeOthers(controller: OwnController): OtherWriters {
 }
 
 /** What turns one table into another, without what is about services that were changed here. Pure. */
-export function byOthers(before: Table, found: Table, ours: ReadonlySet<string>): Operation[] {
+function byOthers(before: Table, found: Table, ours: ReadonlySet<string>): Operation[] {
   const without = ({ services }: Table): Table => ({
     services: services.filter(({ service }) => !ours.has(serviceKey(service.id))),
   });

@@ -13,7 +13,7 @@ export type Holder = {
 };
 
 /** The MAC address of a virtual router (RFC 9568, 7.3). */
-export function virtualMacOf({ routerId, addresses }: InstanceSettings): string {
+function virtualMacOf({ routerId, addresses }: InstanceSettings): string {
   const family = familyOf(addresses[0]!.address);
   return `00:00:5e:00:0${family === 4 ? 1 : 2}:${routerId.toString(16).padStart(2, '0')}`;
 }

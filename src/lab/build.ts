@@ -128,7 +128,7 @@ function namespacesOf({ name, prefix }: Pick<Topology, 'name' | 'prefix'>): stri
 }
 
 /** A topology that was built before, by this process or another. */
-export function standingLab(topology: Topology): Lab {
+function standingLab(topology: Topology): Lab {
   const netns = (node: string) => {
     if (
       !topology.nodes.some(({ name }) => name === node) &&

@@ -149,7 +149,7 @@ function startNginx(lab: string, node: string, nginx: string, ports: readonly nu
 }
 
 /** One process that answers every path with the node's name, except files under `/files/`. */
-export function nginxConfiguration(node: string, directory: string, ports: readonly number[]): string {
+function nginxConfiguration(node: string, directory: string, ports: readonly number[]): string {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   const lines = [
     'daemon off;',

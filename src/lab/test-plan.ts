@@ -16,7 +16,7 @@ const byLot: readonly SchedulerName[] = ['twos'];
 
 const servers = ['rs1', 'rs2', 'rs3'] as const;
 const weights = [3, 2, 1] as const;
-export const testClient = '10.78.1.2';
+const testClient = '10.78.1.2';
 const virtual = {
   masquerade: '10.78.1.100',
   'direct-routing': '10.78.1.101',

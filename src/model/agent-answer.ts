@@ -3,8 +3,8 @@
  * blanks, tabs or commas, a description after a sharp.
  */
 
-export const servingWords = ['up', 'down', 'stopped', 'fail'] as const;
-export const admissionWords = ['ready', 'drain', 'maint'] as const;
+const servingWords = ['up', 'down', 'stopped', 'fail'] as const;
+const admissionWords = ['ready', 'drain', 'maint'] as const;
 
 /** What an agent says in one line. What it does not say is absent, and stays as it was. */
 export type AgentAnswer = {

@@ -14,7 +14,6 @@ export const tcpStateNames = [
   'NONE', 'ESTABLISHED', 'SYN_SENT', 'SYN_RECV', 'FIN_WAIT', 'TIME_WAIT',
   'CLOSE', 'CLOSE_WAIT', 'LAST_ACK', 'LISTEN', 'SYNACK',
 ] as const;
-export type TcpState = (typeof tcpStateNames)[number];
 
 /** Lifetime in each TCP state without a packet, seconds. */
 export const tcpTimeoutsSeconds: readonly number[] = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120];
@@ -26,7 +25,7 @@ export const tcpActive: readonly boolean[] = [1, 3, 2, 10].reduce(
 );
 
 /** TCP events in the order of the transition tables' rows. */
-export const tcpEvents = ['syn', 'fin', 'ack', 'rst'] as const;
+const tcpEvents = ['syn', 'fin', 'ack', 'rst'] as const;
 export type TcpEvent = (typeof tcpEvents)[number];
 
 /** A transition table: row = direction x number of events + event, column = present state, value = next state. */
@@ -94,7 +93,6 @@ export const sctpStateNames = [
   'NONE', 'INIT1', 'INIT', 'C-SENT', 'C-REPLIED', 'C-WAIT', 'COOKIE', 'C-ECHOED', 'ESTABLISHED',
   'S-SENT', 'S-RECEIVED', 'S-ACK-SENT', 'REJECTED', 'CLOSED',
 ] as const;
-export type SctpState = (typeof sctpStateNames)[number];
 
 /** Lifetime in each SCTP state without a packet, seconds. */
 export const sctpTimeoutsSeconds: readonly number[] = [2, 4, 61, 61, 61, 61, 61, 61, 900, 61, 61, 61, 4, 61];
@@ -172,9 +170,6 @@ export function nextSctpState(state: number, direction: Direction, event: SctpEv
     state
   ]!;
 }
-
-/** Lifetime of a connection until its first packet sets that of a state, seconds. */
-export const newConnectionTimeoutSeconds = 3;
 
 function readTable(codes: readonly string[], rows: readonly string[]): Transitions {
   return rows.map((row) => row.split(' ').map((code) => codes.indexOf(code)));

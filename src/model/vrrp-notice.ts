@@ -31,7 +31,7 @@ export const nothingTold: ToldStates = { instances: new Map(), groups: new Map()
 
 const words = { master: 'MASTER', backup: 'BACKUP', fault: 'FAULT' } as const;
 
-export const noticeState = ({ state, reason }: Pick<Transition, 'state' | 'reason'>): NoticeState =>
+const noticeState = ({ state, reason }: Pick<Transition, 'state' | 'reason'>): NoticeState =>
   state === 'fault' && reason === stoppedReason ? 'STOP' : words[state];
 
 /** What is told of a transition: the instance, then each of its groups that has changed with it. Pure. */

@@ -30,7 +30,7 @@ export type SamplerOptions = {
 };
 
 /** What a load may be made of. */
-export const shareNames = ['cpu', 'memory', 'connections', 'script'] as const;
+const shareNames = ['cpu', 'memory', 'connections', 'script'] as const;
 export type ShareName = (typeof shareNames)[number];
 
 export type Sampler = {

@@ -12,7 +12,7 @@ import { rulesOf } from './save.ts';
 import { runRestore } from './scripts.ts';
 
 /** The files the init scripts of the distributions use; the first that exists, else the last. */
-export const rulesFiles = ['/etc/sysconfig/ipvsadm', '/etc/ipvsadm.rules'] as const;
+const rulesFiles = ['/etc/sysconfig/ipvsadm', '/etc/ipvsadm.rules'] as const;
 
 const actions = ['start', 'stop', 'restart', 'reload', 'save', 'status'] as const;
 

@@ -3,7 +3,7 @@ import { address } from './addresses.ts';
 import { duration, integer, key, object, text, word } from './keys.ts';
 
 /** Where `headgate agent serve` listens by itself. */
-export const agentPort = 9177;
+const agentPort = 9177;
 
 /** How a program on a real server is asked how it stands. */
 export const agent = object({

@@ -28,7 +28,7 @@ type Attached = { readonly path: string; readonly index: number; readonly mode: 
 const pageOverheadBytes = 500;
 
 /** The links an instance has pinned. */
-export function pinnedFastPaths(directory: string): Attached[] {
+function pinnedFastPaths(directory: string): Attached[] {
   return readdirSync(directory).flatMap((name) => {
     const match = fastPathFile.exec(name);
     if (!match) return [];

@@ -23,11 +23,11 @@ import type { PlaneSurvey } from '../host-survey.ts';
 export type Mark = { readonly mark: number; readonly family: Family };
 
 /** The routing table of the one route, and who "made" it and the rules: shown by `ip rule` and `ip route`. */
-export const markTable = 18_503;
-export const markProtocol = 72;
+const markTable = 18_503;
+const markProtocol = 72;
 
 /** The end of the internal pair that marked packets are routed to, and the one at which they arrive. */
-export const markDevice = 'hg1';
+const markDevice = 'hg1';
 const returnDevice = 'hg0';
 
 /** Address of the end where packets arrive; the program knows it too (bring_home in bpf/mark.h). */
@@ -45,7 +45,7 @@ type FamilyName = (typeof families)[number];
 const nameOf = (family: Family): FamilyName => (family === 4 ? 'ipv4' : 'ipv6');
 
 /** The rules that should stand before the one for local addresses, in order. */
-export function wantedRules(marks: readonly Mark[], family: FamilyName): Rule[] {
+function wantedRules(marks: readonly Mark[], family: FamilyName): Rule[] {
   const own = marks.filter((mark) => nameOf(mark.family) === family).map(({ mark }) => mark);
   if (own.length === 0) return [];
   const common = { family, priority: first, protocol: markProtocol } as const;

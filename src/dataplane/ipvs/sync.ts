@@ -74,7 +74,7 @@ export function kernelSync(kernel: Kernel, directory: string | undefined): Kerne
 }
 
 /** What was asked for and the kernel's daemon does not do, with what to do; undefined where it does all of it. */
-export function whatItLacks({ secret, threshold, refreshSeconds }: SyncSettings): string | undefined {
+function whatItLacks({ secret, threshold, refreshSeconds }: SyncSettings): string | undefined {
   if (secret !== undefined)
     return "IPVS's sync daemon sends in clear and listens to everybody: leave the key out, or dataPlane: ebpf";
   if (threshold !== undefined)

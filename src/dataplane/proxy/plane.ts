@@ -20,7 +20,7 @@ import { listenTcp, type TcpOptions } from './tcp.ts';
 import { listenUdp } from './udp.ts';
 
 /** Connections the plane holds when nobody says otherwise, if there are file descriptors for so many. */
-export const defaultProxyConnections = 65_536;
+const defaultProxyConnections = 65_536;
 
 export type ProxyOptions = {
   /** Connections and persistence templates at one time; fewer where file descriptors are. New ones are refused beyond. */

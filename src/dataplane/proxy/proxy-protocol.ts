@@ -5,7 +5,7 @@ import type { DestinationId } from '../../model/virtual-service.ts';
  * The PROXY protocol, sender's side: tells a real server, in front of the first byte, who the client is.
  * Source of all rules: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, sections 2.1 and 2.2.
  */
-export const proxyProtocolVersions = ['v1', 'v2'] as const;
+const proxyProtocolVersions = ['v1', 'v2'] as const;
 export type ProxyProtocolVersion = (typeof proxyProtocolVersions)[number];
 
 const signature = Uint8Array.of(0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a);

@@ -21,12 +21,7 @@ const skipKey = [2654446892n, 2654446892n] as const;
 export type MaglevDestination = Pick<DestinationView, 'address' | 'port' | 'lastWeight'>;
 
 /** The kernel's ip_vs_mh_hashkey: hsiphash of the sum in host order (little-endian), as 32 bits. */
-export function mhHash(
-  fold: number,
-  port: number,
-  offset = 0,
-  key: readonly [bigint, bigint] = offsetKey,
-): number {
+function mhHash(fold: number, port: number, offset = 0, key: readonly [bigint, bigint] = offsetKey): number {
   const word = new Uint8Array(4);
   new DataView(word.buffer).setUint32(0, (offset + port + fold) >>> 0, true);
   return hsiphash(word, key);

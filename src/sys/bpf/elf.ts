@@ -7,9 +7,8 @@ const SHT_SYMTAB = 2;
 export const SHT_NOBITS = 8;
 const SHT_REL = 9;
 export const SHF_EXECINSTR = 4;
-export const STT_OBJECT = 1;
 export const STT_FUNC = 2;
-export const STT_SECTION = 3;
+const STT_SECTION = 3;
 export const STB_LOCAL = 0;
 export const STV_HIDDEN = 2;
 

@@ -26,7 +26,7 @@ export class VerifierError extends Error {
 const statistics = /^(processed \d+ insns|verification time|stack depth|mark_precise|peak_states)/;
 
 /** The last lines that carry the verdict and the instruction and source line it is about. */
-export function verifierSummary(log: string, wanted = 5): string {
+function verifierSummary(log: string, wanted = 5): string {
   const lines = log.split('\n').filter((line) => line.trim() !== '');
   let end = lines.length;
   while (end > 0 && statistics.test(lines[end - 1]!)) end--;

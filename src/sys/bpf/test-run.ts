@@ -46,7 +46,7 @@ const smallestFrame = 14;
  * BPF_PROG_TEST_RUN: runs a program on a packet without sending it. A tc or XDP program needs at least an Ethernet
  * header; with `repeat` it sees the packet as the run before left it. Throws SystemError (ENOSPC: `outputBytes`).
  */
-export function testRun(options: TestRunOptions): TestRunResult {
+function testRun(options: TestRunOptions): TestRunResult {
   const { data, context, repeat = 1 } = options;
   if (data && data.byteLength < smallestFrame)
     throw new TypeError(
@@ -79,7 +79,7 @@ export function testRun(options: TestRunOptions): TestRunResult {
 const skbBytes = 192;
 
 /** struct __sk_buff for `testRun`. */
-export function encodeSkb(context: SkbContext): Buffer {
+function encodeSkb(context: SkbContext): Buffer {
   const skb = Buffer.alloc(skbBytes);
   skb.writeUInt32LE(context.mark ?? 0, 8);
   skb.writeUInt32LE(context.priority ?? 0, 32);
@@ -93,7 +93,7 @@ export function encodeSkb(context: SkbContext): Buffer {
   return skb;
 }
 
-export function decodeSkb(skb: Buffer): Required<SkbContext> {
+function decodeSkb(skb: Buffer): Required<SkbContext> {
   return {
     mark: skb.readUInt32LE(8),
     protocol: skb.readUInt32LE(16),

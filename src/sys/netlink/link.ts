@@ -202,12 +202,13 @@ export function createVeth(netlink: Netlink, link: NewLink & { readonly peer: Ne
   ]);
 }
 
+/** Creates a bridge without ports. Throws NetlinkError, EEXIST where the name is taken. */
 export function createBridge(netlink: Netlink, link: NewLink): void {
   create(netlink, link, [linkInfo('bridge')]);
 }
 
 /** Modes of a macvlan (IFLA_MACVLAN_MODE). */
-export const macvlanModes = { private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
+const macvlanModes = { private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
 
 /** Creates a macvlan on the device with ifindex `lower` (an index of the socket's namespace). */
 export function createMacvlan(

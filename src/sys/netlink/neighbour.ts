@@ -10,7 +10,7 @@ const getNeighbour = 30;
 const nda = { destination: 1, linkAddress: 2 } as const;
 const useFlag = 1;
 
-export const neighbourStates = {
+const neighbourStates = {
   none: 0,
   incomplete: 0x01,
   reachable: 0x02,
@@ -89,6 +89,7 @@ export function setNeighbour(
   ]);
 }
 
+/** Forgets the neighbour of an address on an interface. Throws NetlinkError, ENOENT where there is none. */
 export function deleteNeighbour(netlink: Netlink, index: number, address: string): void {
   const { family, bytes } = parseIp(address);
   netlink.request(`delete neighbour ${address} on interface ${index}`, deleteNeighbourType, 0, [

@@ -24,7 +24,7 @@ const rta = {
 };
 
 export const tables = { main: 254, local: 255 } as const;
-export const routeTypes = {
+const routeTypes = {
   unicast: 1,
   local: 2,
   broadcast: 3,

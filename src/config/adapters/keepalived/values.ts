@@ -63,7 +63,7 @@ export function timeMs(statement: Statement, leastMs: number, told: Told): numbe
   return timeIn(word, leastMs, told);
 }
 
-export function timeIn({ text, span }: Word, leastMs: number, { notes }: Told): number | undefined {
+function timeIn({ text, span }: Word, leastMs: number, { notes }: Told): number | undefined {
   const match = /^\s*\+?(\d*(?:\.\d*)?)(.*)$/s.exec(text);
   const digits = match?.[1] ?? '';
   const seconds = /\d/.test(digits) ? Number(digits) : Number.NaN;

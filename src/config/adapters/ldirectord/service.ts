@@ -189,7 +189,7 @@ function readReal({ text, line }: Given, family: Family, reading: Reading): read
 }
 
 /** The fallback of a section, or of all where these are the settings of the whole file. */
-export function readFallback(
+function readFallback(
   { given }: Settings,
   family: Family,
   protocol: 'tcp' | 'udp' | 'fwm',
