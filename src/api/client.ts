@@ -89,7 +89,10 @@ export type Remote = {
   }): Promise<{ generation: number }>;
 };
 
-/** A daemon says at once how it is, whatever it is at; work may take its time. */
+/**
+ * How long a daemon may be silent: it says at once how it is, whatever it is at. Work may take its time, for every ten seconds the
+ * daemon says that it is at it; the rest is for those that did not say so yet.
+ */
 const [greetingMs, workMs] = [10_000, 300_000];
 
 /**
@@ -245,7 +248,7 @@ function notUnderstood(path: string, error: unknown): HeadgateError {
 }
 
 const silence = (path: string, ms: number): string =>
-  `Cannot get an answer from the daemon at "${path}": wanted one within ${ms / 1000} s, found none`;
+  `Cannot get an answer from the daemon at "${path}": wanted one within ${ms / 1000} s, or a word that it is at it, found none`;
 
 function errorOf(value: unknown): Error {
   const { error } = value as {

@@ -93,6 +93,8 @@ export type ServedHistory = {
 const mostBytes = 512 * 1024 * 1024;
 const smallBytes = 64 * 1024;
 const requestTimeoutMs = 60_000;
+/** How often somebody whose answer takes long hears that it is being made. */
+const underWayEveryMs = 10_000;
 /** Who is still being answered when the daemon ends has this long. */
 const farewellMs = 1000;
 /** Until a request's headers are there; a client that is slower is cut off, as is one whose body takes too long. */
@@ -105,7 +107,11 @@ const mostConnections = 256;
  * Serves the control API on a unix socket that only its owner may open; a socket that a dead process left is taken
  * over, so the caller must hold the instance's lock. Rejects with HG_SOCKET when it cannot listen.
  */
-export async function serveApi(path: string, served: Served): Promise<{ close(): Promise<void> }> {
+export async function serveApi(
+  path: string,
+  served: Served,
+  { everyMs = underWayEveryMs } = {},
+): Promise<{ close(): Promise<void> }> {
   const followers = openFollowers(served.events);
   const times = {
     requestTimeout: requestTimeoutMs,
@@ -122,7 +128,9 @@ export async function serveApi(path: string, served: Served): Promise<{ close():
       sendError(response, error);
       return;
     }
+    const underWay = setInterval(() => tellUnderWay(request, response), everyMs);
     answer(served, request, response)
+      .finally(() => clearInterval(underWay))
       .then((value) => response.headersSent || send(response, 200, value))
       .catch((error) => (response.headersSent ? response.destroy() : sendError(response, error)));
   });
@@ -141,6 +149,11 @@ export async function serveApi(path: string, served: Served): Promise<{ close():
         server.closeIdleConnections();
       }),
   };
+}
+
+/** 102 (RFC 2518, section 10.1): the request was taken, and its answer is to come. HTTP/1.0 has no such thing (RFC 9110, section 15.2). */
+function tellUnderWay({ httpVersion }: IncomingMessage, response: ServerResponse): void {
+  if (!response.headersSent && httpVersion !== '1.0') response.writeProcessing();
 }
 
 function listen(server: Server, path: string): Promise<void> {

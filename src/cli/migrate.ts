@@ -6,6 +6,7 @@ import { ask, canAsk } from './ask.ts';
 import { openDaemon } from './connect.ts';
 import type { Streams } from './context.ts';
 import { type Output, write } from './output.ts';
+import { tellUnderWay } from './under-way.ts';
 
 /** A move that was looked at, by the daemon or, where none runs, in this process. */
 type Looked = {
@@ -32,7 +33,8 @@ export async function migrate(
       refuseBefore(plan);
       await consent(move);
     }
-    const moved = await looked.carryOut();
+    const words = daemon ? 'The daemon moves them (Ctrl-C does not stop it)' : 'Moving them';
+    const moved = await (isText ? tellUnderWay(streams, words, looked.carryOut) : looked.carryOut());
     await write(streams, output, moved, () => movedText(moved));
   } finally {
     await looked.close();
