@@ -62,9 +62,9 @@ requires(
     inPair(async (pair) => {
       const { a, b, wire } = pair;
       deafen(pair);
-      startKeepalived(pair, 'vrrp_version 3', 'advert_int 0.1');
+      startKeepalived(pair, 'vrrp_version 3', 'advert_int 0.3');
       await until(() => wire.has(b.netns, vip), 'keepalived is master');
-      const running = await startOurs(pair, '      advertisementInterval: 100ms\n      rival: yield\n');
+      const running = await startOurs(pair, '      advertisementInterval: 300ms\n      rival: yield\n');
       await running.logged(/state=backup reason="10.77.0.2 is master as well, and stays it"/);
       await until(() => !wire.has(a.netns, vip), 'one master');
       await new Promise((done) => setTimeout(done, 1500));

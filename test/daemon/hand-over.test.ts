@@ -28,14 +28,14 @@ virtualServices:
     realServers: [{ address: 10.77.0.2:8080 }]
 failover:
   vrrp:
-    - { name: front, interface: eth0, routerId: 51, priority: 150, advertisementInterval: 100ms, addresses: [${vip}] }
+    - { name: front, interface: eth0, routerId: 51, priority: 150, advertisementInterval: 300ms, addresses: [${vip}] }
 `);
   });
   afterEach(() => pair.close());
   const startKeepalived = () =>
     pair.startKeepalived(
       b,
-      `global_defs {\n vrrp_version 3\n}\nvrrp_instance front {\n state BACKUP\n interface eth0\n virtual_router_id 51\n priority 100\n advert_int 0.1\n virtual_ipaddress {\n ${vip}\n }\n}\n`,
+      `global_defs {\n vrrp_version 3\n}\nvrrp_instance front {\n state BACKUP\n interface eth0\n virtual_router_id 51\n priority 100\n advert_int 0.3\n virtual_ipaddress {\n ${vip}\n }\n}\n`,
     );
   const failover = (...words: string[]) => a.run('headgate', 'failover', ...words);
 
@@ -65,7 +65,7 @@ failover:
     });
     const resigns = '(front) Backup received priority 0 advertisement';
     await until(() => keepalived.log().includes(resigns), 'keepalived heard that it was given up');
-    // Its priority of 150 does not bring it back.
+    // Its priority of 150 does not bring it back, which would be after three intervals and the skew: 1024 ms.
     await new Promise((settled) => setTimeout(settled, 1500));
     expect([wire.has(a.netns, vip), wire.has(b.netns, vip)]).toEqual([false, true]);
     expect(a.run('headgate', 'status').stdout).toContain('it stands back until: headgate failover --back');

@@ -95,7 +95,7 @@ requires(
     const file = join(folder, 'keepalived.conf');
     writeFileSync(
       file,
-      `global_defs {\n vrrp_version 3\n}\nvrrp_instance front {\n state BACKUP\n interface eth0\n virtual_router_id 51\n priority 100\n advert_int 0.1\n ${own}\n virtual_ipaddress {\n ${vip}\n }\n}\n`,
+      `global_defs {\n vrrp_version 3\n}\nvrrp_instance front {\n state BACKUP\n interface eth0\n virtual_router_id 51\n priority 100\n advert_int 0.3\n ${own}\n virtual_ipaddress {\n ${vip}\n }\n}\n`,
     );
     const pids = ['-p', join(folder, 'k.pid'), '-r', join(folder, 'v.pid')];
     const words = ['netns', 'exec', b, 'keepalived', '-n', '-l', '-D', '-P', '-f', file, ...pids];
@@ -125,7 +125,7 @@ requires(
 
   function order(priority: number, vip: string, settings: Partial<InstanceSettings>): void {
     const instance: InstanceSettings = {
-      ...{ name: 'front', interface: 'eth0', version: 3, routerId: 51, advertisementInterval: 100 },
+      ...{ name: 'front', interface: 'eth0', version: 3, routerId: 51, advertisementInterval: 300 },
       ...{ preempt: true, preemptDelay: 0, downAfter: 3, peers: [], excludedAddresses: [] },
       addresses: [{ address: vip as Address, length: vip.includes(':') ? 128 : 32 }],
       authentication: { type: 'none', secret: '' },
