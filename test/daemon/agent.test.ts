@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { requires } from '../requirements.ts';
@@ -12,11 +12,15 @@ const configuration = (agent: object, servers: Readonly<Record<string, object>> 
     { web1: { weight: 100, ...servers.web1 }, web2: { weight: 100, ...servers.web2 } },
   );
 
-/** Says what stands in a file, to everybody who connects, and hangs up: an agent as people write it for HAProxy. */
+/**
+ * Says what stands in a file, to everybody who connects, and hangs up: an agent as people write it for HAProxy. Prints what
+ * it said, a JSON string a line.
+ */
 const foreign = (file: string) => `
 require('net').createServer((socket) => {
+  const words = require('fs').readFileSync('${file}', 'utf8');
   socket.on('error', () => undefined);
-  socket.end(require('fs').readFileSync('${file}'));
+  socket.end(words, () => console.log(JSON.stringify(words)));
 }).listen(9177, () => console.log('up'));`;
 
 requires(
@@ -44,7 +48,20 @@ requires(
   });
 
   const file = (name: string) => join(site.file, '..', `${name}.words`);
-  const says = (name: string, text: string) => writeFileSync(file(name), text);
+  /** What agents of others have printed, by name. */
+  const printed: Record<string, string> = {};
+  /** In one piece: it is read at any moment. */
+  const says = (name: string, text: string) => {
+    writeFileSync(`${file(name)}.new`, text);
+    renameSync(`${file(name)}.new`, file(name));
+  };
+  /** Says it, and waits until it was taken: who asks again has taken the answer before. */
+  const saysOften = async (name: string, text: string) => {
+    const times = () => (printed[name] ?? '').split(`${JSON.stringify(text)}\n`).length - 1;
+    const before = times();
+    says(name, text);
+    await expect.poll(times, { timeout: 60_000 }).toBeGreaterThan(before + 1);
+  };
   const up = async (agent: ChildProcess) => {
     agents.push(agent);
     await new Promise((done) => (agent.stdout ?? agent.stderr)!.once('data', done));
@@ -52,11 +69,13 @@ requires(
   };
   const serveWords = (name: 'web1' | 'web2', text: string) => {
     says(name, text);
-    return up(
-      site.lab.spawn(name, process.execPath, ['-e', foreign(file(name))], {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      }),
-    );
+    const agent = site.lab.spawn(name, process.execPath, ['-e', foreign(file(name))], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    agent.stdout!.on('data', (line) => {
+      printed[name] = `${printed[name] ?? ''}${line}`;
+    });
+    return up(agent);
   };
   const realServer = (name: string) => site.stateOf(name)!;
   const events = () => site.run('headgate', 'events').stdout;
@@ -71,7 +90,7 @@ requires(
     expect(site.run('headgate', 'plan', site.file)).toMatchObject({ status: 0 });
     expect(site.run('headgate', 'describe', 'web/web1').stdout).toMatch(/agent +weight x 0\.4, last answer/);
     const weighs = async (words: string, weight: number | undefined, state: string) => {
-      says('web1', words);
+      await saysOften('web1', words);
       await site.until(site.listed, (rules) => rules.web1 === weight);
       await site.until(
         () => realServer('web1').state,
@@ -92,8 +111,7 @@ requires(
       /10\.87\.0\.1:80 .*agent says down/,
     );
     // Nor "up".
-    says('web1', '100%\n');
-    await new Promise((done) => setTimeout(done, 600));
+    await saysOften('web1', '100%\n');
     expect(site.listed()).toEqual({ web2: 100 });
     await weighs('up', 100, 'ready');
     await weighs('0%', 0, 'drained');
