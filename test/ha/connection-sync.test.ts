@@ -58,7 +58,8 @@ requires(
       ...open(vips[method][family], 7),
     }));
     for (const { fd } of streams) expect(echo(fd, 'by a')).toBe('by a');
-    await sleep(50);
+    const established = () => site.connections('b').filter((line) => line.includes('ESTABLISHED')).length;
+    await until(() => established() >= ways.length, 'the other one was told of all');
     site.activate('b');
     for (const { fd, method, family } of streams)
       expect(`${method} ${family} ${echo(fd, 'by b')}`).toBe(`${method} ${family} by b`);
@@ -85,10 +86,13 @@ requires(
     const server = at(reals.masquerade[6], 7007);
     site.ipvsadm('b', '-d', '-t', service, '-r', server);
     const late = open(vips.masquerade[6], 7);
-    await sleep(100);
-    const here = site.connections('b');
-    expect(here.filter((line) => /^TCP .* 10\.71\.0\.1:0 +10\.71\.0\.100:8 /.test(line))).toHaveLength(1);
-    expect(here.filter((line) => line.startsWith('UDP '))).toHaveLength(1);
+    const here = (what: RegExp) => site.connections('b').filter((line) => what.test(line)).length;
+    await until(() => here(/^TCP .* 10\.71\.0\.1:0 +10\.71\.0\.100:8 /) === 1, 'it was told of the template');
+    await until(() => here(/^UDP /) === 1, 'it was told of the datagrams');
+    await until(
+      () => here(new RegExp(`ESTABLISHED.*${late.from}`)) === 1,
+      'it was told of the one that it has no server for',
+    );
     site.activate('b');
     expect(ask()).toBe(answered);
     expect(echo(persistent.fd, 'by b')).toBe('by b');
