@@ -1,7 +1,6 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { WhenGone } from '../../src/model/virtual-service.ts';
 import { setSocketOption } from '../../src/sys/socket.ts';
@@ -117,8 +116,7 @@ requires(
         expect(established(1)).toContain(seen);
         expect(serve('reset', 2)).toMatch(/- echo\/.*: \d+ connections? ends? with a reset/);
         expect(echo(fd)).toBe('ECONNRESET');
-        await setTimeout(50);
-        expect(established(1)).not.toContain(seen);
+        await expect.poll(() => established(1)).not.toContain(seen);
         closeSocket(fd);
         expect(site.events('EVENT_CONNECTION_RESET')).toBeGreaterThan(0);
         const again = connectOn(site.lab, 'client', 'stream', { address, port: 7 });
@@ -132,14 +130,17 @@ requires(
         const before = established(1);
         const stream = streamOn(site.lab, 'client', { address, port: 80 }, { from });
         const sent = upload(stream, 2_000_000_000).catch((error: NodeJS.ErrnoException) => error.code);
-        await setTimeout(100);
-        const seen = seenPort(from.port, before);
-        expect(established(1)).toContain(seen);
+        let seen: number | undefined;
+        await expect
+          .poll(() => {
+            seen = seenPort(from.port, before);
+            return seen !== undefined && established(1).includes(seen);
+          })
+          .toBe(true);
         serve('reset', 2);
         // A writer hears of it as either of these (tcp(7), write(2)).
         expect(['ECONNRESET', 'EPIPE']).toContain(await sent);
-        await setTimeout(50);
-        expect(established(1)).not.toContain(seen);
+        await expect.poll(() => established(1)).not.toContain(seen);
       });
 
       // Offloads matter where packets are made of others.
@@ -186,8 +187,7 @@ requires(
         expect(readLine(other)).toBe('real2');
         closeSocket(other);
         closeSocket(fd);
-        await setTimeout(100);
-        expect(established(1)).not.toContain(seen);
+        await expect.poll(() => established(1)).not.toContain(seen);
       });
 
       it('drop: silence, and what was said arrives when it is back', () => {
