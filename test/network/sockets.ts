@@ -66,6 +66,14 @@ export class SocketError extends Error {
 
 const failed = (call: string) => new SocketError(call, errnoName(lastErrno()));
 
+/** Calls again what a signal interrupted: a child that ends is one, and calls with a timeout are not restarted (signal(7)). */
+function uninterrupted(call: () => number): number {
+  for (;;) {
+    const result = call();
+    if (result >= 0 || errnoName(lastErrno()) !== 'EINTR') return result;
+  }
+}
+
 /** A connected socket on a node: its descriptor. Throws SocketError: ECONNREFUSED, EHOSTUNREACH, EINPROGRESS (time). */
 export function connectOn(
   lab: Lab,
@@ -84,7 +92,7 @@ export function connectOn(
       for (const [level, option, value] of set) setSocketOption(fd, level, option, value);
       const own = from?.address ?? (target.address.includes(':') ? '::' : '0.0.0.0');
       bindSocket(fd, socketAddress(own, from?.port ?? freshPort()));
-      if (cConnect(fd, remote, remote.length) < 0) throw failed('connect');
+      if (uninterrupted(() => cConnect(fd, remote, remote.length)) < 0) throw failed('connect');
       return fd;
     } catch (error) {
       closeFd(fd);
@@ -104,7 +112,7 @@ function timeval(ms: number): Buffer {
 export function sendAll(fd: number, bytes: Uint8Array): void {
   for (let sent = 0; sent < bytes.length; ) {
     const rest = bytes.subarray(sent);
-    const count: number = cSend(fd, rest, rest.length, withoutSignal);
+    const count = uninterrupted(() => cSend(fd, rest, rest.length, withoutSignal));
     if (count < 0) throw failed('send');
     sent += count;
   }
@@ -113,7 +121,7 @@ export function sendAll(fd: number, bytes: Uint8Array): void {
 /** What arrives next; empty at the end of a stream. Throws SocketError, EAGAIN when nothing arrives in time. */
 export function receive(fd: number, most = 65_536): Buffer {
   const into = Buffer.allocUnsafe(most);
-  const count: number = cRecv(fd, into, most, 0);
+  const count = uninterrupted(() => cRecv(fd, into, most, 0));
   if (count < 0) throw failed('recv');
   return into.subarray(0, count);
 }
