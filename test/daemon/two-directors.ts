@@ -84,7 +84,7 @@ export async function inPair(work: (pair: Pair) => Promise<void>): Promise<void>
 /** The virtual address of `configurationOf`. */
 export const vip = '10.77.0.100';
 
-/** One service at an address that moves; `more` follows the VRRP instance. */
+/** One service at an address that moves, for whoever is silent for a second; `more` follows the VRRP instance. */
 export const configurationOf = (priority: number, more = '') => `
 virtualServices:
   - name: web
@@ -97,7 +97,7 @@ failover:
       interface: eth0
       routerId: 51
       priority: ${priority}
-      advertisementInterval: 100ms
+      advertisementInterval: 300ms
       addresses: [${vip}]
 ${more}`;
 
