@@ -75,9 +75,12 @@ requires(
     const pins = join(bpffsDirectory, dirname(site.socket).split('/').at(-1)!);
     const [{ ifindex }] = JSON.parse(network.ip('-n', site.netns, '-j', 'link', 'show', 'x0'));
     const link = openLink(openPinned(join(pins, `link_${ifindex}_ingress`)));
+    // It looks every ten seconds, which may be now.
+    daemon.process.kill('SIGSTOP');
     link.detach();
     link.close();
     expect(fetchFrom(network.client, 300)).toBeUndefined();
+    daemon.process.kill('SIGCONT');
     await daemon.logged(/interface covered device=x0/);
     expect(fetchFrom(network.client, 20_000)).toBe('served');
   });
