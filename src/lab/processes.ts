@@ -4,7 +4,8 @@ import { moduleProgram } from '../sys/program.ts';
 import type { Lab } from './build.ts';
 import type { TrafficOrder, TrafficReport } from './traffic-report.ts';
 
-const readyTimeoutMs = 20_000;
+/** A process that has not begun after so long never will; on a busy machine it takes more than 20 s. */
+const readyTimeoutMs = 60_000;
 
 /** A running helper process; `stop` ends it and resolves when it is gone. */
 export type Helper = { readonly child: ChildProcess; stop(): Promise<void> };
