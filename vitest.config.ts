@@ -14,6 +14,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['src/**/*.test.ts', 'test/unit/**/*.test.ts'],
+          setupFiles: ['test/unit/setup.ts'],
           pool: 'threads',
           isolate: false,
           maxWorkers: '100%',
