@@ -248,7 +248,7 @@ function notUnderstood(path: string, error: unknown): HeadgateError {
 }
 
 const silence = (path: string, ms: number): string =>
-  `Cannot get an answer from the daemon at "${path}": wanted one within ${ms / 1000} s, or a word that it is at it, found none`;
+  `Cannot get an answer from the daemon at "${path}": wanted a word within ${ms / 1000} s, found none`;
 
 function errorOf(value: unknown): Error {
   const { error } = value as {
