@@ -81,6 +81,20 @@ describe('a connection of the kernel', () => {
     expect(told('TIME_WAIT')).toEqual({ stays: 'unknown', service: id });
   });
 
+  test('stays when it carries data of FTP that the kernel helps, and is not called gone', () => {
+    const id: ServiceId = { ...web, port: 21 };
+    const own = [entry(id, [real('10.0.0.1', 21), real('10.0.0.2', 21, 'direct-routing')])];
+    // Passive, between ports that the real server chose; active, from the port beside the service's.
+    const passive = { virtual: at('192.0.2.10', 40_000), destination: at('10.0.0.1', 40_000) };
+    const active = { virtual: at('192.0.2.10', 20), destination: at('10.0.0.1', 20) };
+    for (const data of [passive, active]) {
+      expect(fateOf(own, data, [21])).toEqual({ stays: 'data', service: id });
+      expect(fateOf(own, data, [])).toEqual({ stays: 'gone' });
+      expect(fateOf(own, { ...data, destination: at('10.0.0.9', 20) }, [21])).toEqual({ stays: 'gone' });
+      expect(fateOf(own, { ...data, destination: at('10.0.0.2', 20) }, [21])).toEqual({ stays: 'gone' });
+    }
+  });
+
   test('of FTP stays with the helper of the kernel, where there is one and it masquerades', () => {
     const id: ServiceId = { ...web, port: 21 };
     const both = [entry(id, [real('10.0.0.1', 8080), real('10.0.0.2', 21, 'direct-routing')])];

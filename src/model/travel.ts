@@ -13,6 +13,7 @@ export type Travel =
 /** Why a connection of the kernel's IPVS cannot be carried on by another plane. */
 export const staysBecause = {
   helper: 'ip_vs_ftp rewrites what is said on it',
+  data: 'it carries data of an FTP connection that ip_vs_ftp helps',
   expected: 'an application helper expects it; no client has opened it',
   engine: 'a template of another persistence engine than sip',
   gone: 'its real server is not in the table any more',
@@ -85,6 +86,16 @@ export function traveller(
     );
   }
 
+  /** The service of whose FTP connection this one carries data: the helper made it, at ports of both ends' choice (ip_vs_ftp_out, ip_vs_ftp_in). */
+  function helpedServiceOf({ protocol, virtual, destination: real }: Connection): ServiceId | undefined {
+    if (protocol !== 'tcp') return undefined;
+    const candidates = helpedPorts.flatMap((port) =>
+      find({ kind: 'address', protocol, address: virtual.address, port }),
+    );
+    const isHere = (one: Destination) => one.address === real.address && one.method === 'masquerade';
+    return candidates.find(({ destinations }) => destinations.some(isHere))?.service.id;
+  }
+
   /** The first of some services that has a destination as it is looked for. */
   function homeIn(
     entries: readonly ServiceEntry[],
@@ -103,7 +114,11 @@ export function traveller(
     const stays = (why: StaysBecause): Travel => ({ stays: why, ...(home && { service: home.service.id }) });
     if (engine && engine.name !== 'sip') return stays('engine');
     if (familyOf(real.address) !== familyOf(client.address)) return stays('family');
-    if (!home) return stays(template && client.port === 0 ? 'expected' : 'gone');
+    if (!home) {
+      if (template) return stays(client.port === 0 ? 'expected' : 'gone');
+      const control = helpedServiceOf(connection);
+      return control ? { stays: 'data', service: control } : stays('gone');
+    }
     const { persistence, id } = home.service;
     if (client.port === 0 && !(template && persistence)) return stays('expected');
     const { method } = home.destination;

@@ -134,6 +134,7 @@ function helpLost({ services, sysctls }: Observed): LeftBehind[] {
 const withIpvs = 'it stays with IPVS until it ends, and so does its service there';
 const fates: Readonly<Record<StaysBecause, string>> = {
   helper: withIpvs,
+  data: withIpvs,
   expected: withIpvs,
   family: withIpvs,
   unknown: withIpvs,
